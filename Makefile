@@ -1,0 +1,61 @@
+# `make` alone explains itself. Every target makes .venv from the lock when it is not there or the lock changed.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+TESTS := $(BIN)/python -m pytest
+
+.DEFAULT_GOAL := help
+.PHONY: help install demo test test-slow test-kill lint format types laws check bench lock clean
+
+help: ## show this
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
+
+install: $(READY) ## make .venv from requirements.lock
+
+# uv's own hashes stand in the lock, so it can be installed first and then install the rest, checked, in seconds.
+$(READY): requirements.lock pyproject.toml
+	$(PYTHON) -m venv $(VENV)
+	awk '/^[a-z0-9]/ {keep = /^uv==/} keep' requirements.lock > $(VENV)/uv.lock
+	$(BIN)/python -m pip install --quiet --require-hashes --no-deps -r $(VENV)/uv.lock
+	$(BIN)/uv pip sync --quiet --python $(BIN)/python --require-hashes requirements.lock
+	$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps --no-build-isolation --offline --editable .
+	touch $(READY)
+
+demo: $(READY) ## generated data, two problems, each to a promoted champion
+	$(BIN)/medai demo
+
+test: $(READY) ## the tests; real data too where MEDAI_TEST_DATA names them
+	$(TESTS) -m "not slow"
+
+test-slow: $(READY) ## the long tests: servers, schedules, real-data training
+	$(TESTS) -m "slow and not kill"
+
+test-kill: $(READY) ## kill the road at its commit points; KILLS=n takes every n-th only
+	$(TESTS) -m kill
+
+lint: $(READY) ## ruff, check and format
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+format: $(READY) ## put the code in order
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+types: $(READY) ## mypy, strict
+	$(BIN)/mypy
+
+laws: $(READY) ## the import laws
+	$(BIN)/lint-imports
+
+check: lint types laws test ## all that a commit must pass
+
+bench: $(READY) ## fit stage against a bare Keras script, reuse; REPEATS=n
+	$(BIN)/python -m tests.bench.fit
+
+lock: ## resolve pyproject.toml anew into requirements.lock
+	$(BIN)/uv pip compile pyproject.toml --group dev --universal --python-version 3.11 --generate-hashes \
+	  --no-emit-index-url --custom-compile-command "make lock" --quiet --output-file requirements.lock
+
+clean: ## remove the environment and caches; .medai stays
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

@@ -1,0 +1,1 @@
+"""Order, settings, schedule, command line: the stages of medai composed as Prefect flows."""

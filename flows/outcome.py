@@ -1,0 +1,145 @@
+"""What a run gathers on its road, and the one object that ``medai run --json`` prints of it."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any, TypeVar
+
+from medai.ledger import Ledger
+from medai.problem import Problem
+from medai.records import (
+    Candidate,
+    Cohort,
+    Comparison,
+    Decision,
+    Figures,
+    Page,
+    QualityReport,
+    Record,
+    Scorecard,
+    Snapshot,
+    Splits,
+)
+from medai.reporting import Content
+from medai.tracking import Registered
+from medai.workspace import Made, Workspace
+
+R = TypeVar("R", bound=Record)
+
+log = logging.getLogger("medai.run")
+
+
+class Steps:
+    """Stage → seconds and whether it was reused, in the order they ended; each is told in the log."""
+
+    def __init__(self) -> None:
+        self.taken: dict[str, dict[str, Any]] = {}
+
+    def take(self, stage: str, made: Made[R]) -> R:
+        """Note a pure stage and hand on its record."""
+        self.note(stage, reused=made.reused, seconds=made.seconds)
+        return made.record
+
+    def note(self, stage: str, *, reused: bool, seconds: float) -> None:
+        """Note a stage."""
+        self.taken[stage] = {"seconds": round(seconds, 3), "reused": reused}
+        log.info("%-28s %s", stage, "reused" if reused else f"{seconds:.1f} s")
+
+    @contextmanager
+    def timed(self, stage: str) -> Iterator[None]:
+        """Note an effect: it is never reused, it looks at the world each time."""
+        started = time.perf_counter()
+        yield
+        self.note(stage, reused=False, seconds=time.perf_counter() - started)
+
+
+@dataclass
+class Run:
+    """The records of one run, filled in along the road."""
+
+    problem: Problem
+    seed: int
+    steps: Steps
+    snapshot: Snapshot = field(init=False)
+    quality: QualityReport = field(init=False)
+    cohort: Cohort = field(init=False)
+    splits: Splits = field(init=False)
+    candidates: dict[str, Candidate] = field(default_factory=dict)
+    chosen: str = "net"
+    scorecards: dict[str, Scorecard] = field(default_factory=dict)
+    comparison: Comparison = field(init=False)
+    figures: Figures = field(init=False)
+    decision: Decision = field(init=False)
+    registered: Registered = field(init=False)
+    page: Page = field(init=False)
+    openings: int = 0
+
+    def baseline_figures(self) -> dict[str, dict[str, float]]:
+        """Name → metric → figure on test, of every model that was not chosen. One output today."""
+        return {
+            name: {metric: measure.value for metric, measure in next(iter(scorecard.metrics.values())).items()}
+            for name, scorecard in self.scorecards.items()
+            if name != self.chosen
+        }
+
+    def content(self) -> Content:
+        """What the report is made of."""
+        return Content(
+            problem=self.problem.model_dump(mode="json"),
+            seed=self.seed,
+            snapshot=self.snapshot,
+            quality=self.quality,
+            cohort=self.cohort,
+            splits=self.splits,
+            chosen=self.candidates[self.chosen],
+            scorecards=self.scorecards,
+            comparison=self.comparison,
+            figures=self.figures,
+            decision=self.decision,
+            run_id=self.registered.run_id,
+            version=self.registered.version,
+            openings=self.openings,
+        )
+
+    def outcome(self, workspace: Workspace, ledger: Ledger) -> dict[str, Any]:
+        """The run as plain JSON."""
+        chosen = self.candidates[self.chosen]
+        champion = ledger.champion(self.problem.name)
+        return {
+            "problem": self.problem.name,
+            "question": self.problem.question,
+            "run_id": self.registered.run_id,
+            "version": self.registered.version,
+            "seed": self.seed,
+            "model": self.chosen,
+            "decision": self.decision.verdict,
+            "reasons": list(self.decision.reasons),
+            "champion": None if champion is None else champion.version,
+            "cohort": {
+                "unit": self.cohort.unit,
+                "samples": self.cohort.samples,
+                "subjects": self.cohort.subjects,
+                "classes": self.cohort.classes,
+                "attrition": [line.model_dump() for line in self.cohort.attrition],
+            },
+            "splits": self.splits.samples,
+            "set_aside": self.quality.set_aside,
+            "metrics": {
+                output: {metric: measure.model_dump() for metric, measure in metrics.items()}
+                for output, metrics in self.scorecards[self.chosen].metrics.items()
+            },
+            "baselines": self.baseline_figures(),
+            "differences": {
+                name: {metric: measure.model_dump() for metric, measure in measures.items()}
+                for name, measures in self.comparison.differences.items()
+            },
+            "test_openings": self.openings,
+            "model_sha256": chosen.model_sha256,
+            "data_sha256": self.snapshot.data_sha256,
+            "stages": self.steps.taken,
+            "report": str(workspace.folder("report", self.page.key) / self.page.file),
+        }

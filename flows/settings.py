@@ -1,0 +1,257 @@
+"""Where things are: the one kind of configuration that belongs to the machine and not to the clinical question.
+
+Settings come from the environment (``MEDAI_*``) and from ``.env`` in the working directory, the environment first.
+They are read when a command or a task runs, never at import, and handed to the library as values.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, Self
+from urllib.parse import urlsplit
+
+from pydantic import AfterValidator, AliasChoices, Field, SecretStr, ValidationError
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from medai.errors import ConfigurationError, near_match
+
+PREFIX = "MEDAI_"
+IGNORED = frozenset({"MEDAI_TEST_DATA"})
+"""Variables with our prefix that belong to the test suite."""
+
+SECRET_WORDS = ("password", "secret", "token", "key", "auth", "credential")
+
+PINNED = frozenset(
+    {
+        # A fit's bytes depend on these; the Candidate records them.
+        "TF_ENABLE_ONEDNN_OPTS",
+        "TF_NUM_INTRAOP_THREADS",
+        "TF_NUM_INTEROP_THREADS",
+        "OMP_NUM_THREADS",
+        "OPENBLAS_NUM_THREADS",
+        "MKL_NUM_THREADS",
+        "CUDA_VISIBLE_DEVICES",
+        # A pickle in the registry would run code when it is loaded.
+        "MLFLOW_ALLOW_PICKLE_DESERIALIZATION",
+        # Nothing about a hospital's runs leaves the machine.
+        "PREFECT_SERVER_ANALYTICS_ENABLED",
+        "GX_ANALYTICS_ENABLED",
+        "MLFLOW_DISABLE_TELEMETRY",
+        "DO_NOT_TRACK",
+    }
+)
+"""Variables that ``merged`` sets even where the user set them otherwise; MEDAI_THREADS and MEDAI_ONEDNN steer them."""
+
+
+def _default_threads() -> int:
+    return min(2, os.cpu_count() or 1)
+
+
+def _without_credentials(address: str) -> str:
+    parts = urlsplit(address)
+    if parts.username or parts.password:
+        raise ValueError("an address without a user name or password in it; those have variables of their own")
+    return address
+
+
+def _web_address(address: str) -> str:
+    parts = urlsplit(address)
+    if parts.scheme not in ("http", "https") or not parts.hostname:
+        raise ValueError("an address that begins with http:// or https://")
+    return address.rstrip("/")
+
+
+def _absolute(path: Path) -> Path:
+    return path.expanduser().absolute()
+
+
+Folder = Annotated[Path, AfterValidator(_absolute)]
+Address = Annotated[str, AfterValidator(_without_credentials)]
+WebAddress = Annotated[str, AfterValidator(_without_credentials), AfterValidator(_web_address)]
+
+
+class Settings(BaseSettings):
+    """The settings of this machine. Build them with ``Settings.load()``.
+
+    Attributes:
+        home: state folder (MEDAI_HOME); relative paths are taken from the working directory.
+        data: folder that holds the data sets (MEDAI_DATA).
+        threads: threads of one fit (MEDAI_THREADS), 2 unless the machine has one core. The learnt weights depend on it:
+            a CNN fitted with 1 and with 2 threads differs in its last bits, so the number is recorded with the model
+            and does not grow with the machine.
+        onednn: TensorFlow's oneDNN kernels (MEDAI_ONEDNN); the learnt weights depend on it too.
+        tracking_uri: MLflow server (MEDAI_TRACKING_URI, or MLFLOW_TRACKING_URI); None is the database in ``home``.
+        tracking_username, tracking_password: for an MLflow server that asks for them.
+        artifacts: where a new MLflow experiment keeps its artifacts (MEDAI_ARTIFACTS); None is a folder in ``home``.
+        prefect_api_url: Prefect server (MEDAI_PREFECT_API_URL, or PREFECT_API_URL); None starts one for the run.
+        prefect_auth: ``user:password`` of a Prefect server that asks for them.
+        lock_seconds: how long to wait for an equal run at work on the same stage.
+        service_seconds: how long to wait for a server that starts.
+    """
+
+    model_config = SettingsConfigDict(
+        env_prefix=PREFIX,
+        env_file=".env",
+        env_file_encoding="utf-8",
+        env_ignore_empty=True,
+        extra="ignore",
+        validate_by_name=True,
+        validate_by_alias=True,
+        frozen=True,
+    )
+
+    home: Folder = Path(".medai")
+    data: Folder | None = None
+    threads: int = Field(default_factory=_default_threads, ge=1, le=1024)
+    onednn: bool = True
+    tracking_uri: Address | None = Field(
+        None, validation_alias=AliasChoices("MEDAI_TRACKING_URI", "MLFLOW_TRACKING_URI")
+    )
+    tracking_username: str | None = None
+    tracking_password: SecretStr | None = None
+    artifacts: Address | None = None
+    prefect_api_url: WebAddress | None = Field(
+        None, validation_alias=AliasChoices("MEDAI_PREFECT_API_URL", "PREFECT_API_URL")
+    )
+    prefect_auth: SecretStr | None = None
+    lock_seconds: float = Field(4 * 3600, gt=0, allow_inf_nan=False)
+    service_seconds: float = Field(120, gt=0, allow_inf_nan=False)
+
+    @classmethod
+    def load(cls, **given: Any) -> Self:
+        """Read the environment and ``.env``.
+
+        Args:
+            given: settings that come before both, by attribute name.
+
+        Raises:
+            ConfigurationError: an unknown ``MEDAI_*`` variable, or a value of the wrong type; names the variable, and
+                shows the value unless it may be a secret.
+        """
+        try:
+            _refuse_unknown({**_dotenv(), **os.environ})
+            return cls(**given)
+        except ValidationError as error:
+            raise _named(error) from None
+        except UnicodeDecodeError as error:
+            raise ConfigurationError(
+                "the file .env cannot be read",
+                expected="lines NAME=value in UTF-8",
+                received=f"a byte that is not UTF-8 at position {error.start}",
+                action="save .env as UTF-8",
+            ) from None
+
+    @property
+    def tracking_database(self) -> str:
+        """MLflow's own database in ``home``, as an absolute address."""
+        return f"sqlite:///{self.home / 'mlflow' / 'mlflow.db'}"
+
+    @property
+    def artifact_root(self) -> str:
+        """Where a new experiment keeps its artifacts: an address, or a folder's file address."""
+        return self.artifacts or (self.home / "mlflow" / "artifacts").as_uri()
+
+    @property
+    def prefect_home(self) -> Path:
+        """Prefect's database, profiles and logs."""
+        return self.home / "prefect"
+
+    def environment(self) -> dict[str, str]:
+        """What the libraries and the services that medai starts must find in their environment, secrets included."""
+        threads = str(self.threads)
+        variables = {
+            "DO_NOT_TRACK": "1",
+            # Prefect: state in our home, silent on the console below a warning, no results kept, bounded patience.
+            "PREFECT_HOME": str(self.prefect_home),
+            "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
+            "PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS": "120",
+            "PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL": "WARNING",
+            "PREFECT_LOGGING_TO_API_WHEN_MISSING_FLOW": "ignore",
+            "PREFECT_LOGGING_COLORS": "false",
+            "PREFECT_SERVER_LOGGING_LEVEL": "WARNING",
+            "PREFECT_RESULTS_PERSIST_BY_DEFAULT": "false",
+            "PREFECT_RESULTS_DEFAULT_SERIALIZER": "json",  # a failed flow's exception is kept all the same: no pickle
+            "PREFECT_CLI_PROMPT": "false",
+            "PREFECT_CLI_COLORS": "false",
+            # Great Expectations and MLflow.
+            "GX_ANALYTICS_ENABLED": "false",
+            "MLFLOW_DISABLE_TELEMETRY": "true",
+            "MLFLOW_ALLOW_PICKLE_DESERIALIZATION": "false",
+            "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "3",
+            "MLFLOW_HTTP_REQUEST_TIMEOUT": "30",
+            # TensorFlow and the numerical libraries.
+            "TF_ENABLE_ONEDNN_OPTS": str(int(self.onednn)),
+            "TF_CPP_MIN_LOG_LEVEL": "2",
+            "CUDA_VISIBLE_DEVICES": "-1",
+            "TF_NUM_INTRAOP_THREADS": threads,
+            "TF_NUM_INTEROP_THREADS": threads,
+            "OMP_NUM_THREADS": threads,
+            "OPENBLAS_NUM_THREADS": threads,
+            "MKL_NUM_THREADS": threads,
+        }
+        addresses = {
+            "MLFLOW_TRACKING_URI": self.tracking_uri,
+            "MLFLOW_TRACKING_USERNAME": self.tracking_username,
+            "MLFLOW_TRACKING_PASSWORD": self.tracking_password,
+            "PREFECT_API_URL": self.prefect_api_url,
+            "PREFECT_API_AUTH_STRING": self.prefect_auth,
+        }
+        # A child may work in another directory, out of sight of our .env: it gets every setting by name.
+        ours = {PREFIX + name.upper(): getattr(self, name) for name in type(self).model_fields}
+        variables |= {name: _plain(value) for name, value in (addresses | ours).items() if value is not None}
+        return variables
+
+    def merged(self, given: Mapping[str, str]) -> dict[str, str]:
+        """A given environment with ours added: what the user set stays, but for ``PINNED`` and our own ``MEDAI_*``."""
+        ours = self.environment()
+        pinned = {name: value for name, value in ours.items() if name in PINNED or name.startswith(PREFIX)}
+        return {**ours, **given, **pinned}
+
+    def apply(self) -> None:
+        """Put ``environment()`` into this process by ``merged``, before any heavy library is imported."""
+        os.environ.update(self.merged(os.environ))
+
+
+def _plain(value: object) -> str:
+    return value.get_secret_value() if isinstance(value, SecretStr) else str(value)
+
+
+def known_variables() -> list[str]:
+    """Every ``MEDAI_*`` variable that is a setting."""
+    return [PREFIX + name.upper() for name in Settings.model_fields]
+
+
+def _dotenv() -> dict[str, str | None]:
+    from dotenv import dotenv_values
+
+    return dict(dotenv_values(".env", encoding="utf-8"))
+
+
+def _refuse_unknown(variables: Mapping[str, str | None]) -> None:
+    known = {*known_variables(), *IGNORED}
+    for name in sorted(variables):
+        if name.upper().startswith(PREFIX) and name.upper() not in known:
+            raise ConfigurationError(
+                f"the variable {name} is no setting of medai",
+                expected=near_match(name.upper(), known_variables()),
+                received=name,
+                action="correct its name in the environment or in .env, or remove it",
+            )
+
+
+def _named(error: ValidationError) -> ConfigurationError:
+    """The first fault, under the name of its variable; the value only when it cannot be a secret."""
+    first = error.errors(include_url=False, include_context=False)[0]
+    name = str(first["loc"][0])
+    variable = name if name.isupper() else PREFIX + name.upper()
+    received = repr(first["input"])
+    if any(word in variable.lower() for word in SECRET_WORDS) or "@" in received:
+        received = "a value that is not shown, as it may be a secret"
+    return ConfigurationError(
+        f"the setting {variable} cannot be used",
+        expected=first["msg"].removeprefix("Value error, "),
+        received=received,
+        action=f"correct {variable} in the environment or in .env",
+    )

@@ -1,0 +1,348 @@
+"""The whole road: raw data to a promoted champion.
+
+    ingest → validate → select → split → prepare → fit → evaluate → decide │ register → promote → report
+
+What stands left of the bar is pure: found and reused, or made. What stands right changes the world, and is idempotent.
+"""
+
+from __future__ import annotations
+
+import getpass
+import logging
+from pathlib import Path
+from typing import Any
+
+from prefect import flow
+from pydantic import TypeAdapter
+
+from flows.governance import project
+from flows.outcome import Run, Steps
+from flows.settings import Settings
+from medai.errors import ConfigurationError, ServiceFailed
+from medai.ledger import Entry, Ledger
+from medai.preprocessing import Preprocessing
+from medai.problem import Problem, load_problem, suite_path
+from medai.promotion import VERSION as PROMOTION_VERSION
+from medai.records import Arrays, Candidate, Cohort, Decision, QualityReport, Scorecard, Snapshot, Splits, sha256_of
+from medai.tracking import Package, Registered, Tracking
+from medai.training import Execution
+from medai.validation import refuse_if_failed
+from medai.workspace import Workspace
+from tasks.decide import decide
+from tasks.evaluate import compare, evaluate, open_test
+from tasks.fit import FitProgress, fit
+from tasks.generate import generate
+from tasks.ingest import ingest
+from tasks.prepare import prepare
+from tasks.promote import promote
+from tasks.register import register, set_alias
+from tasks.report import draw, report
+from tasks.select import select
+from tasks.split import split
+from tasks.validate import validate
+
+log = logging.getLogger("medai.run")
+
+NET = "net"
+COMPARED = ("auroc", "auprc")
+"""Metrics of the paired comparison with the baselines."""
+
+
+@flow(name="train", flow_run_name="{problem}-seed-{seed}", persist_result=False)
+def train(problem: str, data: str | None = None, seed: int = 0, overrides: list[str] | None = None) -> dict[str, Any]:
+    """Train, evaluate and, if the gate agrees, promote.
+
+    Args:
+        problem: a catalogue name, or a path to a YAML file.
+        data: folder or file of the data; the Problem's generator or location when left out.
+        seed: of the fit; it moves no patient and no array.
+        overrides: ``section.key=value``.
+
+    Returns:
+        What ``medai run --json`` prints.
+    """
+    settings = Settings.load()
+    settings.apply()
+    workspace = Workspace(settings.home, settings.lock_seconds)
+    ledger = Ledger(workspace, by=getpass.getuser())
+    question = load_problem(problem, overrides or ())
+    log.info("%s: %s", question.name, question.question)
+    steps = Steps()
+    run = Run(problem=question, seed=seed, steps=steps)
+
+    run.snapshot, run.quality = read(workspace, question, data, settings, steps)
+    refuse_if_failed(run.quality)
+    run.cohort = steps.take("select", select(workspace, run.snapshot, run.quality, question.cohort, question.outputs))
+    run.splits = steps.take("split", split(workspace, run.snapshot, run.cohort, question.split))
+    arrays = steps.take(
+        "prepare", prepare(workspace, run.snapshot, run.quality, run.cohort, question.input.preprocessing)
+    )
+    execution = Execution(threads=settings.threads, onednn=settings.onednn)
+    candidates = fit_all(workspace, question, arrays, run.cohort, run.splits, execution, seed, steps)
+    run.chosen = choose(workspace, question, candidates, arrays, run.cohort, run.splits, steps)
+    chosen = candidates[run.chosen]
+
+    settled = ledger.settled(question.name, chosen.key, question.rules.key)
+    run.openings = settled.facts["openings"] if settled else open_test(ledger, question.name, run.splits, chosen)
+    for name, candidate in candidates.items():
+        run.scorecards[name] = steps.take(
+            "evaluate" if name == run.chosen else f"evaluate:{name}",
+            evaluate(
+                workspace, candidate, arrays, run.cohort, run.splits, question.outputs, "test", question.evaluation
+            ),
+        )
+    run.candidates = candidates
+    run.comparison = steps.take(
+        "compare",
+        compare(
+            workspace,
+            question.outputs,
+            (chosen, run.scorecards[run.chosen]),
+            {name: (candidates[name], run.scorecards[name]) for name in candidates if name != run.chosen},
+            COMPARED,
+            question.evaluation,
+        ),
+    )
+    run.figures = steps.take("draw", draw(workspace, question.outputs, run.chosen, candidates, run.scorecards))
+    if settled is not None:
+        recall(workspace, run, settled, steps)
+    else:
+        act(workspace, ledger, settings, run, arrays, steps)
+    run.page = steps.take("report", report(workspace, run.content()))
+    return run.outcome(workspace, ledger)
+
+
+def read(
+    workspace: Workspace, question: Problem, data: str | None, settings: Settings, steps: Steps
+) -> tuple[Snapshot, QualityReport]:
+    """Ingest and validate: what ``medai check`` does, too."""
+    if data is None and question.data is not None:
+        generated = steps.take("generate", generate(workspace, question.data))
+        path = workspace.folder("generate", generated.key) / generated.path
+    else:
+        path = data_path(question, data, settings)
+    snapshot = steps.take("ingest", ingest(workspace, question.input.source, path))
+    quality = steps.take("validate", validate(workspace, snapshot, suite_path(question), question.validation.tolerance))
+    return snapshot, quality
+
+
+def data_path(question: Problem, data: str | None, settings: Settings) -> Path:
+    """Where the data lie: ``--data``, or the Problem's location below the data folder."""
+    if data is not None:
+        return Path(data).expanduser().absolute()
+    if settings.data is not None and question.input.location is not None:
+        return settings.data / question.input.location
+    raise ConfigurationError(
+        f"nobody said where the data of {question.name} lie",
+        expected="--data PATH, or the folder of data sets in MEDAI_DATA",
+        received="neither",
+        action=f"medai run {question.name} --data PATH",
+    )
+
+
+def fit_all(
+    workspace: Workspace,
+    question: Problem,
+    arrays: Arrays,
+    cohort: Cohort,
+    splits: Splits,
+    execution: Execution,
+    seed: int,
+    steps: Steps,
+) -> dict[str, Candidate]:
+    """The net and every baseline, each found or fitted."""
+    candidates = {}
+    models: dict[str, Any] = {NET: question.input.encoder, **question.baselines}
+    for name, model in models.items():
+        candidates[name] = steps.take(
+            "fit" if name == NET else f"fit:{name}",
+            fit(
+                workspace,
+                name=name,
+                model=model,
+                training=question.training if name == NET else None,
+                arrays=arrays,
+                cohort=cohort,
+                splits=splits,
+                outputs=question.outputs,
+                preprocessing=question.input.preprocessing,
+                threshold=question.threshold,
+                calibration=question.calibration,
+                execution=execution,
+                seed=seed,
+                progress=FitProgress(name),
+            ),
+        )
+    return candidates
+
+
+def choose(
+    workspace: Workspace,
+    question: Problem,
+    candidates: dict[str, Candidate],
+    arrays: Arrays,
+    cohort: Cohort,
+    splits: Splits,
+    steps: Steps,
+) -> str:
+    """Which candidate goes to the gate; validation may choose it, test never does. The net wins a tie."""
+    if question.choose == NET or len(candidates) == 1:
+        return NET
+    output = next(iter(question.outputs))
+    figures = {}
+    for name, candidate in candidates.items():
+        scorecard = steps.take(
+            f"choose:{name}",
+            evaluate(workspace, candidate, arrays, cohort, splits, question.outputs, "validation", question.evaluation),
+        )
+        measure = scorecard.metrics[output].get(question.choose_metric)
+        figures[name] = measure.value if measure else float("-inf")
+    best = max(figures.values())
+    return next(name for name in candidates if figures[name] == best)
+
+
+def recall(workspace: Workspace, run: Run, settled: Entry, steps: Steps) -> None:
+    """Answer with the earlier run: nothing is decided anew and nothing is written."""
+    decision = workspace.find("decide", settled.facts["decision"], Decision)
+    if decision is None:
+        raise ServiceFailed(
+            "the earlier decision on this candidate is missing or was altered",
+            expected=f"the decision that line {settled.number} of the audit names",
+            received="no intact record of that name",
+            action="restore the workspace's store from a copy; the ledger's entry stands",
+        )
+    run.decision = decision
+    run.registered = Registered(run_id=settled.facts["run_id"], version=settled.facts["version"])
+    for stage in ("decide", "register", "promote"):
+        steps.note(stage, reused=True, seconds=0.0)
+
+
+def act(workspace: Workspace, ledger: Ledger, settings: Settings, run: Run, arrays: Arrays, steps: Steps) -> None:
+    """Decide, register, promote; each step looks at the world first, so that a kill in between loses nothing."""
+    name, rules = run.problem.name, run.problem.rules.key
+    chosen = run.candidates[run.chosen]
+    pending = ledger.decided(name, chosen.key, rules)
+    decision = workspace.find("decide", pending.facts["decision"], Decision) if pending else None
+    if decision is None:
+        decision = judge(workspace, ledger, run, arrays, steps)
+        ledger.append(
+            "decided",
+            name,
+            {
+                "decision": decision.key,
+                "candidate": chosen.key,
+                "rules": rules,
+                "verdict": decision.verdict,
+                "champion": decision.champion,
+            },
+        )
+    else:
+        steps.note("decide", reused=True, seconds=0.0)
+    run.decision = decision
+
+    tracking = Tracking(settings.tracking_uri or settings.tracking_database, settings.artifact_root, workspace)
+    with steps.timed("register"):
+        package = Package(
+            problem=name,
+            resolved=run.problem.model_dump(mode="json"),
+            run_key=sha256_of([run.problem.sha256, decision.key, PROMOTION_VERSION])[:32],
+            candidate=chosen,
+            folder=workspace.folder("fit", chosen.key),
+            snapshot=run.snapshot,
+            quality=run.quality,
+            cohort=run.cohort,
+            splits=run.splits,
+            scorecards=(run.scorecards[run.chosen],),
+            baselines=run.baseline_figures(),
+            seed=run.seed,
+            figures=tuple(workspace.folder("draw", run.figures.key) / file for file in run.figures.files.values()),
+            decision=decision,
+        )
+        run.registered = register(tracking, package)
+        if run.registered.version not in ledger.registered(name):
+            ledger.append(
+                "registered",
+                name,
+                {
+                    "version": run.registered.version,
+                    "run_id": run.registered.run_id,
+                    "candidate": chosen.key,
+                    "model_sha256": chosen.model_sha256,
+                    "data_sha256": run.snapshot.data_sha256,
+                },
+            )
+        set_alias(tracking, name, "challenger", run.registered.version)
+    with steps.timed("promote"):
+        if decision.verdict == "promoted":
+            promote(ledger, name, chosen, run.registered, decision)
+        project(ledger, tracking, name)
+    ledger.append(
+        "settled",
+        name,
+        {
+            "decision": decision.key,
+            "candidate": chosen.key,
+            "rules": rules,
+            "verdict": decision.verdict,
+            "run_id": run.registered.run_id,
+            "version": run.registered.version,
+            "openings": run.openings,
+        },
+    )
+
+
+def judge(workspace: Workspace, ledger: Ledger, run: Run, arrays: Arrays, steps: Steps) -> Decision:
+    """Put the chosen candidate and the champion before the gate, on the same rows."""
+    question, chosen = run.problem, run.candidates[run.chosen]
+    role = question.gate.role if question.gate else "test"
+    scorecard = run.scorecards[run.chosen]
+    if role == "gate":
+        scorecard = steps.take(
+            "evaluate:gate",
+            evaluate(workspace, chosen, arrays, run.cohort, run.splits, question.outputs, "gate", question.evaluation),
+        )
+    champion = champion_of(workspace, ledger, question.name)
+    champion_scorecard: Scorecard | None = None
+    if champion is not None and champion.key == chosen.key:
+        champion_scorecard = scorecard
+    elif champion is not None and champion.outputs == chosen.outputs:
+        # The champion is scored through its own preprocessing, as it would be when it serves.
+        own = TypeAdapter(Preprocessing).validate_python(champion.preprocessing)
+        theirs = steps.take("prepare:champion", prepare(workspace, run.snapshot, run.quality, run.cohort, own))
+        champion_scorecard = steps.take(
+            "evaluate:champion",
+            evaluate(workspace, champion, theirs, run.cohort, run.splits, question.outputs, role, question.evaluation),
+        )
+    return steps.take(
+        "decide",
+        decide(
+            workspace,
+            question.rules,
+            question.outputs,
+            chosen,
+            scorecard,
+            champion,
+            champion_scorecard,
+            withdrawn=ledger.withdrawn(question.name, chosen.key),
+        ),
+    )
+
+
+def champion_of(workspace: Workspace, ledger: Ledger, name: str) -> Candidate | None:
+    """The champion's package, intact.
+
+    Raises:
+        ServiceFailed: it is missing or was altered; nothing can be compared with it.
+    """
+    champion = ledger.champion(name)
+    if champion is None:
+        return None
+    candidate = workspace.find("fit", champion.candidate, Candidate)
+    if candidate is None:
+        raise ServiceFailed(
+            f"the champion of {name}, version {champion.version}, is missing or was altered",
+            expected="the files that were promoted, byte for byte",
+            received="a folder that is gone or has other bytes",
+            action=f"restore it from a copy, or `medai rollback {name} --reason …`",
+        )
+    return candidate

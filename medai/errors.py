@@ -1,0 +1,131 @@
+"""What medai says when something is wrong.
+
+Every error has three parts, what is wrong, what was expected and what was received, and names the next step.
+It may name a table, a column, a row number or a file's token; never a patient's value or a name that came from one.
+
+    MedaiError                      a defect of ours unless a subclass says otherwise    exit status 1
+    ├── ConfigurationError          the Problem, a setting, the command line             exit status 2
+    ├── DataRefused                 the data cannot be trusted                           exit status 3
+    │   └── ValidationFailed        a blocking expectation failed                        exit status 3
+    └── ServiceFailed               a server or the machine failed, nothing is lost      exit status 4
+        └── ChampionMoved           somebody else changed the champion meanwhile         exit status 4
+"""
+
+from __future__ import annotations
+
+import difflib
+import errno
+from collections.abc import Iterable
+
+
+class MedaiError(Exception):
+    """A message in three parts and a next step.
+
+    Args:
+        wrong: what is wrong, one sentence without its full stop.
+        expected: what would have been right.
+        received: what was found instead.
+        action: what the reader can do now.
+    """
+
+    exit_status = 1
+
+    def __init__(self, wrong: str, *, expected: str, received: str, action: str) -> None:
+        super().__init__(wrong)
+        self.wrong = wrong
+        self.expected = expected
+        self.received = received
+        self.action = action
+
+    def __str__(self) -> str:
+        return f"{self.wrong}.\n  expected: {self.expected}\n  received: {self.received}\n  next step: {self.action}"
+
+    def __reduce__(self) -> tuple[object, ...]:
+        """Errors cross process boundaries (Prefect, multiprocessing) whole."""
+        return _rebuild, (type(self), self.wrong, self.expected, self.received, self.action)
+
+    def as_dict(self) -> dict[str, str | int]:
+        """The error as ``--json`` prints it."""
+        return {
+            "kind": type(self).__name__,
+            "wrong": self.wrong,
+            "expected": self.expected,
+            "received": self.received,
+            "action": self.action,
+            "status": self.exit_status,
+        }
+
+
+def _rebuild(kind: type[MedaiError], wrong: str, expected: str, received: str, action: str) -> MedaiError:
+    return kind(wrong, expected=expected, received=received, action=action)
+
+
+class ConfigurationError(MedaiError):
+    """The Problem file, a setting or the command line cannot be followed."""
+
+    exit_status = 2
+
+
+class DataRefused(MedaiError):
+    """The data cannot be read or trusted as a whole."""
+
+    exit_status = 3
+
+
+class ValidationFailed(DataRefused):
+    """A blocking expectation failed; the quality report names it."""
+
+
+class ServiceFailed(MedaiError):
+    """A server or the machine (disk, memory) failed; what was finished is kept."""
+
+    exit_status = 4
+
+
+class ChampionMoved(ServiceFailed):
+    """The champion is no longer the one that this decision was made against."""
+
+
+_MACHINE_FAILURES = {
+    errno.ENOSPC: "the disk is full",
+    errno.EDQUOT: "the disk quota is used up",
+    errno.EROFS: "the file system is read-only",
+    errno.EIO: "the disk reported a read or write error",
+    errno.EMFILE: "too many files are open",
+    errno.ENOMEM: "the machine is out of memory",
+}
+
+
+def from_machine_failure(failure: OSError | MemoryError) -> ServiceFailed | None:
+    """The ServiceFailed for a full disk, a read-only disk or spent memory; None if it is something else.
+
+    >>> print(from_machine_failure(OSError(28, "No space left on device")).wrong)
+    the disk is full
+    >>> from_machine_failure(FileNotFoundError(2, "No such file")) is None
+    True
+    """
+    if isinstance(failure, MemoryError):
+        wrong: str | None = "the machine is out of memory"
+    else:
+        wrong = _MACHINE_FAILURES.get(failure.errno or 0)
+    if wrong is None:
+        return None
+    return ServiceFailed(
+        wrong,
+        expected="space and permission to write in the workspace",
+        received=type(failure).__name__ + (f" (errno {failure.errno})" if isinstance(failure, OSError) else ""),
+        action="make room or repair it, then run the same command again: finished stages are kept",
+    )
+
+
+def near_match(word: str, known: Iterable[str]) -> str:
+    """A hint naming the known word nearest to a misspelt one, or all of them when none is near.
+
+    >>> near_match("epochz", ["epochs", "batch_size"])
+    "did you mean 'epochs'?"
+    >>> near_match("zzz", ["b", "a"])
+    'known: a, b'
+    """
+    names = sorted(known)
+    close = difflib.get_close_matches(word, names, n=1, cutoff=0.6)
+    return f"did you mean {close[0]!r}?" if close else "known: " + ", ".join(names)

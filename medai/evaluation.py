@@ -1,0 +1,219 @@
+"""``evaluate``: a candidate's scorecard on one role of one split.
+
+Scores come from the exported ONNX file through the candidate's own calibration; the threshold is the one that was
+chosen on validation. Intervals resample the cohort's unit, so that several samples of one patient move together.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from pydantic import Field
+
+from medai.outputs import Output
+from medai.records import (
+    Arrays,
+    Candidate,
+    Cohort,
+    Comparison,
+    Frozen,
+    Measure,
+    Role,
+    Scorecard,
+    Splits,
+    Subgroup,
+    sha256_of,
+    stage_key,
+)
+from medai.scores import SCORES, read_scores, truth_and_scores, write_scores
+from medai.workspace import Made, Workspace
+
+if TYPE_CHECKING:
+    import numpy as np
+
+VERSION = 1
+
+
+class Evaluation(Frozen):
+    """How a scorecard is made.
+
+    Attributes:
+        confidence: of the percentile-bootstrap intervals.
+        resamples: bootstrap resamples of the unit.
+        seed: of the resampling; not the run's, so that two runs on the same rows are resampled alike.
+        minimum_subgroup: levels of a group with fewer samples are not shown.
+    """
+
+    confidence: float = Field(0.95, gt=0.5, lt=1)
+    resamples: int = Field(2000, ge=100)
+    seed: int = 0
+    minimum_subgroup: int = Field(30, ge=1)
+
+
+class _Scoring(Frozen):
+    evaluation: Evaluation
+    role: Role
+
+
+class _Comparing(Frozen):
+    evaluation: Evaluation
+    metrics: tuple[str, ...]
+
+
+def evaluate(
+    workspace: Workspace,
+    candidate: Candidate,
+    arrays: Arrays,
+    cohort: Cohort,
+    splits: Splits,
+    outputs: dict[str, Output],
+    role: Role,
+    config: Evaluation,
+) -> Made[Scorecard]:
+    """Score a candidate on the rows of one role.
+
+    Args:
+        arrays: prepared with the candidate's own preprocessing.
+    """
+    key = stage_key(
+        "evaluate",
+        VERSION,
+        {"candidate": candidate.key, "arrays": arrays.key, "cohort": cohort.key, "splits": splits.key},
+        _Scoring(evaluation=config, role=role),
+        ("numpy", "onnxruntime"),
+    )
+
+    def build(folder: Path) -> Scorecard:
+        from medai.measurement import calibration, evaluate_output
+        from medai.training.rows import Rows
+
+        name, output = next(iter(outputs.items()))
+        rows = Rows.load(workspace, arrays, cohort, splits, outputs)
+        positions = rows.of(role)
+        table, truth = rows.table[positions], rows.truth[name][positions]
+        raw = score(workspace, candidate, {key: values[positions] for key, values in rows.arrays.items()})
+        scores = calibration.apply(candidate.calibration[name], raw)
+        write_scores(folder / SCORES, table, name, output, scores)
+        subjects = table["subject_id"].to_numpy()
+
+        def measured(chosen: np.ndarray) -> tuple[dict[str, Measure], tuple[tuple[int, ...], ...]]:
+            return evaluate_output(
+                output,
+                truth[chosen],
+                scores[chosen],
+                candidate.thresholds[name],
+                subjects[chosen],
+                confidence=config.confidence,
+                resamples=config.resamples,
+                seed=config.seed,
+            )
+
+        import numpy as np
+
+        metrics, confusion = measured(np.arange(len(positions)))
+        subgroups = []
+        for group in cohort.groups:
+            levels = table[group].to_numpy()
+            for level in sorted({value for value in levels.tolist() if value is not None and value == value}):
+                chosen = np.flatnonzero(levels == level)
+                if len(chosen) < config.minimum_subgroup:
+                    continue
+                subgroups.append(
+                    Subgroup(
+                        group=group,
+                        level=f"{level:g}" if isinstance(level, float) else str(level),
+                        samples=len(chosen),
+                        positives=int((truth[chosen] > 0).sum()),
+                        metrics=measured(chosen)[0],
+                    )
+                )
+        return Scorecard(
+            key=key,
+            candidate=candidate.key,
+            role=role,
+            unit=cohort.unit,
+            samples=len(positions),
+            subjects=int(table["subject_id"].n_unique()),
+            confidence=config.confidence,
+            resamples=config.resamples,
+            classes={name: _count(output, truth)},
+            metrics={name: metrics},
+            confusion={name: confusion},
+            subgroups={name: tuple(subgroups)} if subgroups else {},
+            rows_sha256=sha256_of(table["sample_id"].to_list()),
+            opens_test=role == "test",
+        )
+
+    return workspace.materialise("evaluate", key, Scorecard, build)
+
+
+def score(workspace: Workspace, candidate: Candidate, arrays: dict[str, np.ndarray]) -> np.ndarray:
+    """(samples, columns) float32 raw scores: the mean over the candidate's members."""
+    import numpy as np
+
+    from medai.inference import Scorer
+
+    folder = workspace.folder("fit", candidate.key)
+    scores = [
+        Scorer(folder / "model.onnx", member.onnx_sha256, threads=1).score(arrays) for member in candidate.members
+    ]
+    return np.asarray(np.mean(scores, axis=0, dtype=np.float64), np.float32)
+
+
+def paired(
+    workspace: Workspace,
+    output: Output,
+    name: str,
+    metric: str,
+    ours: tuple[Candidate, Scorecard],
+    theirs: tuple[Candidate, Scorecard],
+    config: Evaluation,
+) -> Measure | None:
+    """Metric of ours minus metric of theirs, both on the same resamples of the same rows; None if undefined."""
+    from medai.measurement import bootstrap
+
+    table, other = read_scores(workspace, ours[1]), read_scores(workspace, theirs[1])
+    truth, scores = truth_and_scores(table, name, output)
+    return bootstrap.paired_difference(
+        metric,
+        output,
+        truth,
+        scores,
+        truth_and_scores(other, name, output)[1],
+        table["subject_id"].to_numpy(),
+        thresholds_a=ours[0].thresholds[name],
+        thresholds_b=theirs[0].thresholds[name],
+        confidence=config.confidence,
+        resamples=config.resamples,
+        seed=config.seed,
+    )
+
+
+def compare(
+    workspace: Workspace,
+    outputs: dict[str, Output],
+    chosen: tuple[Candidate, Scorecard],
+    others: dict[str, tuple[Candidate, Scorecard]],
+    metrics: tuple[str, ...],
+    config: Evaluation,
+) -> Made[Comparison]:
+    """The chosen candidate beside the others on the same rows, with paired intervals."""
+    inputs = {"chosen": chosen[1].key} | {name: scorecard.key for name, (_, scorecard) in others.items()}
+    key = stage_key("compare", VERSION, inputs, _Comparing(evaluation=config, metrics=metrics), ("numpy",))
+
+    def build(_folder: Path) -> Comparison:
+        name, output = next(iter(outputs.items()))
+        differences = {}
+        for other, theirs in others.items():
+            measures = {metric: paired(workspace, output, name, metric, chosen, theirs, config) for metric in metrics}
+            differences[other] = {metric: measure for metric, measure in measures.items() if measure is not None}
+        return Comparison(key=key, scorecard=chosen[1].key, differences=differences)
+
+    return workspace.materialise("compare", key, Comparison, build)
+
+
+def _count(output: Output, truth: np.ndarray) -> dict[str, int]:
+    if output.kind == "multilabel":
+        return {finding: int(truth[:, position].sum()) for position, finding in enumerate(output.names)}
+    return {label: int((truth == position).sum()) for position, label in enumerate(output.names)}

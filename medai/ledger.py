@@ -1,0 +1,321 @@
+"""The ledger: who became champion, when, why and by whom; medai's own authority.
+
+``audit.jsonl`` in the workspace is append-only: one JSON object a line, each carrying the hash of the line before, each
+synced before its writer goes on. MLflow's alias is only the projection of what stands here. Every change is made under
+one lock and says which champion it expects to find (compare-and-set).
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from medai.errors import ChampionMoved, ConfigurationError, ServiceFailed
+from medai.records import canonical_json, sha256_of
+from medai.workspace import Workspace, sync_directory
+
+AUDIT = "audit.jsonl"
+_NOTHING_BEFORE = "0" * 64
+_LOCK_SECONDS = 120
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One line of the audit."""
+
+    number: int
+    kind: str
+    problem: str
+    facts: dict[str, Any]
+    at: str
+    by: str
+    previous: str
+    hash: str
+
+
+@dataclass(frozen=True)
+class Champion:
+    """What stands in production for a problem."""
+
+    version: int
+    candidate: str
+    run_id: str
+    since: str
+    reason: str
+    how: str
+
+
+def moment(text: str) -> str:
+    """An ISO 8601 date or time as the ledger writes times; a date alone means its last moment, UTC.
+
+    >>> moment("2026-05-01"), moment("2026-05-01T12:00:00+02:00")
+    ('2026-05-01T23:59:59.999999+00:00', '2026-05-01T10:00:00.000000+00:00')
+    """
+    try:
+        parsed = datetime.fromisoformat(text)
+    except ValueError:
+        raise ConfigurationError(
+            "a date cannot be read",
+            expected="an ISO 8601 date or time, such as 2026-05-01 or 2026-05-01T12:00:00Z",
+            received=f"{text!r}",
+            action="write the date that way",
+        ) from None
+    if len(text) == len("2026-05-01"):
+        parsed = parsed.replace(hour=23, minute=59, second=59, microsecond=999_999)
+    return (parsed if parsed.tzinfo else parsed.replace(tzinfo=UTC)).astimezone(UTC).isoformat(timespec="microseconds")
+
+
+class Ledger:
+    """Reads and appends the audit of one workspace.
+
+    Args:
+        workspace: where ``audit.jsonl`` lies.
+        by: who acts, written in every line.
+    """
+
+    def __init__(self, workspace: Workspace, by: str) -> None:
+        self.workspace = workspace
+        self.by = by
+        self.path: Path = workspace.root / AUDIT
+
+    # -- reading ---------------------------------------------------------------------------------------------------
+
+    def entries(self, problem: str | None = None, kind: str | None = None) -> list[Entry]:
+        """All lines, oldest first; a last line cut by a kill was never acknowledged and does not count.
+
+        Raises:
+            ServiceFailed: a line was altered, removed or moved; it is named.
+        """
+        found = [
+            entry
+            for entry in self._read()
+            if (problem is None or entry.problem == problem) and (kind is None or entry.kind == kind)
+        ]
+        return found
+
+    def _read(self) -> Iterator[Entry]:
+        try:
+            data = self.path.read_bytes()
+        except FileNotFoundError:
+            return
+        previous = _NOTHING_BEFORE
+        for number, line in enumerate(data.split(b"\n")[:-1], start=1):
+            try:
+                entry = Entry(**json.loads(line))
+                body = {name: value for name, value in vars(entry).items() if name != "hash"}
+                intact = entry.hash == sha256_of(body) and entry.previous == previous and entry.number == number
+            except (ValueError, TypeError):
+                intact = False
+            if not intact:
+                raise ServiceFailed(
+                    f"line {number} of {AUDIT} was altered, removed or moved",
+                    expected="each line to carry the hash of its content and of the line before",
+                    received=f"a line {number} that does not",
+                    action="nothing is promoted until the file is restored from a copy",
+                )
+            previous = entry.hash
+            yield entry
+
+    def champion(self, problem: str, at: str | None = None) -> Champion | None:
+        """The champion now, or at an ISO 8601 time in UTC."""
+        stack = self._champions(problem, at)
+        return stack[-1] if stack else None
+
+    def _champions(self, problem: str, at: str | None = None) -> list[Champion]:
+        """Promotions that were not rolled back, oldest first."""
+        stack: list[Champion] = []
+        for entry in self.entries(problem, "champion"):
+            if at is not None and entry.at > at:
+                break
+            facts = entry.facts
+            if facts["how"] == "rollback":
+                stack.pop()
+                if stack:  # it stands since the rollback, for the rollback's reason
+                    stack[-1] = Champion(
+                        **{**vars(stack[-1]), "since": entry.at, "reason": facts["reason"], "how": "rollback"}
+                    )
+            else:
+                stack.append(
+                    Champion(
+                        version=facts["version"],
+                        candidate=facts["candidate"],
+                        run_id=facts["run_id"],
+                        since=entry.at,
+                        reason=facts["reason"],
+                        how=facts["how"],
+                    )
+                )
+        return stack
+
+    def withdrawn(self, problem: str, candidate: str) -> bool:
+        """Whether a person rolled this candidate back and nobody promoted it by hand since."""
+        withdrawn = False
+        for entry in self.entries(problem, "champion"):
+            if entry.facts["how"] == "rollback":
+                withdrawn = withdrawn or entry.facts["withdrawn"] == candidate
+            elif entry.facts["how"] == "person" and entry.facts["candidate"] == candidate:
+                withdrawn = False
+        return withdrawn
+
+    def registered(self, problem: str) -> dict[int, dict[str, Any]]:
+        """Version → facts of its registration."""
+        return {entry.facts["version"]: entry.facts for entry in self.entries(problem, "registered")}
+
+    def settled(self, problem: str, candidate: str, rules: str) -> Entry | None:
+        """The decision that was made and carried out for this candidate under these rules, if any.
+
+        A command that is run again finds it and decides nothing anew, so that what a person did since then stays.
+        """
+        return self._last(problem, "settled", candidate, rules)
+
+    def decided(self, problem: str, candidate: str, rules: str) -> Entry | None:
+        """A decision that was made but not carried out to its end, and that still holds.
+
+        It no longer holds when the champion it was made against is gone, or a person withdrew the candidate.
+        """
+        entry = self._last(problem, "decided", candidate, rules)
+        if entry is None or self.withdrawn(problem, candidate):
+            return None
+        champion = self.champion(problem)
+        now = champion.candidate if champion else None
+        return entry if now in (candidate, entry.facts["champion"]) else None
+
+    def _last(self, problem: str, kind: str, candidate: str, rules: str) -> Entry | None:
+        for entry in reversed(self.entries(problem, kind)):
+            if entry.facts["candidate"] == candidate and entry.facts["rules"] == rules:
+                return entry
+        return None
+
+    def projected(self, problem: str) -> bool:
+        """Whether the registry's alias was set after the last change of champion."""
+        kinds = [entry.kind for entry in self.entries(problem) if entry.kind in ("champion", "projected")]
+        return not kinds or kinds[-1] == "projected"
+
+    def openings(self, test_sha256: str) -> int:
+        """How many candidates were ever scored on this test set."""
+        return len({entry.facts["candidate"] for entry in self._openings(test_sha256)})
+
+    def _openings(self, test_sha256: str) -> list[Entry]:
+        return [entry for entry in self.entries(kind="opened") if entry.facts["test_sha256"] == test_sha256]
+
+    # -- writing ---------------------------------------------------------------------------------------------------
+
+    def append(self, kind: str, problem: str, facts: dict[str, Any]) -> Entry:
+        """Append one line and sync it; facts hold no patient's value."""
+        with self.workspace.lock("ledger", _LOCK_SECONDS):
+            return self._append(kind, problem, facts)
+
+    def _append(self, kind: str, problem: str, facts: dict[str, Any]) -> Entry:
+        entries = list(self._read())
+        self._drop_cut_line()
+        body: dict[str, Any] = {
+            "number": len(entries) + 1,
+            "kind": kind,
+            "problem": problem,
+            "facts": facts,
+            "at": datetime.now(UTC).isoformat(timespec="microseconds"),
+            "by": self.by,
+            "previous": entries[-1].hash if entries else _NOTHING_BEFORE,
+        }
+        line = canonical_json({**body, "hash": sha256_of(body)}) + b"\n"
+        new = not self.path.exists()
+        with self.path.open("ab") as file:
+            file.write(line)
+            file.flush()
+            os.fsync(file.fileno())
+        if new:
+            sync_directory(self.path.parent)
+        return Entry(**body, hash=sha256_of(body))
+
+    def _drop_cut_line(self) -> None:
+        """Remove the rest of a line that a kill cut short: its writer never went on, so it never happened."""
+        if not self.path.exists():
+            return
+        with self.path.open("rb+") as file:
+            data = file.read()
+            whole = data.rfind(b"\n") + 1
+            if whole < len(data):
+                file.truncate(whole)
+                os.fsync(file.fileno())
+
+    def opened(self, problem: str, test_sha256: str, candidate: str) -> int:
+        """Count that this candidate was scored on this test set, once; return how many candidates were."""
+        with self.workspace.lock("ledger", _LOCK_SECONDS):
+            seen = {entry.facts["candidate"] for entry in self._openings(test_sha256)}
+            if candidate not in seen:
+                self._append("opened", problem, {"test_sha256": test_sha256, "candidate": candidate})
+            return len(seen | {candidate})
+
+    def promote(
+        self,
+        problem: str,
+        *,
+        version: int,
+        candidate: str,
+        run_id: str,
+        how: str,
+        reason: str,
+        expected: str | None,
+    ) -> None:
+        """Make a version champion if the champion is still the expected one.
+
+        Args:
+            how: ``gate`` or ``person``.
+            expected: candidate key of the champion that the decision was made against, None for no champion.
+
+        Raises:
+            ChampionMoved: somebody else was faster.
+        """
+        with self.workspace.lock("ledger", _LOCK_SECONDS):
+            now = self.champion(problem)
+            if now is not None and now.candidate == candidate:
+                return
+            self._compare(problem, now, expected)
+            self._append(
+                "champion",
+                problem,
+                {"version": version, "candidate": candidate, "run_id": run_id, "how": how, "reason": reason},
+            )
+
+    def rollback(self, problem: str, reason: str) -> Champion | None:
+        """Withdraw the champion; the one before it stands again (None when there was none).
+
+        Raises:
+            ConfigurationError: there is no champion to withdraw.
+        """
+        with self.workspace.lock("ledger", _LOCK_SECONDS):
+            stack = self._champions(problem)
+            if not stack:
+                raise ConfigurationError(
+                    f"{problem} has no champion to roll back",
+                    expected="a promoted version",
+                    received="none in the ledger",
+                    action=f"see `medai history {problem}`",
+                )
+            self._append(
+                "champion",
+                problem,
+                {
+                    "how": "rollback",
+                    "reason": reason,
+                    "withdrawn": stack[-1].candidate,
+                    "withdrawn_version": stack[-1].version,
+                    "version": stack[-2].version if len(stack) > 1 else None,
+                },
+            )
+            return self.champion(problem)
+
+    @staticmethod
+    def _compare(problem: str, now: Champion | None, expected: str | None) -> None:
+        if (now.candidate if now else None) != expected:
+            raise ChampionMoved(
+                f"the champion of {problem} changed while this decision was made",
+                expected="the champion that the candidate was compared with",
+                received="no champion" if now is None else f"version {now.version}, champion since {now.since}",
+                action="run the same command again: the comparison is made with the new champion",
+            )

@@ -1,0 +1,158 @@
+"""Nets for pictures: {"pixels": (height, width, channels) uint8}."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Literal
+
+from pydantic import Field, PositiveInt, model_validator
+
+from medai.models.nets import Augmentation, Head, Layers, inputs_of
+from medai.records import Frozen
+
+if TYPE_CHECKING:
+    import keras
+
+PIXELS = {"pixels": "uint8"}
+
+
+class SmallCNN(Frozen):
+    """Convolutions 3×3 with ReLU and max-pooling by 2, then dense layers: the net that textbooks start with.
+
+    ``filters: [32, 64], dense: 128`` is the net on 28×28 grey pictures; with ``dense: null`` its shorter sister; and
+    ``filters: [32, 64, 64], pools: 2, dense: 64`` the net on 32×32 colour pictures, whose last convolution is not
+    pooled. The head gives probabilities where some of those give logits: the same scores after softmax.
+
+    Attributes:
+        filters: filters of each convolution.
+        pools: how many of the convolutions, from the first on, are followed by a max-pool; all of them when null.
+        dense: units of the dense layer before the head, none when null.
+        dropout: share of the features before the head that is dropped in training.
+        scaling: ``standardise`` by the training pixels' mean and deviation, or ``unit``: 0–255 becomes 0–1.
+    """
+
+    kind: Literal["small_cnn"]
+    filters: tuple[PositiveInt, ...] = Field(default=(32, 64), min_length=1)
+    pools: int | None = Field(default=None, ge=0)
+    dense: PositiveInt | None = 128
+    dropout: float = Field(default=0.0, ge=0, lt=1)
+    scaling: Literal["standardise", "unit"] = "standardise"
+
+    @model_validator(mode="after")
+    def _no_pool_without_convolution(self) -> SmallCNN:
+        if self.pools is not None and self.pools > len(self.filters):
+            raise ValueError(f"pools must be at most the {len(self.filters)} convolutions, not {self.pools}")
+        return self
+
+    def build(
+        self,
+        shapes: dict[str, tuple[int, ...]],
+        statistics: dict[str, Any],
+        head: Head,
+        augmentation: Augmentation | None,
+        seed: int,
+    ) -> keras.Model:
+        """A model from raw pixels to scores; see ``ResidualCNN.build``."""
+        import keras
+
+        layers = Layers(seed)
+        inputs = inputs_of(shapes, PIXELS, self.kind)
+        if self.scaling == "unit":
+            features = keras.layers.Rescaling(1 / 255, name="scale")(inputs["pixels"])
+        else:
+            features = _standardise(inputs["pixels"], statistics)
+        features = layers.augment(augmentation)(features)
+        pools = len(self.filters) if self.pools is None else self.pools
+        for number, filters in enumerate(self.filters, start=1):
+            features = layers.convolution(f"convolution_{number}", filters, 3, activation="relu")(features)
+            if number <= pools:
+                features = keras.layers.MaxPooling2D(2, name=f"pool_{number}")(features)
+        features = keras.layers.Flatten(name="flatten")(features)
+        if self.dense is not None:
+            features = layers.dense("dense", self.dense, "relu")(features)
+        features = layers.dropout("dropout", self.dropout)(features)
+        return keras.Model(inputs, layers.scores(head)(features), name=self.kind)
+
+
+class ResidualCNN(Frozen):
+    """A residual net (He et al. 2016, doi:10.1109/CVPR.2016.90) small enough for a CPU.
+
+    A 3×3 stem, then one stage for each entry of ``filters``: the stage's first block halves height and width (but
+    for the first stage, unless ``reduce_first``), each block is two 3×3 convolutions with batch normalisation and a
+    shortcut. The mean over the picture goes to the head.
+
+    Attributes:
+        filters: filters of each stage; the stem has as many as the first.
+        blocks: residual blocks in each stage.
+        reduce_first: whether the first stage halves height and width too: a quarter of the work.
+        dropout: share of the pooled features that is dropped in training.
+        normalisation_momentum: how slowly batch normalisation's running mean and variance move.
+    """
+
+    kind: Literal["residual_cnn"]
+    filters: tuple[PositiveInt, ...] = Field(default=(32, 64, 128), min_length=1)
+    blocks: PositiveInt = 1
+    reduce_first: bool = True
+    dropout: float = Field(default=0.0, ge=0, lt=1)
+    normalisation_momentum: float = Field(default=0.9, gt=0, lt=1)
+
+    def build(
+        self,
+        shapes: dict[str, tuple[int, ...]],
+        statistics: dict[str, Any],
+        head: Head,
+        augmentation: Augmentation | None,
+        seed: int,
+    ) -> keras.Model:
+        """A model from raw pixels to scores.
+
+        Args:
+            shapes: {"pixels": (height, width, channels)}.
+            statistics: {"pixels": {"mean": one value a channel, "deviation": the same}}, of the training pixels.
+            head: what it scores.
+            augmentation: random changes in training.
+            seed: of initial weights, dropout and augmentation.
+
+        Returns:
+            A model that takes {"pixels": (samples, height, width, channels) uint8} and gives float32
+            (samples, columns).
+        """
+        import keras
+
+        layers = Layers(seed)
+        inputs = inputs_of(shapes, PIXELS, self.kind)
+        features = layers.augment(augmentation)(_standardise(inputs["pixels"], statistics))
+        features = self._convolve(layers, "stem", features, self.filters[0], 3, 1)
+        features = keras.layers.ReLU(name="stem_relu")(features)
+        for stage, filters in enumerate(self.filters, start=1):
+            for block in range(1, self.blocks + 1):
+                halve = block == 1 and (stage > 1 or self.reduce_first)
+                features = self._block(layers, f"stage_{stage}_block_{block}", features, filters, 2 if halve else 1)
+        features = keras.layers.GlobalAveragePooling2D(name="pool")(features)
+        features = layers.dropout("dropout", self.dropout)(features)
+        return keras.Model(inputs, layers.scores(head)(features), name=self.kind)
+
+    def _convolve(self, layers: Layers, name: str, features: Any, filters: int, size: int, stride: int) -> Any:
+        import keras
+
+        features = layers.convolution(
+            f"{name}_convolution", filters, size, strides=stride, padding="same", use_bias=False
+        )(features)
+        return keras.layers.BatchNormalization(momentum=self.normalisation_momentum, name=f"{name}_norm")(features)
+
+    def _block(self, layers: Layers, name: str, features: Any, filters: int, stride: int) -> Any:
+        import keras
+
+        shortcut = features
+        if stride > 1 or features.shape[-1] != filters:
+            shortcut = self._convolve(layers, f"{name}_shortcut", features, filters, 1, stride)
+        features = self._convolve(layers, f"{name}_first", features, filters, 3, stride)
+        features = keras.layers.ReLU(name=f"{name}_first_relu")(features)
+        features = self._convolve(layers, f"{name}_second", features, filters, 3, 1)
+        features = keras.layers.Add(name=f"{name}_add")([features, shortcut])
+        return keras.layers.ReLU(name=f"{name}_relu")(features)
+
+
+def _standardise(pixels: Any, statistics: dict[str, Any]) -> Any:
+    from medai.models.layers import Standardise
+
+    return Standardise(**statistics["pixels"], name="standardise")(pixels)

@@ -1,0 +1,117 @@
+"""What a Problem predicts: its outputs, and how a label column becomes a truth array.
+
+A truth array is int8 or int16: shape (samples,) for binary (1 is positive) and multiclass (class number), and
+(samples, classes) of 0 and 1 for multilabel. A score array is float32 of shape (samples, columns): one column, the
+probability of the positive class, for binary; one column a class otherwise.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+import numpy as np
+from pydantic import Field, model_validator
+
+from medai.records import Frozen
+
+
+class Binary(Frozen):
+    """Two classes, of which one is positive.
+
+    Attributes:
+        label: column of the labels table.
+        classes: label value → class name.
+        positive: the class whose probability is the score.
+    """
+
+    kind: Literal["binary"]
+    label: str = "label"
+    classes: dict[int, str] = Field(min_length=2, max_length=2)
+    positive: str
+
+    @model_validator(mode="after")
+    def _positive_is_a_class(self) -> Binary:
+        if self.positive not in self.classes.values():
+            raise ValueError(f"positive must be one of {sorted(self.classes.values())}, not {self.positive!r}")
+        return self
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Negative class, then positive class: the order of a confusion matrix."""
+        negative = next(name for name in self.classes.values() if name != self.positive)
+        return negative, self.positive
+
+    @property
+    def columns(self) -> int:
+        """Score columns."""
+        return 1
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """Columns of the labels table that this output reads."""
+        return (self.label,)
+
+    def truth(self, columns: list[np.ndarray]) -> np.ndarray:
+        """(samples,) int8, 1 where the label is the positive class."""
+        value = next(number for number, name in self.classes.items() if name == self.positive)
+        return np.asarray(columns[0] == value, np.int8)
+
+
+class Multiclass(Frozen):
+    """Exactly one of several classes."""
+
+    kind: Literal["multiclass"]
+    label: str = "label"
+    classes: dict[int, str] = Field(min_length=3)
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Class names in the order of their label values."""
+        return tuple(self.classes[number] for number in sorted(self.classes))
+
+    @property
+    def columns(self) -> int:
+        """Score columns."""
+        return len(self.classes)
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """Columns of the labels table that this output reads."""
+        return (self.label,)
+
+    def truth(self, columns: list[np.ndarray]) -> np.ndarray:
+        """(samples,) int16, the position of the label among the sorted label values."""
+        return np.searchsorted(np.array(sorted(self.classes)), columns[0]).astype(np.int16)
+
+
+class Multilabel(Frozen):
+    """Any number of findings at once; each label column is 0 or 1.
+
+    Attributes:
+        classes: column of the labels table → finding.
+    """
+
+    kind: Literal["multilabel"]
+    classes: dict[str, str] = Field(min_length=2)
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Findings in the order given."""
+        return tuple(self.classes.values())
+
+    @property
+    def columns(self) -> int:
+        """Score columns."""
+        return len(self.classes)
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """Columns of the labels table that this output reads."""
+        return tuple(self.classes)
+
+    def truth(self, columns: list[np.ndarray]) -> np.ndarray:
+        """(samples, findings) int8."""
+        return np.stack(columns, axis=1).astype(np.int8)
+
+
+Output = Annotated[Binary | Multiclass | Multilabel, Field(discriminator="kind")]

@@ -1,0 +1,250 @@
+"""Events to an hourly grid: last value in a bin, what was measured, how long ago, and summaries of each variable.
+
+A window admits rows by ``known_time <= prediction_time`` and bins them by ``time``. Readings of one bin are ordered
+by content (time, known_time, code, value, text), the order of the snapshot, and the last one stands, so that ties
+give the same bytes on every machine.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from pydantic import Field, model_validator
+
+from medai.errors import DataRefused
+from medai.records import ArrayFile, Arrays, Cohort, Frozen, QualityReport, Snapshot
+
+if TYPE_CHECKING:
+    import numpy as np
+    import polars as pl
+
+    from medai.workspace import Workspace
+
+VERSION = 1
+SUMMARIES = ("first", "last", "minimum", "maximum", "mean", "count")
+"""Summaries of one variable over the window, in the order of their columns."""
+
+
+class Series(Frozen):
+    """Clinical time series on a regular grid.
+
+    Attributes:
+        hours: length of the window that ends at prediction_time.
+        step_minutes: width of a bin; it divides the window and gives at most 255 steps.
+        variables: codes, one column each, in this order.
+        static: codes without a time whose number is used as it is.
+        categories: static code → its levels, one column each (one-hot).
+    """
+
+    kind: Literal["series"]
+    hours: int = Field(48, ge=1)
+    step_minutes: int = Field(60, ge=1)
+    variables: tuple[str, ...] = Field(min_length=1)
+    static: tuple[str, ...] = ()
+    categories: dict[str, tuple[int, ...]] = Field(default={})
+
+    @model_validator(mode="after")
+    def _steps_are_whole(self) -> Series:
+        if (self.hours * 60) % self.step_minutes:
+            raise ValueError(f"step_minutes must divide the window of {self.hours * 60} minutes")
+        if self.steps > 255:
+            raise ValueError(f"the grid may have 255 steps at most, not {self.steps}")
+        if len(set(self.variables)) < len(self.variables):
+            raise ValueError("variables must be named once each")
+        return self
+
+    @property
+    def steps(self) -> int:
+        """Bins of the grid."""
+        return self.hours * 60 // self.step_minutes
+
+    @property
+    def static_names(self) -> tuple[str, ...]:
+        """Columns of the static array."""
+        levels = tuple(f"{code}={level}" for code, values in self.categories.items() for level in values)
+        return self.static + levels
+
+    @property
+    def summary_names(self) -> tuple[str, ...]:
+        """Columns of the summaries array: variable by variable, its summaries in order."""
+        return tuple(f"{variable}.{summary}" for variable in self.variables for summary in SUMMARIES)
+
+
+def write(
+    workspace: Workspace,
+    snapshot: Snapshot,
+    quality: QualityReport,
+    cohort: Cohort,
+    config: Series,
+    key: str,
+    folder: Path,
+) -> Arrays:
+    """Write last, mask, elapsed, static and summaries, one row a sample in the order of sample_id."""
+    import numpy as np
+    import polars as pl
+
+    from medai.tables import read_table, write_table
+
+    if snapshot.shape != "events":
+        raise DataRefused(
+            "preprocessing series needs events",
+            expected="a snapshot of events",
+            received=f"a snapshot of {snapshot.shape}",
+            action="use preprocessing kind pixels, or an event source",
+        )
+    samples = pl.DataFrame(
+        read_table(
+            workspace.folder("select", cohort.key) / "cohort.parquet", ["sample_id", "subject_id", "prediction_time"]
+        )
+    ).with_row_index("row")
+    events = pl.DataFrame(
+        read_table(
+            workspace.folder("ingest", snapshot.key) / "events.parquet",
+            ["row_id", "subject_id", "time", "known_time", "code", "numeric_value"],
+        )
+    )
+    aside = pl.DataFrame(read_table(workspace.folder("validate", quality.key) / "set_aside.parquet"))
+    events = events.join(
+        aside.filter(pl.col("table") == "events").select("row_id"), on="row_id", how="anti", maintain_order="left"
+    ).filter(pl.col("numeric_value").is_not_null())
+
+    readings = _readings(events, samples, config)
+    count = samples.height
+    last = _last_values(readings, count, config)
+    mask = ~np.isnan(last)
+    elapsed = _carry_forward(last, mask)
+    arrays: dict[str, tuple[Any, tuple[str, ...]]] = {
+        "last": (last, config.variables),
+        "mask": (mask.astype(np.uint8), config.variables),
+        "elapsed": (elapsed, config.variables),
+        "summaries": (_summaries(readings, count, config), config.summary_names),
+    }
+    if config.static_names:
+        arrays["static"] = (_static(events, samples, config), config.static_names)
+    files = {}
+    for name, (values, names) in sorted(arrays.items()):
+        np.save(folder / f"{name}.npy", values, allow_pickle=False)
+        files[name] = ArrayFile(file=f"{name}.npy", dtype=str(values.dtype), shape=values.shape, names=names)
+    write_table(folder / "samples.parquet", samples.select(pl.col("row").cast(pl.Int64), "sample_id").to_arrow())
+    (folder / "samples.parquet").chmod(0o600)
+    empty = int(count - readings["row"].n_unique())
+    return Arrays(key=key, kind="series", arrays=files, samples=count, counts={"samples_without_reading": empty})
+
+
+def _readings(events: pl.DataFrame, samples: pl.DataFrame, config: Series) -> pl.DataFrame:
+    """Rows (row, step, variable, value) inside each sample's window, in the snapshot's order.
+
+    A reading exactly at prediction_time belongs to the last bin: the window is closed at its end.
+    """
+    import polars as pl
+
+    variables = pl.DataFrame(
+        {"code": list(config.variables), "variable": range(len(config.variables))},
+        schema={"code": pl.String, "variable": pl.Int32},
+    )
+    start = pl.col("prediction_time").dt.offset_by(f"-{config.hours}h")
+    minutes = (pl.col("time") - start).dt.total_microseconds() // 60_000_000
+    return (
+        events.filter(pl.col("time").is_not_null())
+        .join(variables, on="code", how="inner", maintain_order="left")
+        .join(samples, on="subject_id", how="inner", maintain_order="left")
+        .filter(
+            pl.coalesce("known_time", "time") <= pl.col("prediction_time"),
+            pl.col("time") <= pl.col("prediction_time"),
+            pl.col("time") >= start,
+        )
+        .with_columns((minutes // config.step_minutes).clip(0, config.steps - 1).cast(pl.Int32).alias("step"))
+        .select(pl.col("row").cast(pl.Int64), "step", "variable", pl.col("numeric_value").alias("value"))
+    )
+
+
+def _last_of_runs(order: np.ndarray, groups: np.ndarray) -> np.ndarray:
+    """Positions of the last reading of each group, when ``order`` sorts the groups stably."""
+    import numpy as np
+
+    ordered = groups[order]
+    return order[np.flatnonzero(np.append(ordered[1:] != ordered[:-1], len(ordered) > 0))]
+
+
+def _last_values(readings: pl.DataFrame, count: int, config: Series) -> np.ndarray:
+    """(samples, steps, variables) float32: the last value in each bin, NaN where nothing was measured."""
+    import numpy as np
+
+    width = len(config.variables)
+    grid = np.full(count * config.steps * width, np.nan, np.float32)
+    cell = (readings["row"].to_numpy() * config.steps + readings["step"].to_numpy()) * width + readings[
+        "variable"
+    ].to_numpy()
+    chosen = _last_of_runs(np.argsort(cell, kind="stable"), cell)
+    grid[cell[chosen]] = readings["value"].to_numpy()[chosen]
+    return grid.reshape(count, config.steps, width)
+
+
+def _carry_forward(last: np.ndarray, mask: np.ndarray) -> np.ndarray:
+    """Fill ``last`` forward in place; return the steps since the last reading, uint8 (the grid's length if never)."""
+    import numpy as np
+
+    count, steps, width = last.shape
+    elapsed = np.empty((count, steps, width), np.uint8)
+    since = np.full((count, width), steps, np.int16)
+    for step in range(steps):
+        measured = mask[:, step]
+        since = np.where(measured, 0, np.minimum(since + 1, steps))
+        elapsed[:, step] = since
+        if step:
+            last[:, step] = np.where(measured, last[:, step], last[:, step - 1])
+    return elapsed
+
+
+def _summaries(readings: pl.DataFrame, count: int, config: Series) -> np.ndarray:
+    """(samples, variables × summaries) float32; NaN where a variable was never measured, its count 0."""
+    import numpy as np
+
+    width = len(config.variables)
+    table = np.full((count * width, len(SUMMARIES)), np.nan, np.float32)
+    table[:, SUMMARIES.index("count")] = 0
+    if readings.height:
+        cell = readings["row"].to_numpy() * width + readings["variable"].to_numpy()
+        order = np.argsort(cell, kind="stable")
+        values = readings["value"].to_numpy()[order].astype(np.float64)
+        begins = np.flatnonzero(np.append(True, np.diff(cell[order]) != 0))
+        ends = np.append(begins[1:], len(order))
+        sizes = ends - begins
+        table[cell[order][begins]] = np.stack(
+            [
+                values[begins],
+                values[ends - 1],
+                np.minimum.reduceat(values, begins),
+                np.maximum.reduceat(values, begins),
+                np.add.reduceat(values, begins) / sizes,
+                sizes,
+            ],
+            axis=1,
+        )
+    return table.reshape(count, width * len(SUMMARIES))
+
+
+def _static(events: pl.DataFrame, samples: pl.DataFrame, config: Series) -> np.ndarray:
+    """(samples, static columns) float32; a number is NaN and a level is 0 where it is not known."""
+    import numpy as np
+    import polars as pl
+
+    untimed = events.filter(pl.col("time").is_null()).unique(["subject_id", "code"], keep="last", maintain_order=True)
+    columns = []
+    for code in (*config.static, *config.categories):
+        values = (
+            samples.join(
+                untimed.filter(pl.col("code") == code).select("subject_id", "numeric_value"),
+                on="subject_id",
+                how="left",
+                maintain_order="left",
+            )["numeric_value"]
+            .cast(pl.Float32)
+            .to_numpy()
+        )
+        if code in config.categories:
+            columns += [(values == level).astype(np.float32) for level in config.categories[code]]
+        else:
+            columns.append(np.where(np.isnan(values), np.nan, values).astype(np.float32))
+    return np.stack(columns, axis=1)

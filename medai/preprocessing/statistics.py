@@ -1,0 +1,43 @@
+"""Statistics: means and deviations fitted on train of one split, applied as constants inside the model."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+_BLOCK = 4096
+_SMALLEST_DEVIATION = 1e-6  # a variable that never changes in train is left at zero instead of divided by zero
+
+
+def fit_statistics(arrays: dict[str, np.ndarray], rows: np.ndarray) -> dict[str, Any]:
+    """Mean and standard deviation of each float or pixel array over the train rows, NaN ignored.
+
+    Args:
+        arrays: name → array; ``pixels`` (N, H, W, C) is taken per channel, float arrays per last axis, and the
+            series' ``mask`` and ``elapsed`` need none.
+        rows: positions of the train samples.
+
+    Returns:
+        name → {"mean": [...], "deviation": [...]}; a column without any value has mean 0 and deviation 1. Float64
+        sums in row order, so the same rows give the same figures.
+    """
+    statistics: dict[str, Any] = {}
+    for name, array in sorted(arrays.items()):
+        if name in ("mask", "elapsed"):
+            continue
+        width = array.shape[-1]
+        count, total, squares = np.zeros(width), np.zeros(width), np.zeros(width)
+        for start in range(0, len(rows), _BLOCK):
+            block = np.asarray(array[rows[start : start + _BLOCK]], np.float64).reshape(-1, width)
+            known = ~np.isnan(block)
+            values = np.where(known, block, 0.0)
+            count += known.sum(axis=0)
+            total += values.sum(axis=0)
+            squares += (values * values).sum(axis=0)
+        mean = np.divide(total, count, out=np.zeros(width), where=count > 0)
+        variance = np.divide(squares, count, out=np.ones(width), where=count > 0) - mean * mean
+        deviation = np.sqrt(np.maximum(variance, 0.0))
+        deviation = np.where((count > 0) & (deviation > _SMALLEST_DEVIATION), deviation, 1.0)
+        statistics[name] = {"mean": mean.tolist(), "deviation": deviation.tolist()}
+    return statistics

@@ -1,0 +1,402 @@
+"""Content records: what a stage says of what it made.
+
+A content record is frozen, JSON, and equal for equal inputs on any machine: it holds no time, host, path or patient
+identifier. Facts of one run (seconds, who, when) are receipts; they live beside the records and never enter a key.
+A record holds keys; the Workspace resolves them to paths.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from medai.errors import near_match
+
+HASH_BLOCK = 1 << 20
+KEY_LENGTH = 32
+"""Hexadecimal digits of a stage key: 128 bits of SHA-256, short enough for a file name."""
+
+
+class Frozen(BaseModel):
+    """A value object: immutable, no unknown fields, NaN and infinities refused."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _name_unknown_keys(cls, data: Any) -> Any:
+        """Refuse a misspelt key with the near match, before pydantic's shorter message."""
+        if isinstance(data, dict):
+            for key in data:
+                if key not in cls.model_fields:
+                    raise ValueError(f"unknown key {key!r}; {near_match(str(key), cls.model_fields)}")
+        return data
+
+
+class Record(Frozen):
+    """A frozen content record with one canonical JSON form."""
+
+    key: str
+
+    def canonical(self) -> bytes:
+        """The record's only JSON form: sorted keys, no spaces, one trailing newline."""
+        return canonical_json(self.model_dump(mode="json")) + b"\n"
+
+    @classmethod
+    def parse(cls, data: bytes) -> Self:
+        """Read what ``canonical`` wrote."""
+        return cls.model_validate_json(data)
+
+
+def canonical_json(value: Any) -> bytes:
+    """Equal values, equal bytes.
+
+    >>> canonical_json({"b": 1, "a": [0.5, None]})
+    b'{"a":[0.5,null],"b":1}'
+    """
+    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False).encode()
+
+
+def sha256_of(value: Any) -> str:
+    """SHA-256 of a JSON value's canonical form."""
+    return hashlib.sha256(canonical_json(value)).hexdigest()
+
+
+def sha256_of_file(path: Path) -> str:
+    """SHA-256 of a file's bytes, read in blocks."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, lambda: hashlib.sha256(usedforsecurity=False)).hexdigest()
+
+
+def stage_key(
+    stage: str, stage_version: int, inputs: dict[str, str], config: BaseModel | None, libraries: tuple[str, ...] = ()
+) -> str:
+    """The name of a pure stage's folder.
+
+    Args:
+        stage: the stage's verb.
+        stage_version: the stage's (or reader's) declared VERSION, raised when its bytes change.
+        inputs: name → key (or content hash) of each input.
+        config: the stage's own narrow configuration.
+        libraries: distributions whose version may change the bytes.
+    """
+    return sha256_of(
+        {
+            "stage": stage,
+            "version": stage_version,
+            "inputs": inputs,
+            "config": None if config is None else config.model_dump(mode="json"),
+            "libraries": {name: version(name) for name in libraries},
+        }
+    )[:KEY_LENGTH]
+
+
+class Generated(Record):
+    """Files that a generator wrote in a publisher's layout.
+
+    Attributes:
+        layout: the source kind that reads them.
+        path: where to point the reader, below the stage's folder.
+    """
+
+    layout: str
+    path: str
+
+
+class Snapshot(Record):
+    """Raw data read once into canonical, sorted Parquet; immutable.
+
+    Attributes:
+        shape: which canonical tables it holds: ``images`` or ``events``.
+        source: the reader's kind.
+        unit: what a subject stands for, printed with every interval (patient, stay or image).
+        data_sha256: hash over the raw files' content, in a canonical order.
+        tables: table → rows.
+        counts: what the reader noticed and settled by a stated rule, by reason.
+    """
+
+    shape: Literal["images", "events"]
+    source: str
+    unit: str
+    data_sha256: str
+    tables: dict[str, int]
+    counts: dict[str, int] = {}
+
+
+class Failure(Frozen):
+    """One expectation that was not met.
+
+    Attributes:
+        expectation: the Great Expectations type.
+        table: the table judged.
+        column: the column or columns judged; empty for a rule on the table.
+        reason: the rule's reason code.
+        blocking: whether the run stops.
+        unexpected: rows that break the rule.
+        evaluated: rows that were judged.
+    """
+
+    expectation: str
+    table: str
+    column: str
+    reason: str
+    blocking: bool
+    unexpected: int
+    evaluated: int
+
+
+class QualityReport(Record):
+    """What Great Expectations found, and what was set aside, by reason.
+
+    Attributes:
+        passed: no blocking expectation failed.
+        rows: rows judged, all tables together.
+        set_aside: reason → rows kept out. A row counts under the first reason that names it.
+        warned: reason → rows that broke a rule which neither blocks nor sets aside.
+        failures: every rule not met, blocking ones first.
+        rules: number of rules judged.
+    """
+
+    passed: bool
+    rows: int
+    set_aside: dict[str, int]
+    warned: dict[str, int] = {}
+    failures: tuple[Failure, ...]
+    rules: int
+
+
+class Exclusion(Frozen):
+    """One line of the attrition table: a criterion, and how many stayed after it."""
+
+    criterion: str
+    samples: int
+    subjects: int
+
+
+class Cohort(Record):
+    """One row a prediction.
+
+    Attributes:
+        unit: what a subject stands for.
+        samples, subjects: how many were selected.
+        classes: output → class label → samples.
+        attrition: criteria in their order, each with what remained.
+        data_sha256: of the snapshot it was selected from.
+        groups: columns that evaluation may use as subgroups.
+    """
+
+    unit: str
+    samples: int
+    subjects: int
+    classes: dict[str, dict[str, int]]
+    attrition: tuple[Exclusion, ...]
+    data_sha256: str
+    groups: tuple[str, ...] = ()
+
+
+Role = Literal["train", "validation", "gate", "test"]
+ROLES: tuple[Role, ...] = ("train", "validation", "gate", "test")
+
+
+class Splits(Record):
+    """Who learns and who judges: an assignment table (sample, fold, role).
+
+    Attributes:
+        samples, subjects: role → count.
+        test_sha256: hash of the sorted subject ids in test; the name under which openings are counted.
+    """
+
+    samples: dict[str, int]
+    subjects: dict[str, int]
+    folds: int = 1
+    test_sha256: str
+
+
+class ArrayFile(Frozen):
+    """One memory-mapped array: its file, dtype and shape (first axis: rows of the index)."""
+
+    file: str
+    dtype: str
+    shape: tuple[int, ...]
+    names: tuple[str, ...] = ()
+
+
+class Arrays(Record):
+    """Pixels or series on disk, unstandardised, independent of the split.
+
+    Attributes:
+        kind: ``pixels`` (height, width, channels) or ``series`` (steps, variables).
+        arrays: array name → file.
+        samples: rows of ``samples.parquet``, the index from sample to array row.
+    """
+
+    kind: Literal["pixels", "series"]
+    arrays: dict[str, ArrayFile]
+    samples: int
+    counts: dict[str, int] = {}
+
+
+class Environment(Frozen):
+    """What a fit's bytes depend on besides its inputs."""
+
+    threads: int
+    onednn: bool
+    instruction_set: str
+    libraries: dict[str, str]
+
+
+class Member(Frozen):
+    """One fitted model of a candidate.
+
+    Attributes:
+        kind: the model's kind in the Problem.
+        weights_sha256: hash of the learnt parameters in build order.
+        onnx_sha256: hash of the file that scores.
+    """
+
+    kind: str
+    weights_sha256: str
+    onnx_sha256: str
+    parameters: int = 0
+
+
+class Calibration(Frozen):
+    """A map from raw score to probability: sigmoid(slope × logit(score) + intercept), fitted on validation."""
+
+    method: Literal["none", "platt"] = "none"
+    slope: tuple[float, ...] = ()
+    intercept: tuple[float, ...] = ()
+
+
+class Candidate(Record):
+    """A fitted model with all that scoring needs.
+
+    Attributes:
+        name: the model's name in the run: ``net`` or a baseline's.
+        members: fitted models; their scores are averaged when there are several.
+        thresholds: output → one threshold a class column (one value for a binary output).
+        calibration: output → calibration.
+        preprocessing: the configuration that turns a snapshot into its arrays (champions are re-scored through it).
+        outputs: output → its definition, as in the Problem.
+        trained_on: role → subjects; the ids are in the folder, for the gate's overlap check.
+        epochs: finished epochs (0 for a model without epochs).
+    """
+
+    name: str
+    members: tuple[Member, ...]
+    combine: Literal["mean"] = "mean"
+    thresholds: dict[str, tuple[float, ...]]
+    calibration: dict[str, Calibration]
+    preprocessing: dict[str, Any]
+    outputs: dict[str, Any]
+    statistics: dict[str, Any]
+    trained_on: dict[str, int]
+    seed: int
+    epochs: int
+    environment: Environment
+
+    @property
+    def model_sha256(self) -> str:
+        """Hash of the learnt parameters: the single member's, or of all members' together."""
+        if len(self.members) == 1:
+            return self.members[0].weights_sha256
+        return sha256_of([member.weights_sha256 for member in self.members])
+
+
+class Measure(Frozen):
+    """A figure with its percentile-bootstrap interval over the scorecard's unit."""
+
+    value: float
+    low: float
+    high: float
+
+
+class Subgroup(Frozen):
+    """Figures of one subgroup of the scored role."""
+
+    group: str
+    level: str
+    samples: int
+    positives: int
+    metrics: dict[str, Measure]
+
+
+class Scorecard(Record):
+    """Metrics with intervals on one role of one split.
+
+    Attributes:
+        candidate: key of the candidate scored.
+        role: which rows were scored.
+        unit: the unit resampled for the intervals.
+        samples, subjects: how many.
+        classes: output → class label → samples scored.
+        metrics: output → metric → figure with interval.
+        confusion: output → matrix, rows true, columns predicted, in the order of the classes.
+        rows_sha256: hash of the scored sample ids.
+        opens_test: whether this scorecard read test rows, which the audit counts.
+    """
+
+    candidate: str
+    role: Role
+    unit: str
+    samples: int
+    subjects: int
+    confidence: float
+    resamples: int
+    classes: dict[str, dict[str, int]]
+    metrics: dict[str, dict[str, Measure]]
+    confusion: dict[str, tuple[tuple[int, ...], ...]]
+    subgroups: dict[str, tuple[Subgroup, ...]] = {}
+    rows_sha256: str
+    opens_test: bool
+
+
+class Comparison(Record):
+    """A scorecard's candidate beside others on the same rows.
+
+    Attributes:
+        scorecard: key of the scorecard compared.
+        differences: other's name → metric → its figure subtracted from ours, with a paired interval.
+    """
+
+    scorecard: str
+    differences: dict[str, dict[str, Measure]]
+
+
+Verdict = Literal["promoted", "refused", "insufficient_evidence", "no_gate"]
+
+
+class Condition(Frozen):
+    """One condition of the gate with its figure."""
+
+    name: str
+    passed: bool
+    figure: str
+    required: str
+
+
+class Decision(Record):
+    """Promoted, refused, insufficient evidence, or no gate; every condition with its figure."""
+
+    verdict: Verdict
+    candidate: str
+    champion: str | None = None
+    conditions: tuple[Condition, ...] = ()
+    reasons: tuple[str, ...] = Field(default=())
+
+
+class Figures(Record):
+    """Drawn curves of a run: name → file in the stage's folder."""
+
+    files: dict[str, str]
+
+
+class Page(Record):
+    """The run's report: one self-contained HTML file."""
+
+    file: str

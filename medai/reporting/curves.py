@@ -1,0 +1,118 @@
+"""``draw``: a run's figures from its scores tables; one SVG each, equal bytes for equal scores."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from medai.outputs import Output
+from medai.records import Candidate, Figures, Measure, Scorecard, stage_key
+from medai.scores import read_scores, truth_and_scores
+from medai.workspace import Made, Workspace
+
+if TYPE_CHECKING:
+    import numpy as np
+
+VERSION = 1
+
+
+def draw(
+    workspace: Workspace,
+    outputs: dict[str, Output],
+    chosen: str,
+    candidates: dict[str, Candidate],
+    scorecards: dict[str, Scorecard],
+) -> Made[Figures]:
+    """Draw ROC, precision–recall, calibration and confusion on the scored rows, and the net's training curves.
+
+    Args:
+        chosen: the candidate drawn first; the others beside it (binary outputs).
+        scorecards: name → scorecard of the same role.
+    """
+    inputs = {f"scorecard:{name}": scorecard.key for name, scorecard in scorecards.items()}
+    inputs["chosen"] = chosen
+    key = stage_key("draw", VERSION, inputs, None, ("matplotlib",))
+
+    def build(folder: Path) -> Figures:
+        from medai.reporting import figures
+
+        name, output = next(iter(outputs.items()))
+        order = [chosen, *(other for other in scorecards if other != chosen)]
+        if output.kind == "binary":
+            curves = [_Scored(_title(other), *_scored(workspace, scorecards[other], name, output)) for other in order]
+        else:
+            truth, scores = _scored(workspace, scorecards[chosen], name, output)
+            curves = [
+                _Scored(label, (truth == place) if truth.ndim == 1 else truth[:, place], scores[:, [place]])
+                for place, label in enumerate(output.names)
+            ]
+        measures = [scorecards[other].metrics[name] for other in order] if output.kind == "binary" else []
+        files = _draw_curves(folder, curves, measures)
+        confusion = scorecards[chosen].confusion[name]
+        columns = ("true negative", "false positive", "false negative", "true positive")
+        figures.draw_confusion(
+            folder / "confusion.svg", confusion, output.names, columns if output.kind == "multilabel" else None
+        )
+        files["confusion"] = "confusion.svg"
+        for candidate in candidates.values():
+            history = workspace.folder("fit", candidate.key) / "history.json"
+            if history.exists():
+                figures.draw_training(folder / "training.svg", json.loads(history.read_bytes()))
+                files["training"] = "training.svg"
+        return Figures(key=key, files=files)
+
+    return workspace.materialise("draw", key, Figures, build)
+
+
+class _Scored:
+    """One curve's name, truth (samples,) and score (samples,)."""
+
+    def __init__(self, name: str, truth: np.ndarray, scores: np.ndarray) -> None:
+        self.name = name
+        self.truth = truth
+        self.score = scores[:, 0]
+
+
+def _title(name: str) -> str:
+    return name.replace("_", " ")
+
+
+def _scored(workspace: Workspace, scorecard: Scorecard, name: str, output: Output) -> tuple[np.ndarray, np.ndarray]:
+    return truth_and_scores(read_scores(workspace, scorecard), name, output)
+
+
+def _draw_curves(folder: Path, curves: list[_Scored], measures: list[dict[str, Measure]]) -> dict[str, str]:
+    from medai.measurement import metrics
+    from medai.reporting import figures
+
+    def measure(place: int, metric: str) -> Measure | None:
+        return measures[place].get(metric) if measures else None
+
+    figures.draw_roc(
+        folder / "roc.svg",
+        [
+            figures.Curve(curve.name, *metrics.roc_points(curve.truth, curve.score), measure(place, "auroc"))
+            for place, curve in enumerate(curves)
+        ],
+    )
+    figures.draw_precision_recall(
+        folder / "precision_recall.svg",
+        [
+            figures.Curve(
+                curve.name, *metrics.precision_recall_points(curve.truth, curve.score), measure(place, "auprc")
+            )
+            for place, curve in enumerate(curves)
+        ],
+        prevalence=float(curves[0].truth.mean()),
+    )
+    figures.draw_calibration(
+        folder / "calibration.svg",
+        [
+            figures.Reliability(
+                curve.name, *metrics.reliability_points(curve.truth, curve.score), measure(place, "ece")
+            )
+            for place, curve in enumerate(curves)
+        ],
+    )
+    return {"roc": "roc.svg", "precision_recall": "precision_recall.svg", "calibration": "calibration.svg"}

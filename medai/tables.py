@@ -1,0 +1,218 @@
+"""Canonical tables: their columns, and Parquet files that have the same bytes everywhere and notice a flipped one.
+
+Three shapes of data come out of ingestion as these tables; everything after it is written once against them.
+
+    images.parquet       one row a picture, in the order of ``pixels.npy``
+    events.parquet       the MEDS 0.4 data schema, one row a reading, with ``known_time`` and the line it came from
+    stays.parquet        one row a stay of an events snapshot
+    labels.parquet       what was observed: by ``row_id`` for pictures, by ``subject_id`` for stays
+    identifiers.parquet  subject_id ↔ the site's own identifier; readable by its owner alone, never logged
+
+Times are microseconds without a zone. A null ``time`` means that a row holds for the whole stay.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from pydantic import Field
+
+from medai.errors import DataRefused, from_machine_failure
+from medai.records import Frozen
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+ROWS_IN_GROUP = 1 << 17
+OWNER_ALONE = 0o600
+
+IMAGES = {
+    "row_id": "int64",
+    "subject_id": "int64",
+    "time": "timestamp[us]",
+    "known_time": "timestamp[us]",
+    "source_id": "large_string",
+    "publisher_role": "string",
+    "frame": "int32",
+    "height": "int32",
+    "width": "int32",
+    "channels": "int8",
+    "bits": "int8",
+    "mean": "float32",
+    "std": "float32",
+    "minimum": "int32",
+    "maximum": "int32",
+    "content_hash": "string",
+    "twin_of": "string",
+    "copy_number": "int32",
+    "label_conflict": "bool",
+}
+"""Column → type. ``twin_of`` names the publisher's role of higher standing (test, then validation) that holds the same
+pixels; ``copy_number`` counts repeats inside one role from 0; ``label_conflict`` marks pixels that carry another label
+elsewhere in the same role. Grey levels (mean, std, minimum, maximum) are over all channels."""
+
+EVENTS = {
+    "subject_id": "int64",
+    "time": "timestamp[us]",
+    "code": "string",
+    "numeric_value": "float32",
+    "text_value": "large_string",
+    "known_time": "timestamp[us]",
+    "row_id": "int64",
+    "source_row": "int32",
+}
+"""Column → type. ``text_value`` holds a reading that is no number; ``source_row`` is the line in the stay's file, the
+header being line 1."""
+
+STAYS = {
+    "subject_id": "int64",
+    "stay_id": "int64",
+    "start": "timestamp[us]",
+    "end": "timestamp[us]",
+    "publisher_role": "string",
+    "has_series": "bool",
+    "source_id": "large_string",
+    "content_hash": "string",
+}
+"""Column → type. ``source_id`` is the file's token: the first digits of its content's hash."""
+
+IDENTIFIERS = {"subject_id": "int64", "site_id": "large_string"}
+
+
+class Facts(Frozen):
+    """What a reader wrote.
+
+    Attributes:
+        unit: what a subject stands for.
+        tables: table → rows, of the tables that may be read by every stage.
+        counts: what the reader noticed and settled by a stated rule, by reason.
+    """
+
+    unit: str
+    tables: dict[str, int]
+    counts: dict[str, int] = Field(default_factory=dict)
+
+
+def subject_ids(namespace: str, site_ids: Sequence[str]) -> list[int]:
+    """The subject ids of a site's own identifiers: the first 63 bits of BLAKE2b over purpose, namespace and identifier.
+
+    Args:
+        namespace: the source, so that equal numbers of two hospitals stay two people.
+        site_ids: distinct identifiers.
+
+    Raises:
+        DataRefused: two identifiers share a subject id.
+    """
+    ids = [_subject_id(namespace, site_id) for site_id in site_ids]
+    if len(set(ids)) < len(set(site_ids)):
+        raise DataRefused(
+            "two identifiers of the site hash to the same subject",
+            expected="distinct subject ids",
+            received=f"{len(set(site_ids))} identifiers, {len(set(ids))} subject ids",
+            action="report it with the number of subjects; no snapshot was made",
+        )
+    return ids
+
+
+def _subject_id(namespace: str, site_id: str) -> int:
+    digest = hashlib.blake2b(b"\0".join((b"medai.subject", namespace.encode(), site_id.encode()))).digest()
+    return int.from_bytes(digest[:8], "big") >> 1
+
+
+def table_of(columns: Mapping[str, object], types: Mapping[str, str]) -> pa.Table:
+    """An Arrow table of exactly these columns and types, in this order.
+
+    Args:
+        columns: column → NumPy array, Arrow array or list; absent ones are null throughout.
+        types: column → type, as in ``IMAGES``.
+    """
+    import pyarrow as pa
+
+    rows = max(len(values) for values in columns.values())  # type: ignore[arg-type]
+    schema = pa.schema([(name, pa.type_for_alias(kind)) for name, kind in types.items()])
+    arrays = [
+        pa.array(columns[field.name], field.type) if field.name in columns else pa.nulls(rows, field.type)
+        for field in schema
+    ]
+    return pa.Table.from_arrays(arrays, schema=schema)
+
+
+def write_table(path: Path, table: pa.Table, mode: int = 0o644) -> int:
+    """Write a table as Parquet with page checksums; equal tables give equal bytes.
+
+    Row groups, compression and encodings are fixed, chunks are joined and foreign schema metadata is dropped, so that
+    neither threads nor the library that built the table leave a trace.
+
+    Args:
+        mode: the new file's permissions before the process's mask.
+
+    Returns:
+        The number of rows.
+    """
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    fields = [
+        pa.field(field.name, pa.large_string() if pa.types.is_string_view(field.type) else field.type)
+        for field in table.schema
+    ]
+    plain = table.cast(pa.schema(fields)).combine_chunks()
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, mode)
+    with os.fdopen(descriptor, "wb") as file:
+        pq.write_table(
+            plain,
+            file,
+            row_group_size=ROWS_IN_GROUP,
+            version="2.6",
+            compression="zstd",
+            compression_level=3,
+            write_page_checksum=True,
+        )
+    return int(plain.num_rows)
+
+
+def read_table(path: Path, columns: Iterable[str] | None = None) -> pa.Table:
+    """Read a table that ``write_table`` wrote and verify its page checksums.
+
+    Args:
+        columns: which columns, in this order; all of them by default.
+
+    Raises:
+        DataRefused: the table is missing, damaged, or lacks a column.
+        ServiceFailed: the disk reported an error.
+    """
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    chosen = None if columns is None else list(columns)
+    try:
+        with pq.ParquetFile(path, page_checksum_verification=True) as file:
+            missing = [name for name in chosen or () if name not in file.schema_arrow.names]
+            if missing:
+                raise DataRefused(
+                    f"table {path.stem} lacks column {missing[0]}",
+                    expected=f"columns {', '.join(chosen or ())}",
+                    received=f"columns {', '.join(file.schema_arrow.names)}",
+                    action="run the stage that writes it again",
+                )
+            return file.read(columns=chosen)
+    except FileNotFoundError as error:
+        raise _unreadable(path, "no such file") from error
+    except OSError as error:
+        failure = from_machine_failure(error) if error.errno else None
+        raise failure or _unreadable(path, "a damaged file") from None  # the reader's own words may quote a value
+    except (pa.ArrowException, ValueError):
+        raise _unreadable(path, "a damaged file") from None
+
+
+def _unreadable(path: Path, received: str) -> DataRefused:
+    return DataRefused(
+        f"table {path.stem} cannot be read",
+        expected="the whole Parquet file, every page as its checksum says",
+        received=received,
+        action="remove its folder from the workspace's store and run the same command again",
+    )

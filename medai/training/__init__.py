@@ -1,0 +1,236 @@
+"""``fit``: a model on the train rows, its threshold and calibration on the validation rows.
+
+A model is anything that fits arrays, scores them and exports ONNX: Keras nets and scikit-learn baselines are two
+adapters. What scores from here on is the exported ONNX file, so that a figure always belongs to what is served.
+
+Same lock, instruction set, thread count and oneDNN flag: same weights, byte for byte; the Candidate records all four.
+A fit that is killed resumes after its last finished epoch and ends with the same weights.
+"""
+
+from __future__ import annotations
+
+import json
+import platform
+from collections.abc import Callable
+from importlib.metadata import version
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from pydantic import Field
+
+from medai.errors import DataRefused
+from medai.measurement.calibration import CalibrationChoice
+from medai.measurement.thresholds import Threshold
+from medai.models import Augmentation, Net
+from medai.models.baselines import Baseline, GradientBoosting, LogisticRegression
+from medai.outputs import Output
+from medai.preprocessing import Preprocessing
+from medai.records import Arrays, Candidate, Cohort, Environment, Frozen, Member, Splits, stage_key
+from medai.workspace import Made, Workspace
+
+if TYPE_CHECKING:
+    import numpy as np
+
+VERSION = 1
+LIBRARIES = ("tensorflow", "keras", "tf2onnx", "numpy")
+BASELINE_LIBRARIES = ("scikit-learn", "skl2onnx", "numpy")
+PARITY = 1e-4
+"""Largest difference tolerated between a net's own scores and its ONNX file's (1.5e-7 is usual)."""
+
+Progress = Callable[[float], None]
+
+
+class Training(Frozen):
+    """How a net is fitted.
+
+    Attributes:
+        optimizer: ``adamw`` decays weights apart from the gradient (Loshchilov and Hutter 2019).
+        schedule: ``cosine`` falls from learning_rate to zero over all steps.
+        weight_decay: of AdamW; ignored by the others.
+        class_weights: ``balanced`` weighs each class by samples / (classes × its samples).
+        weight_averaging: momentum of the exponential moving average of the weights that the model ends with.
+        label_smoothing: share of the truth spread evenly (Szegedy et al. 2016).
+        augmentation: random changes of train pictures, inside the graph, off when scoring.
+    """
+
+    epochs: int = Field(ge=1, le=10_000)
+    batch_size: int = Field(32, ge=1)
+    optimizer: Literal["adam", "adamw", "rmsprop", "sgd"] = "adam"
+    learning_rate: float = Field(1e-3, gt=0)
+    schedule: Literal["constant", "cosine"] = "constant"
+    weight_decay: float = Field(0.0, ge=0)
+    class_weights: Literal["balanced"] | None = None
+    weight_averaging: float | None = Field(None, gt=0, lt=1)
+    label_smoothing: float = Field(0.0, ge=0, lt=1)
+    augmentation: Augmentation | None = None
+
+
+class Execution(Frozen):
+    """What a fit's bytes depend on besides its inputs; pinned, and part of its key."""
+
+    threads: int = Field(2, ge=1)
+    onednn: bool = True
+
+
+class _Fit(Frozen):
+    """The narrow configuration that enters the key."""
+
+    model: Net | Baseline = Field(discriminator="kind")
+    training: Training | None
+    threshold: Threshold
+    calibration: CalibrationChoice
+    outputs: dict[str, Output]
+    preprocessing: Preprocessing
+    execution: Execution
+    seed: int
+
+
+def fit(
+    workspace: Workspace,
+    name: str,
+    model: Any,
+    training: Training | None,
+    arrays: Arrays,
+    cohort: Cohort,
+    splits: Splits,
+    outputs: dict[str, Output],
+    preprocessing: Any,
+    threshold: Threshold,
+    calibration: CalibrationChoice,
+    execution: Execution,
+    seed: int,
+    progress: Progress | None = None,
+) -> Made[Candidate]:
+    """Fit one model and make it a Candidate.
+
+    Args:
+        name: the model's name in the run: ``net`` or a baseline's.
+        model: an encoder (a net) or a baseline configuration.
+        training: how a net is fitted; None for a baseline.
+        progress: called with the finished share of epochs.
+
+    Raises:
+        DataRefused: a class is missing in train.
+    """
+    config = _Fit(
+        model=model,
+        training=training,
+        threshold=threshold,
+        calibration=calibration,
+        outputs=outputs,
+        preprocessing=preprocessing,
+        execution=execution,
+        seed=seed,
+    )
+    is_net = not isinstance(model, LogisticRegression | GradientBoosting)
+    libraries = LIBRARIES if is_net else BASELINE_LIBRARIES
+    key = stage_key(
+        "fit",
+        VERSION,
+        {"arrays": arrays.key, "cohort": cohort.key, "splits": splits.key},
+        config,
+        (*libraries, "onnxruntime"),
+    )
+
+    def build(folder: Path) -> Candidate:
+        from medai.inference import Scorer
+        from medai.measurement import calibration as calibrating
+        from medai.measurement import thresholds as choosing
+        from medai.preprocessing.statistics import fit_statistics
+        from medai.training.rows import Rows
+
+        output_name, output = next(iter(outputs.items()))
+        rows = Rows.load(workspace, arrays, cohort, splits, outputs)
+        data = rows.arrays
+        train, validation = rows.of("train"), rows.of("validation")
+        truth = rows.truth[output_name]
+        _refuse_one_sided(output_name, output, truth[train])
+        statistics = fit_statistics(data, train)
+        epochs, parameters = 0, 0
+        # Small classical models lose more to threads than they gain, and logistic regression's bytes depend on them.
+        threads = execution.threads if is_net else 1
+        if is_net:
+            assert training is not None  # noqa: S101 - a net always comes with its training
+            from medai.training import nets
+
+            weights_sha256, parameters = nets.fit_net(
+                model, training, data, truth, train, validation, output, statistics, execution, seed,
+                folder, workspace.scratch("fit", key), progress,
+            )  # fmt: skip
+            epochs = training.epochs
+        else:
+            fitted = model.fit(
+                {name: values[train] for name, values in data.items()}, truth[train], output, seed, threads
+            )
+            fitted.export(folder / "model.onnx")
+            weights_sha256 = ""
+        from medai.records import sha256_of_file
+
+        onnx_sha256 = sha256_of_file(folder / "model.onnx")
+        scorer = Scorer(folder / "model.onnx", onnx_sha256, threads=1)
+        raw = scorer.score({name: values[validation] for name, values in data.items()})
+        fitted_calibration = calibrating.fit(output, truth[validation], raw, calibration)
+        scores = calibrating.apply(fitted_calibration, raw)
+        (folder / "statistics.json").write_text(json.dumps(statistics, sort_keys=True))
+        rows.write_subjects(folder / "subjects.parquet", ("train", "validation"))
+        return Candidate(
+            key=key,
+            name=name,
+            members=(
+                Member(
+                    kind=model.kind,
+                    weights_sha256=weights_sha256 or onnx_sha256,
+                    onnx_sha256=onnx_sha256,
+                    parameters=parameters,
+                ),
+            ),
+            thresholds={output_name: choosing.choose(output, truth[validation], scores, threshold)},
+            calibration={output_name: fitted_calibration},
+            preprocessing=preprocessing.model_dump(mode="json"),
+            outputs={name: value.model_dump(mode="json") for name, value in outputs.items()},
+            statistics=statistics,
+            trained_on={role: splits.subjects[role] for role in ("train", "validation")},
+            seed=seed,
+            epochs=epochs,
+            environment=Environment(
+                threads=threads,
+                onednn=execution.onednn,
+                instruction_set=instruction_set(),
+                libraries={library: version(library) for library in libraries},
+            ),
+        )
+
+    return workspace.materialise("fit", key, Candidate, build)
+
+
+def instruction_set() -> str:
+    """The widest vector instructions that this processor offers to oneDNN and Eigen, with the architecture."""
+    machine = platform.machine()
+    try:
+        flags = Path("/proc/cpuinfo").read_text()
+    except OSError:
+        return machine
+    for flag, name in (
+        ("amx_bf16", "AMX"),
+        ("avx512_bf16", "AVX-512 BF16"),
+        ("avx512_vnni", "AVX-512 VNNI"),
+        ("avx512f", "AVX-512"),
+        ("avx2", "AVX2"),
+    ):
+        if flag in flags:
+            return f"{machine} {name}"
+    return machine
+
+
+def _refuse_one_sided(name: str, output: Output, truth: np.ndarray) -> None:
+    columns = truth.reshape(len(truth), -1)
+    classes = 2 if output.kind != "multiclass" else output.columns
+    for position in range(columns.shape[1]):
+        present = len(set(columns[:, position].tolist()))
+        if present < classes:
+            raise DataRefused(
+                f"output {name}: a class is missing in train",
+                expected=f"samples of all {classes} classes",
+                received=f"{present} of them",
+                action="give more data, or other classes or split fractions in the Problem",
+            )

@@ -1,0 +1,234 @@
+"""The workspace: where content lies, and the one cache.
+
+    MEDAI_HOME/
+      store/<stage>/<key>/     record.json, manifest.json and the stage's files; immutable
+      receipts/<stage>/<key>.json     facts of the run that made it: seconds, instruction set
+      scratch/<stage>/<key>/   what an interrupted stage may resume from (checkpoints)
+      locks/                   one file lock a key: equal runs at once make one result
+      hashes.sqlite            raw and stored files' hashes, remembered by path, size, mtime and inode
+
+A stage's folder is written beside its final name, synced, and renamed last: it is whole or not there. A stored file
+that no longer has the bytes of its manifest is set apart and made again.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import shutil
+import sqlite3
+import time
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
+from pathlib import Path
+from typing import Any, Generic, TypeVar
+
+from filelock import FileLock, Timeout
+
+from medai.errors import ServiceFailed
+from medai.records import Record, canonical_json, sha256_of_file
+
+log = logging.getLogger(__name__)
+
+R = TypeVar("R", bound=Record)
+
+LOCK_POLL_SECONDS = 0.2
+RECORD, MANIFEST = "record.json", "manifest.json"
+
+
+class Made(Generic[R]):
+    """A record with how it came about: reused from the store or made now, and in how many seconds."""
+
+    def __init__(self, record: R, *, reused: bool, seconds: float) -> None:
+        self.record = record
+        self.reused = reused
+        self.seconds = seconds
+
+
+def sync_directory(path: Path) -> None:
+    """Make a directory's entries durable."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def sync_file(path: Path) -> None:
+    """Make a file's content durable."""
+    with path.open("rb+") as file:
+        os.fsync(file.fileno())
+
+
+def write_durably(path: Path, data: bytes, mode: int = 0o644) -> None:
+    """Write a small file beside its final name, sync it, rename it: readers see the old bytes or the new ones."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    beside = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    descriptor = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, mode)
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        beside.replace(path)
+    except BaseException:
+        beside.unlink(missing_ok=True)
+        raise
+    sync_directory(path.parent)
+
+
+class Workspace:
+    """Resolves keys to paths, finds what is there, makes what is not.
+
+    Args:
+        root: the state folder (``MEDAI_HOME``); created when first written to.
+        lock_seconds: how long to wait for an equal run at work on the same key.
+    """
+
+    def __init__(self, root: Path, lock_seconds: float = 4 * 3600) -> None:
+        self.root = root.absolute()
+        self.lock_seconds = lock_seconds
+
+    def folder(self, stage: str, key: str) -> Path:
+        """The folder of a finished stage."""
+        return self.root / "store" / stage / key
+
+    def scratch(self, stage: str, key: str) -> Path:
+        """A folder that survives a kill, for a stage that resumes; dropped once the stage is committed."""
+        path = self.root / "scratch" / stage / key
+        path.mkdir(parents=True, exist_ok=True)
+        return path
+
+    @contextmanager
+    def lock(self, name: str, seconds: float | None = None) -> Iterator[None]:
+        """Hold the workspace's lock of this name; whoever comes second waits, and is told so in the log."""
+        path = self.root / "locks" / f"{name}.lock"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        lock = FileLock(path, poll_interval=LOCK_POLL_SECONDS)
+        try:
+            lock.acquire(timeout=0)
+        except Timeout:
+            log.warning("another run holds %s; waiting for it", name)
+            patience = self.lock_seconds if seconds is None else seconds
+            try:
+                lock.acquire(timeout=patience)
+            except Timeout as error:
+                raise ServiceFailed(
+                    f"another run still holds {name}",
+                    expected=f"it to finish within {patience:.0f} seconds",
+                    received="a lock that is still held",
+                    action="wait for that run or end it, then run the same command again",
+                ) from error
+        try:
+            yield
+        finally:
+            lock.release()
+
+    def find(self, stage: str, key: str, kind: type[R]) -> R | None:
+        """The finished record of this key, or None. A folder whose bytes were altered is set apart."""
+        folder = self.folder(stage, key)
+        try:
+            record = kind.parse((folder / RECORD).read_bytes())
+            manifest = json.loads((folder / MANIFEST).read_bytes())
+        except FileNotFoundError:
+            return None
+        except ValueError:
+            self._set_apart(folder, "its record cannot be read")
+            return None
+        for name, (size, sha256) in manifest.items():
+            path = folder / name
+            try:
+                intact = path.stat().st_size == size and self.hash_file(path) == sha256
+            except FileNotFoundError:
+                intact = False
+            if not intact:
+                self._set_apart(folder, f"{name} is not as it was written")
+                return None
+        return record
+
+    def materialise(self, stage: str, key: str, kind: type[R], build: Callable[[Path], R]) -> Made[R]:
+        """Find the record of this key or make it, once, however many ask at the same time.
+
+        Args:
+            stage: the stage's verb.
+            key: from ``stage_key``.
+            kind: the record's class.
+            build: writes the stage's files into the folder it is given and returns the record.
+        """
+        started = time.perf_counter()
+        found = self.find(stage, key, kind)
+        if found is not None:
+            return Made(found, reused=True, seconds=time.perf_counter() - started)
+        with self.lock(f"{stage}-{key}"):
+            found = self.find(stage, key, kind)
+            if found is not None:
+                return Made(found, reused=True, seconds=time.perf_counter() - started)
+            record = self._build(stage, key, build)
+        seconds = time.perf_counter() - started
+        self.keep_receipt(stage, key, {"seconds": round(seconds, 6)})
+        return Made(record, reused=False, seconds=seconds)
+
+    def _build(self, stage: str, key: str, build: Callable[[Path], R]) -> R:
+        final = self.folder(stage, key)
+        beside = final.with_name(f".{key}.partial")
+        final.parent.mkdir(parents=True, exist_ok=True)
+        if beside.exists():  # left by a killed run; we hold the key's lock, so nobody is writing it
+            shutil.rmtree(beside)
+        beside.mkdir()
+        try:
+            record = build(beside)
+            manifest = {}
+            for path in sorted(beside.rglob("*")):
+                if path.is_file():
+                    sync_file(path)
+                    manifest[path.relative_to(beside).as_posix()] = (path.stat().st_size, sha256_of_file(path))
+            write_durably(beside / MANIFEST, canonical_json(manifest))
+            write_durably(beside / RECORD, record.canonical())
+            for directory in [path for path in beside.rglob("*") if path.is_dir()]:
+                sync_directory(directory)
+            beside.rename(final)
+        except BaseException:
+            shutil.rmtree(beside, ignore_errors=True)
+            raise
+        sync_directory(final.parent)
+        shutil.rmtree(self.root / "scratch" / stage / key, ignore_errors=True)
+        return record
+
+    def _set_apart(self, folder: Path, why: str) -> None:
+        log.warning("%s/%s: %s; set apart and made again", folder.parent.name, folder.name, why)
+        apart = folder.with_name(f".{folder.name}.altered-{time.time_ns()}")
+        try:
+            folder.rename(apart)
+        except FileNotFoundError:  # an equal run was faster
+            return
+
+    def keep_receipt(self, stage: str, key: str, facts: dict[str, Any]) -> None:
+        """Keep facts of this run beside the record; they never enter a key."""
+        write_durably(self.root / "receipts" / stage / f"{key}.json", canonical_json(facts) + b"\n")
+
+    def receipt(self, stage: str, key: str) -> dict[str, Any]:
+        """Facts kept with ``keep_receipt``; empty when there are none."""
+        try:
+            facts = json.loads((self.root / "receipts" / stage / f"{key}.json").read_bytes())
+        except (FileNotFoundError, ValueError):
+            return {}
+        return dict(facts)
+
+    def hash_file(self, path: Path) -> str:
+        """SHA-256 of a file, computed once and remembered by path, size, modification time and inode."""
+        status = path.stat()
+        mark = (status.st_size, status.st_mtime_ns, status.st_ino)
+        name = str(path.absolute())
+        self.root.mkdir(parents=True, exist_ok=True)
+        with closing(sqlite3.connect(self.root / "hashes.sqlite", timeout=60)) as memory, memory:
+            memory.execute(
+                "create table if not exists hashes"
+                " (path text primary key, size integer, mtime integer, inode integer, sha256 text)"
+            )
+            row = memory.execute("select size, mtime, inode, sha256 from hashes where path = ?", (name,)).fetchone()
+            if row is not None and tuple(row[:3]) == mark:
+                return str(row[3])
+            sha256 = sha256_of_file(path)
+            memory.execute("insert or replace into hashes values (?, ?, ?, ?, ?)", (name, *mark, sha256))
+        return sha256

@@ -1,0 +1,160 @@
+"""YAML as medai reads it: plain data, and nothing that surprises.
+
+YAML 1.1 turns ``no`` into false, ``1:30`` into 90, ``012`` into 10, keeps the last of two equal keys, and lets a tag
+build objects. A Problem or a suite is read by people who do not expect that, so medai reads a smaller language:
+
+- mappings with text or whole-number keys, each key once; lists; text; true and false; null; finite numbers;
+- no tags, no anchors and aliases (which also rules out expansion bombs), one document a file;
+- ``1e-3`` is a number; ``yes``, ``no``, ``on``, ``off``, dates and times are text.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from medai.errors import ConfigurationError
+
+LARGEST_BYTES = 1 << 20
+"""A Problem or a suite is a page or ten; a file of more than 1 MiB is something else."""
+
+DEEPEST = 32
+"""Levels of nesting; real files use six."""
+
+LONGEST_WHOLE = 18
+"""Characters of a whole number; what fits in 64 bits with its sign."""
+
+_WHOLE = re.compile(r"[-+]?(0|[1-9][0-9]*)")
+_NUMBER = re.compile(r"[-+]?([0-9]+\.[0-9]*|\.[0-9]+|[0-9]+(?=[eE]))([eE][-+]?[0-9]+)?")
+_NOT_FINITE = re.compile(r"[-+]?\.(inf|Inf|INF)|\.(nan|NaN|NAN)|[-+]?(inf|infinity|nan)", re.IGNORECASE)
+_WORDS = {"true": True, "True": True, "false": False, "False": False, "null": None, "~": None, "": None}
+
+
+def read_yaml(path: Path) -> dict[str, Any]:
+    """A YAML file's top mapping as plain data.
+
+    Args:
+        path: the file; its name, never its folder, stands in messages.
+
+    Raises:
+        ConfigurationError: the file cannot be read, is not UTF-8 or too large, or breaks a rule of this module. The
+            message names the line.
+    """
+    expected = "a readable YAML file in UTF-8"
+    try:
+        with path.open("rb") as file:
+            data = file.read(LARGEST_BYTES + 1)
+        text = data[:LARGEST_BYTES].decode("utf-8") if len(data) <= LARGEST_BYTES else None
+    except FileNotFoundError as error:
+        raise _refused(path.name, "does not exist", expected, "no such file") from error
+    except IsADirectoryError as error:
+        raise _refused(path.name, "is a folder", expected, "a folder") from error
+    except PermissionError as error:
+        raise _refused(path.name, "cannot be read", expected, "a file without read permission") from error
+    except UnicodeDecodeError as error:
+        raise _refused(path.name, "is not UTF-8", expected, f"a byte that is not UTF-8 at {error.start}") from error
+    if text is None:
+        raise _refused(path.name, "is too large", f"at most {LARGEST_BYTES} bytes", "a larger file")
+    return parse_yaml(text, path.name)
+
+
+def parse_yaml(text: str, name: str = "text") -> dict[str, Any]:
+    """The top mapping of YAML text as plain data.
+
+    >>> parse_yaml("rate: 1e-3\\nclasses: {0: normal, 1: pneumonia}\\nshuffle: no")
+    {'rate': 0.001, 'classes': {0: 'normal', 1: 'pneumonia'}, 'shuffle': 'no'}
+
+    Raises:
+        ConfigurationError: as ``read_yaml``.
+    """
+    import yaml
+
+    try:
+        events = yaml.parse(text, Loader=yaml.SafeLoader)
+        value = _document(events, name)
+    except yaml.MarkedYAMLError as error:
+        mark = error.problem_mark or error.context_mark
+        where = f"line {mark.line + 1}" if mark else "an unknown line"
+        raise _refused(name, f"is not YAML ({where})", "well-formed YAML", error.problem or "a syntax error") from error
+    except (yaml.YAMLError, ValueError, OverflowError) as error:  # PyYAML lets chr()'s own errors through
+        raise _refused(name, "is not YAML", "well-formed YAML", "a character that YAML does not allow") from error
+    if not isinstance(value, dict):
+        raise _refused(name, "does not hold a mapping", "keys with values at the top", type(value).__name__)
+    return value
+
+
+def _document(events: Iterator[Any], name: str) -> Any:
+    """The one document of a stream of parser events."""
+    import yaml
+
+    next(events)  # the start of the stream
+    if isinstance(next(events), yaml.StreamEndEvent):
+        return None
+    value = _node(next(events), events, name, 0)
+    next(events)  # the end of the document
+    following = next(events)
+    if not isinstance(following, yaml.StreamEndEvent):
+        raise _refused_at(following, name, "holds a second document", "one document", "a second '---'")
+    return value
+
+
+def _node(event: Any, events: Iterator[Any], name: str, depth: int) -> Any:
+    import yaml
+
+    if isinstance(event, yaml.AliasEvent) or event.anchor is not None:
+        raise _refused_at(event, name, "uses an anchor or alias", "each value written out", "'&' or '*'")
+    if event.tag is not None:
+        raise _refused_at(event, name, "uses a tag", "plain values", "a value with '!'")
+    if depth > DEEPEST:
+        raise _refused_at(event, name, "is nested too deeply", f"at most {DEEPEST} levels", "more")
+    if isinstance(event, yaml.ScalarEvent):
+        return _scalar(event, name)
+    if isinstance(event, yaml.SequenceStartEvent):
+        items = []
+        while not isinstance(event := next(events), yaml.SequenceEndEvent):
+            items.append(_node(event, events, name, depth + 1))
+        return items
+    mapping: dict[str | int, Any] = {}
+    while not isinstance(event := next(events), yaml.MappingEndEvent):
+        key = _node(event, events, name, depth + 1)
+        if isinstance(key, bool) or not isinstance(key, (str, int)):
+            raise _refused_at(event, name, "has a key that is neither text nor a whole number", "text", repr(key))
+        if key in mapping:
+            raise _refused_at(event, name, f"says {key!r} twice", "each key once in its mapping", "the same key again")
+        mapping[key] = _node(next(events), events, name, depth + 1)
+    return mapping
+
+
+def _scalar(event: Any, name: str) -> Any:
+    word = event.value
+    if not event.implicit[0]:  # quoted, or a block of text
+        return word
+    if word in _WORDS:
+        return _WORDS[word]
+    if _WHOLE.fullmatch(word):
+        if len(word) > LONGEST_WHOLE:
+            raise _refused_at(
+                event, name, f"holds a whole number of more than {LONGEST_WHOLE} digits", "a smaller number", "more"
+            )
+        return int(word)
+    if _NOT_FINITE.fullmatch(word):
+        raise _refused_at(event, name, "holds a number that is not finite", "a finite number", word)
+    if _NUMBER.fullmatch(word):
+        number = float(word)
+        if not math.isfinite(number):
+            raise _refused_at(event, name, "holds a number that is not finite", "a finite number", word)
+        return number
+    return word
+
+
+def _refused_at(event: Any, name: str, wrong: str, expected: str, received: str) -> ConfigurationError:
+    return _refused(name, f"{wrong} (line {event.start_mark.line + 1})", expected, received)
+
+
+def _refused(name: str, wrong: str, expected: str, received: str) -> ConfigurationError:
+    return ConfigurationError(
+        f"{name} {wrong}", expected=expected, received=received, action=f"mend {name} and run the same command again"
+    )

@@ -1,0 +1,1 @@
+"""Each stage with its Prefect decorator: timeout, retries, artifact; nothing else."""

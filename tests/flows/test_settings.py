@@ -1,0 +1,171 @@
+"""The settings: read late, judged strictly, secrets never shown."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from flows.settings import Settings, known_variables
+from medai.errors import ConfigurationError
+
+
+@pytest.fixture(autouse=True)
+def bare(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
+    """An empty working directory, and no setting in the environment."""
+    for name in list(os.environ):
+        if name.startswith(("MEDAI_", "PREFECT_", "MLFLOW_")):
+            monkeypatch.delenv(name)
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def test_defaults(bare: Path) -> None:
+    """Without any setting the state lies in .medai of the working directory, wherever one goes later."""
+    settings = Settings.load()
+    assert settings.home == bare / ".medai"
+    assert settings.threads == min(2, os.cpu_count() or 1)
+    assert settings.onednn
+    assert settings.tracking_database == f"sqlite:///{bare}/.medai/mlflow/mlflow.db"
+    assert settings.artifact_root == f"file://{bare}/.medai/mlflow/artifacts"
+
+
+def test_environment_comes_before_dotenv_and_arguments_before_both(bare: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """.env < environment < what the command line gives; an empty variable counts as unset."""
+    (bare / ".env").write_text("MEDAI_THREADS=3\nMEDAI_DATA=sets\nMEDAI_LOCK_SECONDS=5\nOTHER=1\n")
+    monkeypatch.setenv("MEDAI_THREADS", "4")
+    monkeypatch.setenv("MEDAI_ARTIFACTS", "")
+    settings = Settings.load(lock_seconds=6)
+    assert (settings.threads, settings.data, settings.lock_seconds) == (4, bare / "sets", 6)
+    assert settings.artifacts is None
+
+
+@pytest.mark.parametrize(
+    ("ours", "theirs", "attribute"),
+    [
+        ("MEDAI_PREFECT_API_URL", "PREFECT_API_URL", "prefect_api_url"),
+        ("MEDAI_TRACKING_URI", "MLFLOW_TRACKING_URI", "tracking_uri"),
+    ],
+)
+def test_the_libraries_own_variables_count(
+    ours: str, theirs: str, attribute: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A server named as Prefect or MLflow name it is used; medai's own variable wins."""
+    monkeypatch.setenv(theirs, "http://one:1/api")
+    assert getattr(Settings.load(), attribute) == "http://one:1/api"
+    monkeypatch.setenv(ours, "http://two:2/api")
+    assert getattr(Settings.load(), attribute) == "http://two:2/api"
+
+
+@pytest.mark.parametrize("place", ["environment", "dotenv"])
+def test_unknown_variable_is_refused_with_the_near_match(
+    place: str, bare: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A misspelt setting never passes silently."""
+    if place == "dotenv":
+        (bare / ".env").write_text("MEDAI_THREAD=1\n")
+    else:
+        monkeypatch.setenv("MEDAI_THREAD", "1")
+    with pytest.raises(ConfigurationError) as caught:
+        Settings.load()
+    assert caught.value.wrong == "the variable MEDAI_THREAD is no setting of medai"
+    assert caught.value.expected == "did you mean 'MEDAI_THREADS'?"
+
+
+def test_the_test_suites_variable_is_ignored(monkeypatch: pytest.MonkeyPatch) -> None:
+    """MEDAI_TEST_DATA belongs to the tests."""
+    monkeypatch.setenv("MEDAI_TEST_DATA", "/somewhere")
+    Settings.load()
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "shown"),
+    [
+        ("MEDAI_THREADS", "two", "'two'"),
+        ("MEDAI_THREADS", "0", "'0'"),
+        ("MEDAI_ONEDNN", "perhaps", "'perhaps'"),
+        ("MEDAI_LOCK_SECONDS", "nan", "'nan'"),
+        ("MEDAI_PREFECT_API_URL", "ftp://host", "'ftp://host'"),
+    ],
+)
+def test_a_wrong_value_names_its_variable(name: str, value: str, shown: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The message says which variable, what was expected and what it holds."""
+    monkeypatch.setenv(name, value)
+    with pytest.raises(ConfigurationError) as caught:
+        Settings.load()
+    assert caught.value.wrong == f"the setting {name} cannot be used"
+    assert caught.value.received == shown
+    assert caught.value.exit_status == 2
+
+
+@pytest.mark.parametrize("name", ["MEDAI_TRACKING_URI", "PREFECT_API_URL"])
+def test_credentials_in_an_address_are_refused_and_not_shown(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """They would be logged with the address; they have variables of their own."""
+    monkeypatch.setenv(name, "http://ward:hunter2@host/api")
+    with pytest.raises(ConfigurationError) as caught:
+        Settings.load()
+    assert "hunter2" not in str(caught.value)
+    assert "without a user name or password" in caught.value.expected
+
+
+def test_secrets_are_redacted(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Printing or dumping settings shows no secret; the libraries receive it."""
+    monkeypatch.setenv("MEDAI_TRACKING_PASSWORD", "hunter2")
+    monkeypatch.setenv("MEDAI_PREFECT_AUTH", "ward:hunter2")
+    settings = Settings.load()
+    assert "hunter2" not in repr(settings) + str(settings.model_dump()) + settings.model_dump_json()
+    assert settings.environment()["MLFLOW_TRACKING_PASSWORD"] == "hunter2"  # noqa: S105
+    assert settings.environment()["PREFECT_API_AUTH_STRING"] == "ward:hunter2"
+
+
+def test_a_child_reads_the_same_settings(bare: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Environment() carries every setting, so that a worker in another directory sees what .env said."""
+    (bare / ".env").write_text("MEDAI_HOME=state\nMEDAI_ONEDNN=no\nMEDAI_SERVICE_SECONDS=7\nMEDAI_PREFECT_AUTH=a:b\n")
+    settings = Settings.load()
+    for name, value in settings.environment().items():
+        monkeypatch.setenv(name, value)
+    elsewhere = bare / "elsewhere"
+    elsewhere.mkdir()
+    monkeypatch.chdir(elsewhere)
+    assert Settings.load() == settings
+    assert settings.home == bare / "state"
+
+
+def test_a_users_variable_stays_unless_reproducibility_or_safety_needs_ours() -> None:
+    """PREFECT_HOME and log levels are the user's; thread counts, oneDNN, pickles and telemetry are ours."""
+    given = {"TF_CPP_MIN_LOG_LEVEL": "0", "OMP_NUM_THREADS": "64", "MLFLOW_ALLOW_PICKLE_DESERIALIZATION": "true"}
+    merged = Settings.load(threads=1).merged(given)
+    assert merged["TF_CPP_MIN_LOG_LEVEL"] == "0"
+    assert merged["OMP_NUM_THREADS"] == "1"
+    assert merged["TF_NUM_INTRAOP_THREADS"] == "1"
+    assert merged["MLFLOW_ALLOW_PICKLE_DESERIALIZATION"] == "false"
+    assert merged["TF_ENABLE_ONEDNN_OPTS"] == "1"
+
+
+def test_dotenv_that_is_not_text(bare: Path) -> None:
+    """A .env of another encoding is refused in plain words."""
+    (bare / ".env").write_bytes(b"MEDAI_HOME=\xff\xfe\n")
+    with pytest.raises(ConfigurationError) as caught:
+        Settings.load()
+    assert caught.value.wrong == "the file .env cannot be read"
+
+
+def test_known_variables() -> None:
+    """Every attribute has its variable."""
+    assert {"MEDAI_HOME", "MEDAI_DATA", "MEDAI_THREADS", "MEDAI_ONEDNN"} <= set(known_variables())
+
+
+def test_nothing_heavy_is_imported() -> None:
+    """The command line reads settings before it knows what it needs."""
+    script = "import sys, flows.settings, flows.services; print(sorted(set(sys.argv[1:]) & set(sys.modules)))"
+    heavy = ["prefect", "mlflow", "tensorflow", "great_expectations", "polars", "pandas", "numpy", "httpx"]
+    root = str(Path(sys.modules["flows.settings"].__file__ or "").parents[1])
+    answer = subprocess.run(
+        [sys.executable, "-c", script, *heavy],
+        check=True,
+        capture_output=True,
+        text=True,
+        env=os.environ | {"PYTHONPATH": root},
+    )
+    assert answer.stdout.strip() == "[]"

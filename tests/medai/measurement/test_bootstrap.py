@@ -1,0 +1,177 @@
+"""Intervals over patients, and paired differences."""
+
+from __future__ import annotations
+
+import logging
+
+import numpy as np
+import pytest
+
+from medai.errors import ConfigurationError, MedaiError
+from medai.measurement import bootstrap, evaluate_output, metrics
+from medai.outputs import Binary, Multiclass
+
+BINARY = Binary(kind="binary", classes={0: "normal", 1: "pneumonia"}, positive="pneumonia")
+
+
+def cohort(rows: int, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
+    """Truth and fairly good scores."""
+    generator = np.random.default_rng(seed)
+    truth = (generator.random(rows) < 0.4).astype(np.int8)
+    return truth, (1 / (1 + np.exp(-generator.normal(2 * truth - 1))))[:, None].astype(np.float32)
+
+
+def test_all_rows_of_a_unit_come_together() -> None:
+    """Rows of one unit have one weight; units drawn add up to the number of units."""
+    units = np.array([7, 3, 7, 9, 3, 7])
+    weights = np.concatenate(list(bootstrap.draw(units, 50, seed=1)))
+    assert weights.shape == (50, 6)
+    assert weights.dtype == np.uint16
+    for unit in (3, 7, 9):
+        assert (np.ptp(weights[:, units == unit], axis=1) == 0).all()
+    assert (weights[:, [0, 1, 3]].sum(axis=1) == 3).all()
+
+
+def test_drawing_in_blocks_is_drawing_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The block size changes no weight."""
+    units = np.arange(11)
+    whole = np.concatenate(list(bootstrap.draw(units, 20, seed=4)))
+    monkeypatch.setattr(bootstrap, "_BLOCK", 33)
+    np.testing.assert_array_equal(np.concatenate(list(bootstrap.draw(units, 20, seed=4))), whole)
+
+
+def test_equal_seeds_give_equal_measures_in_any_row_order() -> None:
+    """Intervals depend on the seed and the rows, not on the rows' order."""
+    truth, scores = cohort(200)
+    units = np.arange(200) // 3
+    order = np.random.default_rng(1).permutation(200)
+    first = evaluate_output(BINARY, truth, scores, (0.5,), units, resamples=200, seed=3)
+    assert evaluate_output(BINARY, truth, scores, (0.5,), units, resamples=200, seed=3) == first
+    assert evaluate_output(BINARY, truth[order], scores[order], (0.5,), units[order], resamples=200, seed=3) == first
+    assert evaluate_output(BINARY, truth, scores, (0.5,), units, resamples=200, seed=4) != first
+
+
+def test_value_and_interval() -> None:
+    """Values are those of the rows as they are, inside their intervals; the confusion matrix counts every row."""
+    truth, scores = cohort(300)
+    measures, confusion = evaluate_output(BINARY, truth, scores, (0.5,), np.arange(300), resamples=500, seed=0)
+    assert tuple(measures) == metrics.NAMES
+    points = metrics.compute(BINARY, truth, scores, (0.5,))
+    for name, measure in measures.items():
+        assert measure.value == points[name][0]
+        assert measure.low < measure.high
+    assert measures["auroc"].low < measures["auroc"].value < measures["auroc"].high
+    assert sum(map(sum, confusion)) == 300
+    assert measures["accuracy"].value == (confusion[0][0] + confusion[1][1]) / 300
+
+
+def test_clustered_intervals_are_wider_for_correlated_rows() -> None:
+    """Ten equal rows a patient: drawing patients gives an interval about √10 times as wide as drawing rows."""
+    truth, scores = (array.repeat(10, axis=0) for array in cohort(60))
+    patients = np.arange(60).repeat(10)
+    widths = []
+    for units in (patients, np.arange(600)):
+        measure = evaluate_output(BINARY, truth, scores, (0.5,), units, resamples=400, seed=0)[0]["accuracy"]
+        widths.append(measure.high - measure.low)
+    assert 2.2 < widths[0] / widths[1] < 4.5
+
+
+def test_intervals_cover_the_truth_about_as_often_as_they_say() -> None:
+    """Of 150 samples of 150 patients, the 90 % interval of the AUROC covers it in 80 to 98 %."""
+    truth, scores = cohort(200_000, seed=9)
+    goal = metrics.compute(BINARY, truth, scores, (0.5,), names=["auroc"])["auroc"][0]
+    hits = 0
+    for seed in range(150):
+        part = cohort(150, seed=seed + 100)
+        measure = bootstrap.intervals(
+            BINARY, *part, (0.5,), np.arange(150), confidence=0.9, resamples=200, seed=seed, names=["auroc"]
+        )["auroc"]
+        hits += measure.low <= goal <= measure.high
+    assert 0.8 <= hits / 150 <= 0.98
+
+
+def test_undefined_resamples_are_skipped_and_counted(caplog: pytest.LogCaptureFixture) -> None:
+    """With one positive patient a third of the resamples has none: they are skipped, and the log says how many."""
+    truth = np.array([1, 0, 0, 0, 0, 0])
+    scores = np.array([[0.9], [0.1], [0.2], [0.3], [0.95], [0.2]])
+    with caplog.at_level(logging.INFO, logger="medai.measurement.bootstrap"):
+        measures, _ = evaluate_output(BINARY, truth, scores, (0.5,), np.arange(6), resamples=300, seed=0)
+    assert 0 < measures["auroc"].low <= measures["auroc"].high <= 1
+    assert any(message.startswith("auroc: ") and "of 300 resamples skipped" in message for message in caplog.messages)
+
+
+def test_undefined_metrics_are_left_out() -> None:
+    """With one class only, what needs both is not in the answer; nothing is NaN."""
+    measures, confusion = evaluate_output(
+        BINARY, np.zeros(5, np.int8), np.full((5, 1), 0.2), (0.5,), np.arange(5), resamples=50, seed=0
+    )
+    assert set(measures) == {"accuracy", "specificity", "npv", "brier", "ece"}
+    assert confusion == ((5, 0), (0, 0))
+
+
+def test_multiclass_is_evaluated_by_arg_max() -> None:
+    """A multiclass output needs no thresholds and has every metric."""
+    generator = np.random.default_rng(0)
+    output = Multiclass(kind="multiclass", classes={0: "a", 1: "b", 2: "c"})
+    truth = generator.integers(0, 3, 120)
+    scores = generator.dirichlet([1, 1, 1], 120)
+    measures, confusion = evaluate_output(output, truth, scores, (), np.arange(120), resamples=100, seed=0)
+    assert tuple(measures) == metrics.NAMES
+    assert np.trace(np.array(confusion)) / 120 == measures["accuracy"].value
+
+
+def difference(metric: str, a: np.ndarray, b: np.ndarray, truth: np.ndarray, resamples: int = 300):
+    """a − b with units of two rows."""
+    return bootstrap.paired_difference(
+        metric,
+        BINARY,
+        truth,
+        a,
+        b,
+        np.arange(len(truth)) // 2,
+        thresholds_a=(0.5,),
+        thresholds_b=(0.5,),
+        resamples=resamples,
+        seed=0,
+    )
+
+
+@pytest.mark.parametrize("metric", metrics.NAMES)
+def test_equal_scores_differ_by_exactly_nothing(metric: str) -> None:
+    """Both sides see the same resamples: equal scores give 0, 0, 0."""
+    truth, scores = cohort(100)
+    measure = difference(metric, scores, scores.copy(), truth)
+    assert measure is not None
+    assert (measure.value, measure.low, measure.high) == (0, 0, 0)
+
+
+def test_a_better_model_is_found_better_and_the_sign_turns() -> None:
+    """The difference is a − b: positive for the better a, its mirror image when the sides change."""
+    truth, good = cohort(400)
+    noise = np.random.default_rng(2).random(good.shape).astype(np.float32)
+    there, back = difference("auroc", good, noise, truth), difference("auroc", noise, good, truth)
+    assert there is not None
+    assert back is not None
+    assert there.low > 0.1
+    assert there.value == -back.value
+    np.testing.assert_allclose((there.low, there.high), (-back.high, -back.low))
+
+
+def test_a_difference_is_none_where_the_metric_is_undefined() -> None:
+    """One class only: no figure rather than a wrong one."""
+    assert difference("auroc", np.full((6, 1), 0.5), np.full((6, 1), 0.4), np.ones(6, np.int8)) is None
+
+
+def test_a_difference_of_an_unknown_metric_is_refused() -> None:
+    """A misspelt metric of the gate is a configuration error."""
+    truth, scores = cohort(20)
+    with pytest.raises(ConfigurationError, match="unknown metric 'auprk'"):
+        difference("auprk", scores, scores, truth)
+
+
+def test_units_must_match_the_rows() -> None:
+    """One unit id a row."""
+    truth, scores = cohort(20)
+    with pytest.raises(MedaiError, match="units of the bootstrap") as refused:
+        evaluate_output(BINARY, truth, scores, (0.5,), np.arange(19), resamples=10, seed=0)
+    assert refused.value.received == "shape (19,)"

@@ -1,0 +1,324 @@
+"""The nets: what they take and give, that builds repeat byte for byte, and that the exported net scores alike."""
+
+from __future__ import annotations
+
+import hashlib
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from pydantic import TypeAdapter, ValidationError
+
+from medai.errors import ConfigurationError, MedaiError
+from medai.models import Augmentation, Head, Net
+from medai.models.exchange import onnx_bytes
+
+BINARY = Head(kind="binary", columns=1)
+HOURS, VARIABLES, STATIC, SUMMARIES = 12, 5, 3, 30
+NETS: dict[str, dict[str, Any]] = {
+    "residual_cnn": {"kind": "residual_cnn", "filters": [8, 16], "dropout": 0.2},
+    "small_cnn": {"kind": "small_cnn", "filters": [4, 8], "dense": 16, "dropout": 0.2},
+    "gru": {"kind": "gru", "units": 6, "wide": 8, "projection": 4},
+    "lstm": {"kind": "lstm", "units": 6, "wide": None},
+}
+PICTURES = ("residual_cnn", "small_cnn")
+
+
+def net(name_or_values: str | dict[str, Any]) -> Any:
+    """A net from its configuration, as a Problem reads it."""
+    values = NETS[name_or_values] if isinstance(name_or_values, str) else name_or_values
+    return TypeAdapter(Net).validate_python(values)
+
+
+def pictures(samples: int = 8, side: int = 20, channels: int = 1) -> dict[str, np.ndarray]:
+    """Random raw pixels."""
+    random = np.random.default_rng(1)
+    return {"pixels": random.integers(0, 256, (samples, side, side, channels), dtype=np.uint8)}
+
+
+def series(samples: int = 8) -> dict[str, np.ndarray]:
+    """Random series in the shape that preprocessing writes, one variable never measured, NaN where missing."""
+    random = np.random.default_rng(2)
+    mask = (random.random((samples, HOURS, VARIABLES)) < 0.3).astype(np.uint8)
+    mask[:, :, -1] = 0
+    last = np.full(mask.shape, np.nan, dtype=np.float32)
+    elapsed = np.full(mask.shape, HOURS, dtype=np.uint8)
+    for hour in range(HOURS):
+        measured = mask[:, hour] == 1
+        before = last[:, hour - 1] if hour else np.float32(np.nan)
+        since = np.minimum(elapsed[:, hour - 1] + 1, HOURS) if hour else HOURS
+        last[:, hour] = np.where(measured, 80 + 20 * random.standard_normal(measured.shape), before)
+        elapsed[:, hour] = np.where(measured, 0, since)
+    static = random.standard_normal((samples, STATIC)).astype(np.float32)
+    static[::2, 0] = np.nan
+    summaries = random.standard_normal((samples, SUMMARIES)).astype(np.float32)
+    summaries[:, -6:] = np.nan
+    return {"last": last, "mask": mask, "elapsed": elapsed, "static": static, "summaries": summaries}
+
+
+def statistics(arrays: dict[str, np.ndarray]) -> dict[str, Any]:
+    """Means and deviations a column, None where nothing was measured, as they stand in a Candidate."""
+    made = {}
+    for name in ("pixels", "last", "static", "summaries"):
+        if name not in arrays:
+            continue
+        columns = arrays[name].reshape(-1, arrays[name].shape[-1]).astype(np.float64)
+        known = [column[~np.isnan(column)] for column in columns.T]
+        made[name] = {
+            "mean": [float(values.mean()) if len(values) else None for values in known],
+            "deviation": [float(values.std()) if len(values) else None for values in known],
+        }
+    return made
+
+
+def built(name: str, arrays: dict[str, np.ndarray], head: Head = BINARY, seed: int = 3, augment: bool = True) -> Any:
+    """The net of this name for these arrays; pictures are augmented."""
+    augmentation = (
+        Augmentation(shift=0.1, rotation=15, flip=True, contrast=0.2, brightness=0.3)
+        if augment and name in PICTURES
+        else None
+    )
+    shapes = {array: values.shape[1:] for array, values in arrays.items()}
+    return net(name).build(shapes, statistics(arrays), head, augmentation, seed)
+
+
+def arrays_for(name: str) -> dict[str, np.ndarray]:
+    """Raw arrays that the net of this name reads."""
+    return pictures() if name in PICTURES else series()
+
+
+def weights_sha256(model: Any) -> str:
+    """One hash over all weights in build order."""
+    return hashlib.sha256(b"".join(weight.numpy().tobytes() for weight in model.weights)).hexdigest()
+
+
+@pytest.mark.parametrize("name", NETS)
+@pytest.mark.parametrize(
+    "head", [BINARY, Head(kind="multiclass", columns=4), Head(kind="multilabel", columns=3)], ids=lambda head: head.kind
+)
+def test_scores_have_a_column_for_each_class(name: str, head: Head) -> None:
+    """Every net scores raw arrays as float32 probabilities: one column for binary, a softmax, or one a finding."""
+    arrays = arrays_for(name)
+    model = built(name, arrays, head)
+    scores = model(arrays, training=False).numpy()
+    assert scores.shape == (8, head.columns)
+    assert scores.dtype == np.float32
+    assert np.isfinite(scores).all()
+    assert ((scores >= 0) & (scores <= 1)).all()
+    if head.kind == "multiclass":
+        np.testing.assert_allclose(scores.sum(axis=1), 1, atol=1e-6)
+    assert model.layers[-1].name == "scores"
+
+
+@pytest.mark.parametrize("name", NETS)
+def test_onnx_scores_raw_arrays_as_keras_does(name: str) -> None:
+    """The exported net takes the raw arrays by name and type, any number of samples, and scores within 1e-5."""
+    import onnxruntime
+
+    arrays = arrays_for(name)
+    model = built(name, arrays)
+    session = onnxruntime.InferenceSession(onnx_bytes(model), providers=["CPUExecutionProvider"])
+    types = {"uint8": "tensor(uint8)", "float32": "tensor(float)"}
+    assert {entry.name: entry.type for entry in session.get_inputs()} == {
+        array: types[str(values.dtype)] for array, values in arrays.items()
+    }
+    assert [(entry.name, entry.shape) for entry in session.get_outputs()] == [("scores", ["samples", 1])]
+    expected = model(arrays, training=False).numpy()
+    (scores,) = session.run(None, arrays)
+    np.testing.assert_allclose(scores, expected, atol=1e-5, rtol=0)
+    (first,) = session.run(None, {array: values[:1] for array, values in arrays.items()})
+    np.testing.assert_allclose(first, expected[:1], atol=1e-5, rtol=0)
+
+
+@pytest.mark.parametrize("name", NETS)
+def test_two_builds_give_the_same_bytes(name: str) -> None:
+    """Two builds in one process, other layers and other random draws between them, give equal weights and ONNX files;
+    another seed gives other weights."""
+    import keras
+
+    arrays = arrays_for(name)
+    first = built(name, arrays)
+    before = weights_sha256(first), onnx_bytes(first)
+    keras.utils.set_random_seed(99)
+    keras.layers.Dense(3)(keras.random.normal((2, 2)))
+    second = built(name, arrays)
+    assert weights_sha256(second) == before[0]
+    assert onnx_bytes(second) == before[1]
+    assert weights_sha256(built(name, arrays, seed=4)) != before[0]
+    names = [layer.name for layer in first.layers]
+    assert names == [layer.name for layer in second.layers]
+    assert len(set(names)) == len(names)
+
+
+@pytest.mark.parametrize("name", NETS)
+def test_a_fit_repeats_and_learns(name: str) -> None:
+    """Two fits of equal seed end with equal weights, augmentation and dropout included, and the loss falls."""
+    import keras
+
+    arrays = arrays_for(name)
+    truth = np.tile(np.array([[0.0], [1.0]], dtype=np.float32), (4, 1))
+    ends = []
+    for _ in range(2):
+        model = built(name, arrays)
+        model.compile(keras.optimizers.Adam(0.01, use_ema=True), loss="binary_crossentropy", jit_compile=False)
+        history = model.fit(arrays, truth, batch_size=8, epochs=12, shuffle=False, verbose=0).history["loss"]
+        ends.append(weights_sha256(model))
+        assert history[-1] < history[0]
+    assert ends[0] == ends[1]
+
+
+@pytest.mark.parametrize("name", NETS)
+def test_a_net_is_saved_and_read_back_without_code(name: str, tmp_path: Path) -> None:
+    """A net saved in Keras' own format is read back in safe mode and scores alike, to the bit."""
+    import keras
+
+    arrays = arrays_for(name)
+    model = built(name, arrays)
+    model.save(tmp_path / "net.keras")
+    again = keras.saving.load_model(tmp_path / "net.keras", safe_mode=True)
+    np.testing.assert_array_equal(again(arrays, training=False).numpy(), model(arrays, training=False).numpy())
+
+
+@pytest.mark.parametrize(
+    ("values", "shape", "head", "parameters"),
+    [
+        ({"filters": [32, 64], "dense": 128}, (28, 28, 1), Head(kind="multiclass", columns=10), 225_034),
+        ({"filters": [32, 64], "dense": None}, (28, 28, 1), Head(kind="multiclass", columns=10), 34_826),
+        ({"filters": [32, 64, 64], "pools": 2, "dense": 64}, (32, 32, 3), Head(kind="multiclass", columns=10), 122_570),
+        ({"filters": [32, 64, 128], "dense": 512}, (150, 150, 3), BINARY, 19_034_177),
+    ],
+    ids=["dense-128", "no-dense", "colour", "folders"],
+)
+def test_small_cnn_is_the_net_of_the_textbooks(
+    values: dict[str, Any], shape: tuple[int, ...], head: Head, parameters: int
+) -> None:
+    """Options of small_cnn give the known nets: layer by layer the same number of parameters."""
+    channels = {"mean": [0.0] * shape[-1], "deviation": [1.0] * shape[-1]}
+    model = net({"kind": "small_cnn", "scaling": "unit", **values}).build(
+        {"pixels": shape}, {"pixels": channels}, head, None, 0
+    )
+    assert model.count_params() == parameters
+    assert "augment" not in [layer.name for layer in model.layers]
+
+
+def test_residual_cnn_has_about_300_000_parameters() -> None:
+    """The default residual net is small enough for a CPU."""
+    shape = (28, 28, 1)
+    model = net({"kind": "residual_cnn"}).build(
+        {"pixels": shape}, {"pixels": {"mean": [0.0], "deviation": [1.0]}}, BINARY, None, 0
+    )
+    assert 280_000 < model.count_params() < 320_000
+
+
+def test_statistics_are_constants_of_the_net() -> None:
+    """Standardising happens inside: NaN and a column without statistics count as the mean, slips are drawn in."""
+    from medai.models.layers import Standardise
+
+    layer = Standardise(mean=[10.0, 5.0, None], deviation=[2.0, 0.0, None], limit=3.0, name="standardise")
+    values = np.array([[14.0, 5.0, 1.0], [np.nan, 6.0, np.nan], [1e6, -1e6, 0.0]], dtype=np.float32)
+    np.testing.assert_array_equal(layer(values), [[2.0, 0.0, 0.0], [0.0, 1.0, 0.0], [3.0, -3.0, 0.0]])
+    assert layer.weights == []
+    pixels = np.array([[[[0], [255]]]], dtype=np.uint8)
+    np.testing.assert_allclose(Standardise([51.0], [102.0], name="pixels")(pixels), [[[[-0.5], [2.0]]]])
+
+
+def test_augmentation_changes_training_pictures_only() -> None:
+    """Inference sees the picture itself; in training each picture is changed on its own, and draws repeat by seed."""
+    from medai.models.layers import Augment
+
+    picture = np.tile(np.random.default_rng(0).standard_normal((1, 16, 16, 1)).astype(np.float32), (3, 1, 1, 1))
+
+    def layer() -> Any:
+        return Augment(0.2, 20, True, 0.3, 0.3, seed=5, name="augment")
+
+    one = layer()
+    np.testing.assert_array_equal(one(picture, training=False), picture)
+    first, second = one(picture, training=True).numpy(), one(picture, training=True).numpy()
+    assert first.shape == picture.shape
+    assert not np.array_equal(first[0], first[1])
+    assert not np.array_equal(first, second)
+    np.testing.assert_array_equal(layer()(picture, training=True).numpy(), first)
+
+
+def test_augmentation_moves_within_its_limits() -> None:
+    """A flip mirrors about half of the pictures exactly; a shift moves by at most its share; contrast keeps the mean;
+    brightness moves the level by at most its deviations."""
+    from medai.models.layers import Augment
+
+    ramp = np.tile(np.arange(10, dtype=np.float32)[None, None, :, None], (200, 10, 1, 1))
+    flipped = Augment(0, 0, True, 0, 0, seed=1, name="augment")(ramp, training=True).numpy()
+    mirrored = np.array([np.allclose(picture, ramp[0, :, ::-1], atol=1e-4) for picture in flipped])
+    kept = np.array([np.allclose(picture, ramp[0], atol=1e-4) for picture in flipped])
+    assert (mirrored ^ kept).all()
+    assert 70 < mirrored.sum() < 130
+    shifted = Augment(0.2, 0, False, 0, 0, seed=1, name="augment")(ramp, training=True).numpy()
+    moved = shifted[:, 5, 5, 0] - 5
+    assert np.abs(moved).max() <= 2.0 + 1e-4
+    assert np.abs(moved).max() > 1.5
+    contrasted = Augment(0, 0, False, 0.5, 0, seed=1, name="augment")(ramp, training=True).numpy()
+    np.testing.assert_allclose(contrasted.mean(axis=(1, 2, 3)), 4.5, atol=1e-4)
+    gains = contrasted.std(axis=(1, 2, 3)) / ramp[0].std()
+    assert gains.min() >= 0.5 - 1e-4
+    assert gains.max() <= 1.5 + 1e-4
+    brightened = Augment(0, 0, False, 0, 0.3, seed=1, name="augment")(ramp, training=True).numpy()
+    assert np.abs(brightened - ramp).max() <= 0.3 + 1e-4
+
+
+def test_augmentation_turns_about_the_centre() -> None:
+    """A turn keeps the distance to the centre: a bright point in the middle of an odd-sided picture stays there."""
+    from medai.models.layers import Augment
+
+    point = np.zeros((50, 9, 9, 1), dtype=np.float32)
+    point[:, 4, 4] = 1
+    turned = Augment(0, 90, False, 0, 0, seed=1, name="augment")(point, training=True).numpy()
+    np.testing.assert_allclose(turned[:, 4, 4, 0], 1, atol=1e-4)
+
+
+def test_series_net_reads_series_alone() -> None:
+    """Static values and summaries may be absent or empty: the recurrent layer alone then feeds the head."""
+    arrays = {name: values for name, values in series().items() if name in ("last", "mask", "elapsed")}
+    known = statistics(arrays) | {"static": {"mean": [], "deviation": []}}
+    shapes = {name: values.shape[1:] for name, values in arrays.items()} | {"static": (0,)}
+    model = net("gru").build(shapes, known, BINARY, None, 0)
+    assert sorted(model.input) == ["elapsed", "last", "mask"]
+    assert model(arrays).shape == (8, 1)
+
+
+def test_future_hours_of_a_never_measured_variable_say_nothing() -> None:
+    """A variable that train never measured cannot move a score, whatever its later values."""
+    arrays = series()
+    model = built("gru", arrays)
+    expected = model(arrays, training=False).numpy()
+    later = dict(arrays, last=arrays["last"].copy())
+    later["last"][:, :, -1] = 1e30
+    np.testing.assert_array_equal(model(later, training=False).numpy(), expected)
+
+
+def test_wrong_configurations_are_refused() -> None:
+    """Unknown kinds, misspelt or impossible options and pixel augmentation of series are refused, in words."""
+    with pytest.raises(ValidationError, match="does not match any of the expected tags"):
+        net({"kind": "transformer"})
+    with pytest.raises(ValidationError, match="unit"):
+        net({"kind": "gru", "unit": 3})
+    with pytest.raises(ValidationError, match="at least 1 item"):
+        net({"kind": "small_cnn", "filters": []})
+    with pytest.raises(ValidationError, match="pools must be at most the 2 convolutions, not 3"):
+        net({"kind": "small_cnn", "filters": [4, 8], "pools": 3})
+    with pytest.raises(ValidationError):
+        net({"kind": "gru", "dropout": float("nan")})
+    arrays = series(2)
+    shapes = {name: values.shape[1:] for name, values in arrays.items()}
+    with pytest.raises(ConfigurationError, match="a series has no pixels to augment"):
+        net("gru").build(shapes, statistics(arrays), BINARY, Augmentation(flip=True), 0)
+    with pytest.raises(MedaiError, match="the net small_cnn cannot read these arrays"):
+        net("small_cnn").build(shapes, statistics(arrays), BINARY, None, 0)
+
+
+def test_configurations_import_neither_keras_nor_tensorflow() -> None:
+    """Reading a Problem's nets stays cheap."""
+    code = "import sys, medai.models; print(sorted({'keras', 'tensorflow', 'numpy'} & set(sys.modules)))"
+    answer = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert answer.stdout.strip() == "[]"

@@ -1,0 +1,231 @@
+"""``ingest``: keys, reuse, manifests and files that change."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import stat
+import subprocess
+import sys
+from pathlib import Path
+
+import polars as pl
+import pytest
+
+from medai import ingestion
+from medai.errors import DataRefused, ServiceFailed
+from medai.ingestion import ingest
+from medai.records import sha256_of_file
+from medai.sources import MedMNIST, Physionet2012, physionet2012
+from medai.sources.synthetic import Synthetic, generate
+from medai.tables import Facts, read_table
+from medai.workspace import Workspace
+
+PICTURES = MedMNIST(kind="medmnist")
+STAYS = Physionet2012(kind="physionet2012")
+
+GOLDEN: dict[str, dict[str, str]] = {
+    "medmnist": {"images": "ebec9b31a0ceffbc", "labels": "95ec9cd654bb47c7"},
+    "physionet2012": {"events": "c3e6619dde710baa", "stays": "26718dcac107d245", "labels": "fce04ade098df6d6"},
+}
+"""Table → hash of its content, for version 1 of each reader and the synthetic sets below."""
+
+
+@pytest.fixture
+def workspace(tmp_path: Path) -> Workspace:
+    """An empty workspace."""
+    return Workspace(tmp_path / "home")
+
+
+@pytest.fixture
+def npz(tmp_path: Path) -> Path:
+    """Forty synthetic pictures."""
+    (tmp_path / "data").mkdir()
+    return generate(Synthetic(kind="synthetic", layout="medmnist", subjects=40), tmp_path / "data")
+
+
+@pytest.fixture
+def stays(tmp_path: Path) -> Path:
+    """Twelve synthetic stays."""
+    (tmp_path / "stays").mkdir()
+    return generate(Synthetic(kind="synthetic", layout="physionet2012", subjects=12), tmp_path / "stays")
+
+
+def test_the_same_bytes_are_read_once_wherever_they_lie(tmp_path: Path, workspace: Workspace, npz: Path) -> None:
+    """A copy under another name is the same snapshot."""
+    first = ingest(workspace, PICTURES, npz)
+    other = tmp_path / "other.npz"
+    other.write_bytes(npz.read_bytes())
+    second = ingest(workspace, PICTURES, other)
+    assert (first.reused, second.reused) == (False, True)
+    assert second.record == first.record
+    assert first.record.shape == "images"
+    assert first.record.unit == "image"
+    assert first.record.source == "medmnist"
+    assert first.record.tables == {"images": 40, "labels": 40}
+
+
+def test_two_workspaces_hold_the_same_bytes(tmp_path: Path, npz: Path, stays: Path) -> None:
+    """Every file, the record among them, is equal; identifiers stay their owner's alone."""
+    for source, path in ((PICTURES, npz), (STAYS, stays)):
+        folders = []
+        for name in ("a", "b"):
+            workspace = Workspace(tmp_path / name)
+            folders.append(workspace.folder("ingest", ingest(workspace, source, path).record.key))
+        names = sorted(file.name for file in folders[0].iterdir())
+        assert names == sorted(file.name for file in folders[1].iterdir())
+        for name in names:
+            assert (folders[0] / name).read_bytes() == (folders[1] / name).read_bytes()
+        assert stat.S_IMODE((folders[0] / "identifiers.parquet").stat().st_mode) == 0o600
+
+
+def test_threads_leave_no_trace(tmp_path: Path, stays: Path) -> None:
+    """One thread and four give the same snapshot."""
+    script = (
+        "import sys; from pathlib import Path; from medai.sources import physionet2012 as p;"
+        "p.read(p.Physionet2012(kind='physionet2012'), Path(sys.argv[1]), Path(sys.argv[2]))"
+    )
+    for threads in ("1", "4"):
+        (tmp_path / threads).mkdir()
+        environment = os.environ | {
+            "POLARS_MAX_THREADS": threads,
+            "PYTHONPATH": str(Path(ingestion.__file__).parents[1]),
+        }
+        subprocess.run(
+            [sys.executable, "-c", script, str(stays), str(tmp_path / threads)],
+            env=environment,
+            check=True,
+            timeout=120,
+        )
+    for name in ("events", "stays", "labels", "identifiers"):
+        one, four = (tmp_path / threads / f"{name}.parquet" for threads in ("1", "4"))
+        assert one.read_bytes() == four.read_bytes()
+
+
+def test_another_content_is_another_snapshot(workspace: Workspace, stays: Path) -> None:
+    """One more stay changes the key; a renamed file too, because its name says whose it is."""
+    first = ingest(workspace, STAYS, stays).record
+    file = min((stays / "set-a").iterdir())
+    file.rename(file.with_name("5.txt"))
+    with pytest.raises(DataRefused, match="names another stay"):
+        ingest(workspace, STAYS, stays)
+    (stays / "set-a" / "5.txt").unlink()
+    second = ingest(workspace, STAYS, stays).record
+    assert second.key != first.key
+    assert second.data_sha256 != first.data_sha256
+    assert second.counts["orphan_outcome"] == 1
+
+
+def test_records_hold_no_path_and_no_identifier(workspace: Workspace, stays: Path, tmp_path: Path) -> None:
+    """What is printed and logged about a snapshot names nobody."""
+    text = ingest(workspace, STAYS, stays).record.canonical().decode()
+    assert "90000" not in text
+    assert str(tmp_path) not in text
+
+
+def test_a_file_that_changes_while_it_is_read_is_refused(
+    workspace: Workspace, stays: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nothing of what was read is kept."""
+    honest = physionet2012.read
+
+    def read_while_written(config: Physionet2012, path: Path, folder: Path) -> Facts:
+        facts = honest(config, path, folder)
+        with (stays / "Outcomes-a.txt").open("a") as file:
+            file.write("1,1,1,1,1,1\n")
+        return facts
+
+    monkeypatch.setattr(physionet2012, "read", read_while_written)
+    with pytest.raises(DataRefused, match="the data changed while they were read"):
+        ingest(workspace, STAYS, stays)
+    assert not [path for path in (workspace.root / "store").rglob("*") if path.is_file()]
+
+
+def test_a_full_disk_is_the_machine_s_failure(
+    workspace: Workspace, stays: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Status 4, nothing half-written is left, and the same command works once there is space."""
+
+    def full(*_: object) -> Facts:
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(physionet2012, "read", full)
+        with pytest.raises(ServiceFailed, match="the disk is full"):
+            ingest(workspace, STAYS, stays)
+    assert not [path for path in (workspace.root / "store").rglob("*") if path.is_file()]
+    assert ingest(workspace, STAYS, stays).record.tables["stays"] == 12
+
+
+def _sums(*files: Path, root: Path) -> str:
+    return "".join(f"{sha256_of_file(file)}  {file.relative_to(root).as_posix()}\n" for file in files)
+
+
+def test_a_manifest_beside_the_data_is_believed(workspace: Workspace, npz: Path) -> None:
+    """A right sum passes, whatever else the manifest names; a wrong one is refused."""
+    manifest = npz.parent / "SHA256SUMS.txt"
+    manifest.write_text(f"{'0' * 64} *other.npz\n" + _sums(npz, root=npz.parent))
+    assert ingest(workspace, PICTURES, npz).record.tables["images"] == 40
+    manifest.write_text(f"{'0' * 64}  ./{npz.name}\n")
+    with pytest.raises(DataRefused, match=r"a file of the data \(pictures\) is not the one that its manifest names"):
+        ingest(workspace, PICTURES, npz)
+
+
+def test_a_given_manifest_must_name_every_file(tmp_path: Path, workspace: Workspace, stays: Path) -> None:
+    """Files in folders are named by their path from the manifest."""
+    files = sorted(file for file in stays.rglob("*") if file.is_file())
+    manifest = stays / "sums.txt"
+    manifest.write_text(_sums(*files, root=stays))
+    assert ingest(workspace, STAYS, stays, manifest).record.tables["stays"] == 12
+    manifest.write_text(_sums(*files[:-1], root=stays))
+    with pytest.raises(DataRefused, match="does not name every file") as refusal:
+        ingest(workspace, STAYS, stays, manifest)
+    assert refusal.value.received == "1 of them are not"
+    manifest.write_text(_sums(*files, root=stays).replace(sha256_of_file(files[3]), "f" * 64))
+    with pytest.raises(DataRefused, match="is not the one that its manifest names") as refusal:
+        ingest(workspace, STAYS, stays, manifest)
+    assert files[3].stem not in str(refusal.value)
+
+
+@pytest.mark.parametrize("text", ["not a sum at all\n", f"{'a' * 64}  x\n{'b' * 64}  x\n", None])
+def test_a_manifest_that_cannot_be_followed_is_refused(workspace: Workspace, npz: Path, text: str | None) -> None:
+    """Damaged, contradicting itself, or missing."""
+    manifest = npz.parent / "sums.txt"
+    if text is not None:
+        manifest.write_text(text)
+    with pytest.raises(DataRefused, match="manifest cannot be"):
+        ingest(workspace, PICTURES, npz, manifest)
+
+
+def test_missing_data_leave_no_trace(tmp_path: Path, workspace: Workspace) -> None:
+    """A refusal before reading writes nothing."""
+    with pytest.raises(DataRefused, match="is missing"):
+        ingest(workspace, PICTURES, tmp_path / "nothing.npz")
+    assert not workspace.root.exists()
+
+
+def test_sources_import_nothing_heavy() -> None:
+    """The catalogue of sources is read by the command line: NumPy, polars and pyarrow wait for the first file."""
+    script = (
+        "import sys, medai.sources, medai.sources.synthetic, medai.ingestion, medai.tables;"
+        "print([name for name in ('numpy', 'polars', 'pyarrow') if name in sys.modules])"
+    )
+    environment = os.environ | {"PYTHONPATH": str(Path(ingestion.__file__).parents[1])}
+    done = subprocess.run([sys.executable, "-c", script], env=environment, capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
+
+
+def test_golden_snapshot(workspace: Workspace, npz: Path, stays: Path) -> None:
+    """A reader whose tables change must raise its VERSION: these are the contents of version 1."""
+    for source, path, tables in (
+        (PICTURES, npz, ("images", "labels")),
+        (STAYS, stays, ("events", "stays", "labels")),
+    ):
+        made = ingest(workspace, source, path)
+        folder = workspace.folder("ingest", made.record.key)
+        assert {name: golden_of(folder / f"{name}.parquet") for name in tables} == GOLDEN[source.kind], source.kind
+
+
+def golden_of(path: Path) -> str:
+    """Hash of a table's content, whatever the Parquet writer's version."""
+    return hashlib.sha256(pl.DataFrame(read_table(path)).write_csv(float_precision=4).encode()).hexdigest()[:16]

@@ -1,0 +1,99 @@
+"""Canonical tables on disk."""
+
+from __future__ import annotations
+
+import stat
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from medai.errors import DataRefused
+from medai.tables import read_table, subject_ids, table_of, write_table
+
+TYPES = {"row_id": "int64", "time": "timestamp[us]", "code": "string"}
+
+
+@pytest.fixture
+def table() -> pa.Table:
+    """A thousand rows of noise, which compression leaves long enough to damage."""
+    rng = np.random.default_rng(1)
+    return table_of({"row_id": rng.integers(0, 1 << 62, 1000), "code": [f"c{number}" for number in range(1000)]}, TYPES)
+
+
+def test_a_table_is_read_as_it_was_written(tmp_path: Path, table: pa.Table) -> None:
+    """Columns keep their order and types; an absent one is null; a choice of columns comes in its order."""
+    assert write_table(tmp_path / "t.parquet", table) == 1000
+    assert read_table(tmp_path / "t.parquet") == table
+    assert table["time"].null_count == 1000
+    assert read_table(tmp_path / "t.parquet", ["code", "row_id"]).column_names == ["code", "row_id"]
+
+
+def test_equal_tables_give_equal_bytes(tmp_path: Path, table: pa.Table) -> None:
+    """Neither chunks nor foreign metadata leave a trace."""
+    chunked = pa.concat_tables([table.slice(0, 10), table.slice(10)]).replace_schema_metadata({"who": "me"})
+    write_table(tmp_path / "a.parquet", table)
+    write_table(tmp_path / "b.parquet", chunked)
+    assert (tmp_path / "a.parquet").read_bytes() == (tmp_path / "b.parquet").read_bytes()
+
+
+def test_a_flipped_byte_is_refused(tmp_path: Path, table: pa.Table) -> None:
+    """Page checksums are written and verified: one bit in the middle of a data page is enough."""
+    path = tmp_path / "t.parquet"
+    write_table(path, table)
+    column = pq.ParquetFile(path).metadata.row_group(0).column(0)
+    damaged = bytearray(path.read_bytes())
+    end = column.dictionary_page_offset + column.total_compressed_size
+    damaged[(column.data_page_offset + end) // 2] ^= 1
+    path.write_bytes(damaged)
+    with pytest.raises(DataRefused, match="table t cannot be read") as refusal:
+        read_table(path, ["row_id"])
+    assert refusal.value.received == "a damaged file"
+
+
+@pytest.mark.parametrize("keep", [0, 3, 100, -1])
+def test_a_table_cut_short_is_refused(tmp_path: Path, table: pa.Table, keep: int) -> None:
+    """However little is missing."""
+    path = tmp_path / "t.parquet"
+    write_table(path, table)
+    path.write_bytes(path.read_bytes()[:keep])
+    with pytest.raises(DataRefused, match="table t cannot be read"):
+        read_table(path)
+
+
+def test_a_missing_table_or_column_is_refused(tmp_path: Path, table: pa.Table) -> None:
+    """A column that is not there is named; the reader's own choice would be to leave it out."""
+    with pytest.raises(DataRefused, match="table t cannot be read"):
+        read_table(tmp_path / "t.parquet")
+    write_table(tmp_path / "t.parquet", table)
+    with pytest.raises(DataRefused, match="table t lacks column mode"):
+        read_table(tmp_path / "t.parquet", ["row_id", "mode"])
+
+
+def test_a_private_table_is_its_owner_s_alone(tmp_path: Path, table: pa.Table) -> None:
+    """The mode is set when the file is made, so that there is no moment without it."""
+    write_table(tmp_path / "t.parquet", table, mode=0o600)
+    assert stat.S_IMODE((tmp_path / "t.parquet").stat().st_mode) == 0o600
+
+
+def test_tables_of_polars_are_accepted(tmp_path: Path) -> None:
+    """String views become plain strings."""
+    write_table(tmp_path / "t.parquet", pl.DataFrame({"a": ["x", None]}).to_arrow(compat_level=pl.CompatLevel.newest()))
+    assert read_table(tmp_path / "t.parquet")["a"].to_pylist() == ["x", None]
+
+
+def test_subject_ids_are_stable_positive_and_separate_sources() -> None:
+    """The ids of a site never change, and equal numbers of two sites are two people."""
+    assert subject_ids("physionet2012", ["132539"]) == [1797022266015449123]
+    assert subject_ids("other", ["132539"]) != subject_ids("physionet2012", ["132539"])
+    assert all(0 <= one < 1 << 63 for one in subject_ids("x", [str(number) for number in range(1000)]))
+
+
+def test_colliding_subject_ids_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two people with one id would be one patient to every later stage."""
+    monkeypatch.setattr("medai.tables._subject_id", lambda namespace, site_id: 7)
+    with pytest.raises(DataRefused, match="hash to the same subject"):
+        subject_ids("x", ["1", "2"])
