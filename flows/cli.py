@@ -28,6 +28,7 @@ app = typer.Typer(
     add_completion=False,
     no_args_is_help=True,
     pretty_exceptions_enable=False,
+    rich_markup_mode=None,  # help without rich: a third of the time
     help="Medical data to a trustworthy model, kept trustworthy. Research software; no medical device.",
 )
 
@@ -272,12 +273,28 @@ def _prefect(settings: Settings) -> Iterator[None]:
     """Prefect's server: the one that runs, or an own one that starts while the flow is imported."""
     from flows.services import early_prefect_server
 
+    _make_home(settings)
     with early_prefect_server(settings) as server:
         os.environ["PREFECT_API_URL"] = server.api_url
         import flows.train  # noqa: F401 - the server starts meanwhile
 
         server.wait()
         yield
+
+
+def _make_home(settings: Settings) -> None:
+    """The state folder, with Prefect's in it, which Prefect misses as soon as it is imported."""
+    from medai.errors import ServiceFailed, from_machine_failure
+
+    try:
+        settings.prefect_home.mkdir(parents=True, exist_ok=True, mode=0o700)
+    except OSError as failure:
+        raise from_machine_failure(failure) or ServiceFailed(
+            "the state folder cannot be made or written to",
+            expected="MEDAI_HOME to name a folder of ours, or a place where we may make one",
+            received=f"{type(failure).__name__} (errno {failure.errno})",
+            action="correct MEDAI_HOME or the permissions of that place",
+        ) from None
 
 
 def _answer(
@@ -361,12 +378,16 @@ def _table(title: str, columns: tuple[str, ...], rows: list[Any]) -> None:
     from rich.console import Console
     from rich.table import Table
 
+    console = Console()
+    if not console.is_terminal:
+        console = Console(width=160)  # a file or a pipe has no width: let no figure wrap
     table = Table(title=title or None, title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
     for place, column in enumerate(columns):
-        table.add_column(column, justify="left" if place == 0 or not title else "right", overflow="fold")
+        figures = bool(title) and place > 0
+        table.add_column(column, justify="right" if figures else "left", no_wrap=figures, overflow="fold")
     for row in rows:
         table.add_row(*(str(cell) for cell in row))
-    Console().print(table)
+    console.print(table)
 
 
 def _interval(measure: dict[str, float]) -> str:

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 from medai.ledger import Ledger
+from medai.measurement.metrics import in_order
 from medai.problem import Problem
 from medai.records import (
     Candidate,
@@ -129,7 +130,7 @@ class Run:
             "splits": self.splits.samples,
             "set_aside": self.quality.set_aside,
             "metrics": {
-                output: {metric: measure.model_dump() for metric, measure in metrics.items()}
+                output: {metric: metrics[metric].model_dump() for metric in in_order(metrics)}
                 for output, metrics in self.scorecards[self.chosen].metrics.items()
             },
             "baselines": self.baseline_figures(),

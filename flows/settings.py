@@ -183,7 +183,7 @@ class Settings(BaseSettings):
             "MLFLOW_HTTP_REQUEST_TIMEOUT": "30",
             # TensorFlow and the numerical libraries.
             "TF_ENABLE_ONEDNN_OPTS": str(int(self.onednn)),
-            "TF_CPP_MIN_LOG_LEVEL": "2",
+            "TF_CPP_MIN_LOG_LEVEL": "3",
             "CUDA_VISIBLE_DEVICES": "-1",
             "TF_NUM_INTRAOP_THREADS": threads,
             "TF_NUM_INTEROP_THREADS": threads,

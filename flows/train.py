@@ -104,10 +104,12 @@ def train(problem: str, data: str | None = None, seed: int = 0, overrides: list[
         ),
     )
     run.figures = steps.take("draw", draw(workspace, question.outputs, run.chosen, candidates, run.scorecards))
-    if settled is not None:
-        recall(workspace, run, settled, steps)
-    else:
-        act(workspace, ledger, settings, run, arrays, steps)
+    with workspace.lock(f"act-{question.name}"):  # of two equal runs at once one acts, and the other finds it settled
+        settled = ledger.settled(question.name, chosen.key, question.rules.key)
+        if settled is not None:
+            recall(workspace, run, settled, steps)
+        else:
+            act(workspace, ledger, settings, run, arrays, steps)
     run.page = steps.take("report", report(workspace, run.content()))
     return run.outcome(workspace, ledger)
 

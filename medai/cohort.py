@@ -21,7 +21,7 @@ from medai.workspace import Made, Workspace
 if TYPE_CHECKING:
     import polars as pl
 
-VERSION = 1
+VERSION = 2
 
 
 class Pictures(Frozen):
@@ -89,7 +89,7 @@ def select(
         raw = workspace.folder("ingest", snapshot.key)
         aside = workspace.folder("validate", quality.key)
         attrition: list[Exclusion] = []
-        table = _pictures(raw, aside, attrition) if wanted == "images" else _stays(raw, definition, attrition)
+        table = _pictures(raw, aside, attrition) if wanted == "images" else _stays(raw, aside, definition, attrition)
         table = _with_truth(table, outputs, definition.groups, attrition)
         _note(attrition, "selected", table)
         if table.height == 0:
@@ -157,7 +157,7 @@ def _pictures(raw: Path, aside: Path, attrition: list[Exclusion]) -> pl.DataFram
     )
 
 
-def _stays(raw: Path, definition: Pictures | Stays, attrition: list[Exclusion]) -> pl.DataFrame:
+def _stays(raw: Path, aside: Path, definition: Pictures | Stays, attrition: list[Exclusion]) -> pl.DataFrame:
     import polars as pl
 
     from medai.tables import read_table
@@ -178,12 +178,15 @@ def _stays(raw: Path, definition: Pictures | Stays, attrition: list[Exclusion]) 
         .sort("sample_id")
     )
     if definition.groups:
-        events = pl.DataFrame(read_table(raw / "events.parquet", ["subject_id", "time", "code", "numeric_value"]))
+        rows = pl.DataFrame(read_table(aside / "set_aside.parquet")).filter(pl.col("table") == "events")
+        events = pl.DataFrame(
+            read_table(raw / "events.parquet", ["row_id", "subject_id", "time", "code", "numeric_value"])
+        ).join(rows.select("row_id"), on="row_id", how="anti", maintain_order="left")
         for group in definition.groups:
             level = (
                 events.filter(pl.col("time").is_null() & (pl.col("code") == group))
                 .group_by("subject_id", maintain_order=True)
-                .agg(pl.col("numeric_value").first().alias(group))
+                .agg(pl.col("numeric_value").drop_nulls().last().alias(group))
             )
             stays = stays.join(level, on="subject_id", how="left", maintain_order="left")
     return stays

@@ -93,11 +93,13 @@ _MACHINE_FAILURES = {
     errno.EIO: "the disk reported a read or write error",
     errno.EMFILE: "too many files are open",
     errno.ENOMEM: "the machine is out of memory",
+    errno.EACCES: "permission was denied",
+    errno.EPERM: "permission was denied",
 }
 
 
 def from_machine_failure(failure: OSError | MemoryError) -> ServiceFailed | None:
-    """The ServiceFailed for a full disk, a read-only disk or spent memory; None if it is something else.
+    """The ServiceFailed for a full, read-only or forbidden disk or spent memory; None if it is something else.
 
     >>> print(from_machine_failure(OSError(28, "No space left on device")).wrong)
     the disk is full

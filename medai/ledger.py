@@ -11,7 +11,7 @@ import json
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime, time
 from pathlib import Path
 from typing import Any
 
@@ -57,17 +57,20 @@ def moment(text: str) -> str:
     ('2026-05-01T23:59:59.999999+00:00', '2026-05-01T10:00:00.000000+00:00')
     """
     try:
-        parsed = datetime.fromisoformat(text)
-    except ValueError:
+        try:
+            parsed = datetime.combine(date.fromisoformat(text), time.max)
+        except ValueError:
+            parsed = datetime.fromisoformat(text)
+        return (
+            (parsed if parsed.tzinfo else parsed.replace(tzinfo=UTC)).astimezone(UTC).isoformat(timespec="microseconds")
+        )
+    except (ValueError, OverflowError):
         raise ConfigurationError(
             "a date cannot be read",
             expected="an ISO 8601 date or time, such as 2026-05-01 or 2026-05-01T12:00:00Z",
             received=f"{text!r}",
             action="write the date that way",
         ) from None
-    if len(text) == len("2026-05-01"):
-        parsed = parsed.replace(hour=23, minute=59, second=59, microsecond=999_999)
-    return (parsed if parsed.tzinfo else parsed.replace(tzinfo=UTC)).astimezone(UTC).isoformat(timespec="microseconds")
 
 
 class Ledger:

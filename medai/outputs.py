@@ -7,12 +7,26 @@ probability of the positive class, for binary; one column a class otherwise.
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Literal, TypeVar
 
 import numpy as np
-from pydantic import Field, model_validator
+from pydantic import AfterValidator, Field, model_validator
 
 from medai.records import Frozen
+
+K = TypeVar("K", int, str)
+
+
+def _named_once(classes: dict[K, str]) -> dict[K, str]:
+    if len(set(classes.values())) < len(classes):
+        raise ValueError("each class must be named once: counts and confusion go by the names")
+    return classes
+
+
+Labels = Annotated[dict[int, str], AfterValidator(_named_once)]
+"""Label value → class name."""
+Findings = Annotated[dict[str, str], AfterValidator(_named_once)]
+"""Label column → finding."""
 
 
 class Binary(Frozen):
@@ -26,7 +40,7 @@ class Binary(Frozen):
 
     kind: Literal["binary"]
     label: str = "label"
-    classes: dict[int, str] = Field(min_length=2, max_length=2)
+    classes: Labels = Field(min_length=2, max_length=2)
     positive: str
 
     @model_validator(mode="after")
@@ -62,7 +76,7 @@ class Multiclass(Frozen):
 
     kind: Literal["multiclass"]
     label: str = "label"
-    classes: dict[int, str] = Field(min_length=3)
+    classes: Labels = Field(min_length=3)
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -92,7 +106,7 @@ class Multilabel(Frozen):
     """
 
     kind: Literal["multilabel"]
-    classes: dict[str, str] = Field(min_length=2)
+    classes: Findings = Field(min_length=2)
 
     @property
     def names(self) -> tuple[str, ...]:

@@ -17,6 +17,7 @@ from medai.cohort import CohortDefinition
 from medai.errors import ConfigurationError, near_match
 from medai.evaluation import Evaluation
 from medai.measurement.calibration import CalibrationChoice
+from medai.measurement.metrics import LOWER_IS_BETTER, available
 from medai.measurement.thresholds import Threshold
 from medai.models import Net
 from medai.models.baselines import Baseline
@@ -24,7 +25,7 @@ from medai.outputs import Output
 from medai.preprocessing import Preprocessing
 from medai.promotion import Gate, Rules
 from medai.records import Frozen, sha256_of
-from medai.sources import Source
+from medai.sources import Source, reader
 from medai.sources.synthetic import Synthetic
 from medai.splitting import KeyedHash, Split
 from medai.training import Training
@@ -105,7 +106,41 @@ class Problem(Frozen):
                 raise ValueError("gate.role is 'gate', but the split gives no fraction to gate; use role 'test'")
         if "net" in self.baselines:
             raise ValueError("a baseline must not be named 'net'")
+        self._check_kinds()
+        self._check_metrics()
         return self
+
+    def _check_kinds(self) -> None:
+        """Source, cohort, preprocessing, encoder and training speak of the same shape of data."""
+        pictures = reader(self.input.source).SHAPE == "images"
+        shape = "pictures" if pictures else "events"
+        fitting = {
+            "cohort": (self.cohort.kind, ("pictures",) if pictures else ("stays",)),
+            "preprocessing": (self.input.preprocessing.kind, ("pixels",) if pictures else ("series",)),
+            "encoder": (self.input.encoder.kind, ("residual_cnn", "small_cnn") if pictures else ("gru", "lstm")),
+        }
+        for part, (kind, known) in fitting.items():
+            if kind not in known:
+                raise ValueError(f"{part} kind {kind!r} does not fit a source of {shape}; use {' or '.join(known)}")
+        if not pictures and self.training.augmentation is not None:
+            raise ValueError("training.augmentation is for pictures; remove it")
+        if self.calibration.method == "platt" and any(output.kind == "multiclass" for output in self.outputs.values()):
+            raise ValueError("calibration.method 'platt' does not fit a multiclass output; use 'none'")
+
+    def _check_metrics(self) -> None:
+        """Every metric that is named is one that the judged output has."""
+        judged = self.outputs[self.gate.output] if self.gate and self.gate.output else next(iter(self.outputs.values()))
+        known = available(judged)
+        named = {"choose_metric": self.choose_metric}
+        if self.gate is not None:
+            named |= {f"gate.floors.{metric}": metric for metric in self.gate.floors}
+            if self.gate.non_inferiority is not None:
+                named["gate.non_inferiority.metric"] = self.gate.non_inferiority.metric
+        for where, metric in named.items():
+            if metric not in known:
+                raise ValueError(f"{where}: there is no metric {metric!r}; {near_match(metric, known)}")
+            if metric in LOWER_IS_BETTER and not where.endswith("non_inferiority.metric"):
+                raise ValueError(f"{where}: lower is better for {metric}; name a metric of which higher is better")
 
     @property
     def has_gate_role(self) -> bool:

@@ -17,7 +17,7 @@ from medai.records import KEY_LENGTH, Candidate, Condition, Decision, Frozen, Sc
 from medai.scores import read_scores
 from medai.workspace import Made, Workspace
 
-VERSION = 1
+VERSION = 2
 
 
 class NonInferiority(Frozen):
@@ -165,6 +165,10 @@ def _evidence(gate: Gate, name: str, output: Output, scorecard: Scorecard) -> li
     else:
         rarest = min(counts, key=lambda label: (counts[label], label))
         sizes = [(f"samples of the rarest class, {rarest},", counts[rarest], gate.minimum_positives)]
+        if output.kind == "multilabel":
+            commonest = max(counts, key=lambda label: (counts[label], label))
+            without = scorecard.samples - counts[commonest]
+            sizes.append((f"samples without the commonest finding, {commonest},", without, gate.minimum_negatives))
     return [
         Condition(
             name=f"{what} in {scorecard.role}",

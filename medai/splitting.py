@@ -116,11 +116,14 @@ def split(workspace: Workspace, snapshot: Snapshot, cohort: Cohort, config: Publ
                 action="use split kind keyed_hash, or have the publisher's list corrected",
             )
         present = {role: int((table["role"] == role).sum()) for role in ROLES}
-        for role in ("train", "validation", "test"):
+        needed: list[Role] = ["train", "validation", "test"]
+        if isinstance(config, KeyedHash) and config.fractions.get("gate", 0) > 0:
+            needed.append("gate")
+        for role in needed:
             if present[role] == 0:
                 raise DataRefused(
                     f"no sample is in {role}",
-                    expected="samples in train, validation and test",
+                    expected=f"samples in {', '.join(needed)}",
                     received=", ".join(f"{name}: {count}" for name, count in present.items()),
                     action="give the split other fractions, or more data",
                 )

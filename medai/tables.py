@@ -25,6 +25,7 @@ from medai.errors import DataRefused, from_machine_failure
 from medai.records import Frozen
 
 if TYPE_CHECKING:
+    import numpy as np
     import pyarrow as pa
 
 ROWS_IN_GROUP = 1 << 17
@@ -216,3 +217,17 @@ def _unreadable(path: Path, received: str) -> DataRefused:
         received=received,
         action="remove its folder from the workspace's store and run the same command again",
     )
+
+
+def new_pixels(path: Path, shape: tuple[int, ...]) -> np.memmap:
+    """A new ``.npy`` of uint8 zeros, to be filled through memory and flushed.
+
+    Its space is taken at once: a disk that is full only when a page is written would end the process by SIGBUS.
+    """
+    import numpy as np
+
+    pixels: np.memmap = np.lib.format.open_memmap(path, mode="w+", dtype=np.uint8, shape=shape)
+    if hasattr(os, "posix_fallocate"):  # macOS has none
+        with path.open("rb+") as file:
+            os.posix_fallocate(file.fileno(), 0, path.stat().st_size)
+    return pixels

@@ -131,12 +131,16 @@ class Workspace:
         try:
             record = kind.parse((folder / RECORD).read_bytes())
             manifest = json.loads((folder / MANIFEST).read_bytes())
+            files = [(str(name), int(size), str(sha256)) for name, (size, sha256) in manifest.items()]
         except FileNotFoundError:
+            # Looked at again: an equal run may have finished since, and what is whole must stay.
+            if folder.is_dir() and not all((folder / name).exists() for name in (RECORD, MANIFEST)):
+                self._set_apart(folder, "its record is missing")
             return None
-        except ValueError:
+        except (ValueError, TypeError, AttributeError):
             self._set_apart(folder, "its record cannot be read")
             return None
-        for name, (size, sha256) in manifest.items():
+        for name, size, sha256 in files:
             path = folder / name
             try:
                 intact = path.stat().st_size == size and self.hash_file(path) == sha256
@@ -164,7 +168,8 @@ class Workspace:
             found = self.find(stage, key, kind)
             if found is not None:
                 return Made(found, reused=True, seconds=time.perf_counter() - started)
-            record = self._build(stage, key, build)
+            # As it will be read again: made or found, a record gives the same bytes further on (the order of its maps).
+            record = kind.parse(self._build(stage, key, build).canonical())
         seconds = time.perf_counter() - started
         self.keep_receipt(stage, key, {"seconds": round(seconds, 6)})
         return Made(record, reused=False, seconds=seconds)
@@ -178,13 +183,13 @@ class Workspace:
         beside.mkdir()
         try:
             record = build(beside)
+            write_durably(beside / RECORD, record.canonical())
             manifest = {}
             for path in sorted(beside.rglob("*")):
                 if path.is_file():
                     sync_file(path)
                     manifest[path.relative_to(beside).as_posix()] = (path.stat().st_size, sha256_of_file(path))
             write_durably(beside / MANIFEST, canonical_json(manifest))
-            write_durably(beside / RECORD, record.canonical())
             for directory in [path for path in beside.rglob("*") if path.is_dir()]:
                 sync_directory(directory)
             beside.rename(final)
@@ -216,9 +221,19 @@ class Workspace:
         return dict(facts)
 
     def hash_file(self, path: Path) -> str:
-        """SHA-256 of a file, computed once and remembered by path, size, modification time and inode."""
+        """SHA-256 of a file, computed once and remembered by path, size, modification time and inode.
+
+        A memory that cannot be read or written (a full disk, a damaged file) costs time, never the answer.
+        """
         status = path.stat()
         mark = (status.st_size, status.st_mtime_ns, status.st_ino)
+        try:
+            return self._remembered_hash(path, mark)
+        except sqlite3.Error as error:
+            log.warning("file hashes cannot be remembered (%s)", type(error).__name__)
+            return sha256_of_file(path)
+
+    def _remembered_hash(self, path: Path, mark: tuple[int, int, int]) -> str:
         name = str(path.absolute())
         self.root.mkdir(parents=True, exist_ok=True)
         with closing(sqlite3.connect(self.root / "hashes.sqlite", timeout=60)) as memory, memory:

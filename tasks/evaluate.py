@@ -26,5 +26,5 @@ def open_test(ledger: Ledger, problem: str, splits: Splits, candidate: Candidate
     return ledger.opened(problem, splits.test_sha256, candidate.key)
 
 
-evaluate = stage(evaluation.evaluate, timeout_hours=6, run_name="evaluate-{role}", show=_show)
+evaluate = stage(evaluation.evaluate, timeout_hours=6, run_name="evaluate-{candidate.name}-{role}", show=_show)
 compare = stage(evaluation.compare)

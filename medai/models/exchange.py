@@ -39,6 +39,7 @@ def onnx_bytes(model: keras.Model) -> bytes:
         path = Path(folder) / "net.onnx"
         model.export(path, format="onnx", opset_version=OPSET, verbose=False)
         made = onnx.load(path)
+    _settle_twins(made.graph)
     _order(made.graph)
     _rename(made.graph)
     made.ir_version = IR_VERSION
@@ -57,6 +58,22 @@ def _needs(node: Any) -> Iterator[str]:
         yield from (output.name for output in graph.output)
         for inner in graph.node:
             yield from _needs(inner)
+
+
+def _settle_twins(graph: Any) -> None:
+    """Give the first of several equal outputs the value itself and the others its copies.
+
+    A recurrent step's state is carried on and given out, and tf2onnx copies it for now the one, now the other.
+    """
+    copied = {node.output[0]: node.input[0] for node in graph.node if node.op_type == "Identity"}
+    places = {output.name: place for place, output in enumerate(graph.output)}
+    for value in {copied[name] for name in places if copied.get(name) in places}:
+        first = min(place for name, place in places.items() if value in (name, copied.get(name)))
+        one, other = graph.output[first], graph.output[places[value]]
+        one.name, other.name = other.name, one.name
+    for node in graph.node:
+        for inner in _subgraphs(node):
+            _settle_twins(inner)
 
 
 def _order(graph: Any) -> None:
@@ -101,6 +118,8 @@ def _rename(graph: Any) -> None:
                     dimension.ClearField("dim_param")  # a loop's own names of unknown sizes, numbered too
         for number, node in enumerate(part.node):
             node.name, node.doc_string = f"{title}/{node.op_type}_{number}", ""
+            if not node.domain:
+                node.ClearField("domain")  # said to be empty is not the same bytes as not said
             node.input[:] = [renamed(name) for name in node.input]
             node.output[:] = [renamed(name) for name in node.output]
             for inner in _subgraphs(node):

@@ -42,7 +42,7 @@ def write(
     import numpy as np
     import polars as pl
 
-    from medai.tables import read_table, write_table
+    from medai.tables import new_pixels, read_table, write_table
 
     if snapshot.shape != "images":
         raise DataRefused(
@@ -62,7 +62,7 @@ def write(
             action="set size and channels of the preprocessing to the data's, or give data of that size",
         )
     rows = samples["sample_id"].to_numpy()  # a picture's sample_id is its row in the cache
-    target = np.lib.format.open_memmap(folder / "pixels.npy", mode="w+", dtype=np.uint8, shape=(len(rows), *expected))
+    target = new_pixels(folder / "pixels.npy", (len(rows), *expected))
     for start in range(0, len(rows), _BLOCK):
         target[start : start + _BLOCK] = cache[rows[start : start + _BLOCK]]
     target.flush()

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from medai.workspace import Workspace
 
-VERSION = 1
+VERSION = 2
 SUMMARIES = ("first", "last", "minimum", "maximum", "mean", "count")
 """Summaries of one variable over the window, in the order of their columns."""
 
@@ -230,13 +230,18 @@ def _static(events: pl.DataFrame, samples: pl.DataFrame, config: Series) -> np.n
     import numpy as np
     import polars as pl
 
-    untimed = events.filter(pl.col("time").is_null()).unique(["subject_id", "code"], keep="last", maintain_order=True)
+    untimed = (
+        events.filter(pl.col("time").is_null())
+        .join(samples, on="subject_id", how="inner", maintain_order="left")
+        .filter(pl.col("known_time").is_null() | (pl.col("known_time") <= pl.col("prediction_time")))
+        .unique(["row", "code"], keep="last", maintain_order=True)
+    )
     columns = []
     for code in (*config.static, *config.categories):
         values = (
             samples.join(
-                untimed.filter(pl.col("code") == code).select("subject_id", "numeric_value"),
-                on="subject_id",
+                untimed.filter(pl.col("code") == code).select("row", "numeric_value"),
+                on="row",
                 how="left",
                 maintain_order="left",
             )["numeric_value"]

@@ -33,13 +33,15 @@ def write_page(workspace: Workspace, content: Content) -> Made[Page]:
     def build(folder: Path) -> Page:
         from jinja2 import Environment, StrictUndefined
 
+        from medai.measurement.metrics import in_order
+
         environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
         drawn = workspace.folder("draw", content.figures.key)
         figures = {
             TITLES[name]: "data:image/svg+xml;base64," + base64.b64encode((drawn / file).read_bytes()).decode()
             for name, file in content.figures.files.items()
         }
-        page = environment.from_string(template.read_text()).render(run=content, figures=figures)
+        page = environment.from_string(template.read_text()).render(run=content, figures=figures, in_order=in_order)
         (folder / "report.html").write_text(page)
         return Page(key=key, file="report.html")
 

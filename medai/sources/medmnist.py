@@ -24,6 +24,7 @@ from medai.tables import (
     IMAGES,
     OWNER_ALONE,
     Facts,
+    new_pixels,
     subject_ids,
     table_of,
     write_table,
@@ -91,7 +92,7 @@ def read(_config: MedMNIST, path: Path, folder: Path) -> Facts:
         shape = _check_headers(headers)
         roles = [_study(archive, split, name, headers, shape) for split, name in _ROLES]
         total = sum(len(role.hashes) for role in roles)
-        pixels = np.lib.format.open_memmap(folder / "pixels.npy", mode="w+", dtype=np.uint8, shape=(total, *shape))
+        pixels = new_pixels(folder / "pixels.npy", (total, *shape))
         start = 0
         for (split, _), role in zip(_ROLES, roles, strict=True):
             target = np.empty(len(role.order), np.int64)

@@ -9,9 +9,12 @@ A fit that is killed resumes after its last finished epoch and ends with the sam
 
 from __future__ import annotations
 
+import contextlib
 import json
+import os
 import platform
-from collections.abc import Callable
+import sys
+from collections.abc import Callable, Iterator
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -151,7 +154,8 @@ def fit(
         threads = execution.threads if is_net else 1
         if is_net:
             assert training is not None  # noqa: S101 - a net always comes with its training
-            from medai.training import nets
+            with _native_log_apart(workspace.scratch("fit", key) / "native.log"):
+                from medai.training import nets
 
             weights_sha256, parameters = nets.fit_net(
                 model, training, data, truth, train, validation, output, statistics, execution, seed,
@@ -201,6 +205,20 @@ def fit(
         )
 
     return workspace.materialise("fit", key, Candidate, build)
+
+
+@contextlib.contextmanager
+def _native_log_apart(path: Path) -> Iterator[None]:
+    """Keep what TensorFlow's libraries write past Python while they load; no setting of theirs silences it."""
+    sys.stderr.flush()
+    standard_error = os.dup(2)
+    try:
+        with path.open("wb") as apart:
+            os.dup2(apart.fileno(), 2)
+            yield
+    finally:
+        os.dup2(standard_error, 2)
+        os.close(standard_error)
 
 
 def instruction_set() -> str:

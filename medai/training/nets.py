@@ -11,6 +11,8 @@ import hashlib
 import io
 import json
 import logging
+import zipfile
+import zlib
 from pathlib import Path
 from typing import Any
 
@@ -121,7 +123,7 @@ def _restore(model: keras.Model, path: Path, curves: dict[str, list[float]]) -> 
             curves.update(json.loads(kept["curves"].tobytes()))
     except FileNotFoundError:
         return 0
-    except (OSError, KeyError, ValueError) as error:
+    except (OSError, EOFError, KeyError, ValueError, zipfile.BadZipFile, zlib.error) as error:
         log.warning("the checkpoint cannot be read (%s); the fit starts over", type(error).__name__)
         curves.clear()
         return 0

@@ -1,0 +1,223 @@
+"""``select``: who is in, who left and why, and what is true of them."""
+
+from __future__ import annotations
+
+import stat
+from collections.abc import Callable
+from datetime import timedelta
+from typing import Any
+
+import polars as pl
+import pytest
+
+from medai.cohort import Pictures, Stays, select
+from medai.errors import DataRefused, MedaiError
+from medai.outputs import Output
+from medai.records import Cohort, QualityReport, Snapshot
+from medai.workspace import Workspace
+
+Put = Callable[..., tuple[Workspace, Snapshot, QualityReport]]
+PICTURES = Pictures(kind="pictures")
+BINARY = {"kind": "binary", "classes": {0: "well", 1: "ill"}, "positive": "ill"}
+
+
+def pictures(labels: dict[str, list[int | None]]) -> dict[str, pl.DataFrame]:
+    """Pictures of one subject each, with these label columns."""
+    number = len(next(iter(labels.values())))
+    images = pl.DataFrame(
+        {
+            "row_id": range(number),
+            "subject_id": [100 + row for row in range(number)],
+            "time": [None] * number,
+            "publisher_role": ["train"] * number,
+            "frame": [0, 1] * (number // 2),
+        },
+        schema_overrides={"time": pl.Datetime("us")},
+    )
+    return {
+        "images": images,
+        "labels": pl.DataFrame({"row_id": range(number), **labels}, schema_overrides=dict.fromkeys(labels, pl.Int64)),
+    }
+
+
+def table(workspace: Workspace, cohort: Cohort) -> pl.DataFrame:
+    """The cohort's rows."""
+    return pl.read_parquet(workspace.folder("select", cohort.key) / "cohort.parquet")
+
+
+def lines(cohort: Cohort) -> list[tuple[str, int, int]]:
+    """The attrition table."""
+    return [(line.criterion, line.samples, line.subjects) for line in cohort.attrition]
+
+
+def test_every_synthetic_picture_is_a_prediction(picture_road: Any) -> None:
+    """120 pictures, 120 samples in the order of their ids; the record counts what the table holds."""
+    cohort, rows = picture_road.cohort, picture_road.table("select")
+    assert (cohort.unit, cohort.samples, cohort.subjects) == ("image", 120, 120)
+    assert rows.columns == ["sample_id", "subject_id", "prediction_time", "publisher_role", "opacity"]
+    assert rows["sample_id"].to_list() == list(range(120))
+    positives = int(rows["opacity"].sum())
+    assert cohort.classes == {"opacity": {"absent": 120 - positives, "present": positives}}
+    assert 40 < positives < 80
+    assert cohort.data_sha256 == picture_road.snapshot.data_sha256
+
+
+def test_every_synthetic_stay_is_a_prediction_after_its_window(stay_road: Any) -> None:
+    """prediction_time is 48 hours after admission; the group column is the stay's own."""
+    rows = stay_road.table("select")
+    stays = pl.read_parquet(stay_road.workspace.folder("ingest", stay_road.snapshot.key) / "stays.parquet")
+    joined = rows.join(stays, left_on="sample_id", right_on="stay_id")
+    assert joined.height == stay_road.cohort.samples == 150
+    assert (joined["prediction_time"] - joined["start"]).unique().to_list() == [timedelta(hours=48)]
+    assert rows["sample_id"].is_sorted()
+    assert set(rows["ICUType"].to_list()) == {1.0, 2.0, 3.0, 4.0}
+    assert stay_road.cohort.groups == ("ICUType",)
+
+
+def test_rows_set_aside_leave_by_reason(put: Put, output_of: Callable[..., Output]) -> None:
+    """Each reason is a line of the attrition table; a row of another table with the same number stays."""
+    aside = (("images", 1, "too_dark"), ("images", 2, "blank"), ("images", 4, "too_dark"), ("labels", 0, "blank"))
+    workspace, snapshot, quality = put(pictures({"label": [0, 1, 0, 1, 0, 1]}), "images", aside)
+    cohort = select(workspace, snapshot, quality, PICTURES, {"ill": output_of(**BINARY)}).record
+    assert lines(cohort) == [
+        ("pictures in the snapshot", 6, 6),
+        ("not set aside: blank", 5, 5),
+        ("not set aside: too_dark", 3, 3),
+        ("selected", 3, 3),
+    ]
+    assert table(workspace, cohort)["sample_id"].to_list() == [0, 3, 5]
+
+
+def test_a_sample_without_a_label_leaves(put: Put, output_of: Callable[..., Output]) -> None:
+    """It is counted out under the output's name."""
+    workspace, snapshot, quality = put(pictures({"label": [0, None, 1, 1]}), "images")
+    cohort = select(workspace, snapshot, quality, PICTURES, {"ill": output_of(**BINARY)}).record
+    assert lines(cohort)[1:] == [("ill is known", 3, 3), ("selected", 3, 3)]
+    assert cohort.classes == {"ill": {"well": 1, "ill": 2}}
+
+
+@pytest.mark.parametrize(
+    ("output", "labels", "truth", "classes"),
+    [
+        (
+            {"kind": "binary", "classes": {0: "ill", 1: "well"}, "positive": "ill"},
+            {"label": [0, 1, 1, 1]},
+            {"x": [1, 0, 0, 0]},
+            {"well": 3, "ill": 1},
+        ),
+        (
+            {"kind": "multiclass", "classes": {1: "mild", 4: "grave", 2: "middling"}},
+            {"label": [4, 1, 2, 4]},
+            {"x": [2, 0, 1, 2]},
+            {"mild": 1, "middling": 1, "grave": 2},
+        ),
+        (
+            {"kind": "multilabel", "classes": {"b": "effusion", "a": "mass"}},
+            {"a": [1, 0, 1, 1], "b": [0, 0, 1, 0]},
+            {"x.0": [0, 0, 1, 0], "x.1": [1, 0, 1, 1]},
+            {"effusion": 1, "mass": 3},
+        ),
+    ],
+)
+def test_truth_columns_of_each_kind(
+    put: Put,
+    output_of: Callable[..., Output],
+    output: dict[str, Any],
+    labels: dict[str, list[int | None]],
+    truth: dict[str, list[int]],
+    classes: dict[str, int],
+) -> None:
+    """Binary: 1 is positive. Multiclass: the class's number. Multilabel: a column a finding, in the Problem's order."""
+    workspace, snapshot, quality = put(pictures(labels), "images")
+    cohort = select(workspace, snapshot, quality, PICTURES, {"x": output_of(**output)}).record
+    rows = table(workspace, cohort)
+    assert {name: rows[name].to_list() for name in rows.columns[4:]} == truth
+    assert cohort.classes == {"x": classes}
+
+
+@pytest.mark.parametrize(
+    ("output", "labels", "received"),
+    [
+        (BINARY, {"label": [0, 2, 1, 3]}, "2 of 4 rows with another value"),
+        ({"kind": "multilabel", "classes": {"a": "mass", "b": "effusion"}}, {"a": [0, 1], "b": [1, -1]}, "1 of 2 rows"),
+    ],
+)
+def test_labels_outside_the_classes_are_refused(
+    put: Put,
+    output_of: Callable[..., Output],
+    refusal: Callable[[MedaiError], str],
+    output: dict[str, Any],
+    labels: dict[str, list[int | None]],
+    received: str,
+) -> None:
+    """Neither dropped nor taken for a class: the message counts them."""
+    workspace, snapshot, quality = put(pictures(labels), "images")
+    with pytest.raises(DataRefused, match="labels outside the Problem's classes") as raised:
+        select(workspace, snapshot, quality, PICTURES, {"x": output_of(**output)})
+    assert received in refusal(raised.value)
+    assert not list((workspace.root / "store" / "select").iterdir())
+
+
+@pytest.mark.parametrize(
+    ("definition", "output", "message"),
+    [
+        ({"groups": ("sex",)}, BINARY, "the cohort has no column sex to group by"),
+        ({}, BINARY | {"label": "mortality"}, "output x: the labels table has no column mortality"),
+    ],
+)
+def test_columns_that_the_data_lack_are_named(
+    put: Put, output_of: Callable[..., Output], definition: dict[str, Any], output: dict[str, Any], message: str
+) -> None:
+    """A misspelt group or label column is refused with the columns that there are."""
+    workspace, snapshot, quality = put(pictures({"label": [0, 1]}), "images")
+    with pytest.raises(DataRefused, match=message) as raised:
+        select(workspace, snapshot, quality, Pictures(kind="pictures", **definition), {"x": output_of(**output)})
+    assert "publisher_role" in raised.value.received
+
+
+def test_a_cohort_of_another_shape_is_refused(put: Put, output_of: Callable[..., Output]) -> None:
+    """Stays cannot be selected from pictures."""
+    workspace, snapshot, quality = put(pictures({"label": [0, 1]}), "images")
+    with pytest.raises(DataRefused, match="a cohort of stays cannot be selected from a snapshot of images"):
+        select(workspace, snapshot, quality, Stays(kind="stays"), {"x": output_of(**BINARY)})
+
+
+def test_an_empty_cohort_is_refused_with_its_attrition(put: Put, output_of: Callable[..., Output]) -> None:
+    """The message says at which criterion everybody left."""
+    aside = (("images", 0, "blank"), ("images", 1, "blank"))
+    workspace, snapshot, quality = put(pictures({"label": [0, 1]}), "images", aside)
+    with pytest.raises(DataRefused, match="the cohort is empty") as raised:
+        select(workspace, snapshot, quality, PICTURES, {"x": output_of(**BINARY)})
+    assert "pictures in the snapshot: 2; not set aside: blank: 0" in raised.value.received
+
+
+def test_stays_without_a_reading_may_be_left_out(
+    put: Put, event_tables: Callable[..., Any], output_of: Callable[..., Output]
+) -> None:
+    """By default they are kept; require_series leaves them out, with a line of its own."""
+    tables = event_tables([(0, 1, 1, "HR", 80), (1, None, 0, "Age", 60), (2, 2, 2, "HR", 70)], subjects=3)
+    workspace, snapshot, quality = put(tables, "events")
+    outputs = {"ill": output_of(**BINARY)}
+    kept = select(workspace, snapshot, quality, Stays(kind="stays"), outputs).record
+    assert lines(kept) == [("stays in the snapshot", 3, 3), ("selected", 3, 3)]
+    strict = select(workspace, snapshot, quality, Stays(kind="stays", require_series=True), outputs).record
+    assert lines(strict)[1:] == [("with at least one reading", 2, 2), ("selected", 2, 2)]
+    assert strict.key != kept.key
+
+
+def test_a_group_is_what_validation_kept(
+    put: Put, event_tables: Callable[..., Any], output_of: Callable[..., Output]
+) -> None:
+    """A descriptor that was set aside makes no subgroup, and a reading of the same code none either."""
+    tables = event_tables([(0, None, 0, "Gender", 7), (1, None, 0, "Gender", 1), (1, 3, 3, "Gender", 0)])
+    implausible = tables["events"].filter(pl.col("numeric_value") == 7)["row_id"].item()
+    workspace, snapshot, quality = put(tables, "events", (("events", implausible, "implausible_gender"),))
+    definition = Stays(kind="stays", observation_hours=24, groups=("Gender",))
+    cohort = select(workspace, snapshot, quality, definition, {"ill": output_of(**BINARY)}).record
+    assert table(workspace, cohort)["Gender"].to_list() == [None, 1.0]
+
+
+def test_the_table_is_its_owners_alone(stay_road: Any) -> None:
+    """Nobody else reads who is in the cohort."""
+    path = stay_road.workspace.folder("select", stay_road.cohort.key) / "cohort.parquet"
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600

@@ -1,0 +1,80 @@
+"""Errors: three parts, an exit status, and whole across processes."""
+
+from __future__ import annotations
+
+import errno
+import pickle
+
+import pytest
+
+from medai.errors import (
+    ChampionMoved,
+    ConfigurationError,
+    DataRefused,
+    MedaiError,
+    ServiceFailed,
+    ValidationFailed,
+    from_machine_failure,
+    near_match,
+)
+
+STATUS = {
+    MedaiError: 1,
+    ConfigurationError: 2,
+    DataRefused: 3,
+    ValidationFailed: 3,
+    ServiceFailed: 4,
+    ChampionMoved: 4,
+}
+
+
+@pytest.mark.parametrize(("kind", "status"), STATUS.items())
+def test_each_kind_has_its_exit_status_and_survives_a_process_border(kind: type[MedaiError], status: int) -> None:
+    """Pickled and read back, an error is of the same kind and says the same."""
+    error = kind("the disk burns", expected="water", received="fire", action="run")
+    back = pickle.loads(pickle.dumps(error))  # noqa: S301 - our own bytes
+    assert type(back) is kind
+    assert str(back) == str(error) == "the disk burns.\n  expected: water\n  received: fire\n  next step: run"
+    assert back.as_dict() == {
+        "kind": kind.__name__,
+        "wrong": "the disk burns",
+        "expected": "water",
+        "received": "fire",
+        "action": "run",
+        "status": status,
+    }
+
+
+@pytest.mark.parametrize(
+    ("number", "wrong"),
+    [
+        (errno.ENOSPC, "the disk is full"),
+        (errno.EDQUOT, "the disk quota is used up"),
+        (errno.EROFS, "the file system is read-only"),
+        (errno.EIO, "the disk reported a read or write error"),
+        (errno.EMFILE, "too many files are open"),
+        (errno.ENOMEM, "the machine is out of memory"),
+    ],
+)
+def test_a_failing_machine_is_no_defect_of_ours(number: int, wrong: str) -> None:
+    """Each has status 4, its number, and not the path that the system's own message carries."""
+    failure = from_machine_failure(OSError(number, "message", "/home/a patient"))
+    assert failure is not None
+    assert (failure.wrong, failure.exit_status) == (wrong, 4)
+    assert failure.received == f"OSError (errno {number})"
+    assert "patient" not in str(failure)
+
+
+def test_spent_memory_is_a_machine_failure_and_a_missing_file_is_not() -> None:
+    """MemoryError has no number; a missing file is somebody's mistake, not the machine's."""
+    spent = from_machine_failure(MemoryError())
+    assert spent is not None
+    assert (spent.wrong, spent.received) == ("the machine is out of memory", "MemoryError")
+    assert from_machine_failure(FileNotFoundError(errno.ENOENT, "no such file")) is None
+    assert from_machine_failure(OSError("without a number")) is None
+
+
+def test_the_near_match_is_named_or_else_all_that_is_known() -> None:
+    """A slip of the pen finds its word; a stranger gets the whole list, sorted."""
+    assert near_match("learning_rat", {"learning_rate", "epochs"}) == "did you mean 'learning_rate'?"
+    assert near_match("qq", {"learning_rate", "epochs"}) == "known: epochs, learning_rate"

@@ -1,0 +1,198 @@
+"""Problems: the catalogue loads, and what cannot be followed is refused in words before any work."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from medai.errors import ConfigurationError
+from medai.problem import catalogue, load_problem, suite_path
+
+PICTURES = (Path(catalogue()["synthetic_pictures"])).read_text()
+
+
+@pytest.fixture
+def write(tmp_path: Path) -> Path:
+    """A problem file of one's own, to be altered."""
+    path = tmp_path / "own.yaml"
+    path.write_text(PICTURES)
+    return path
+
+
+@pytest.mark.parametrize("name", sorted(catalogue()))
+def test_every_problem_of_the_catalogue_can_be_followed(name: str) -> None:
+    """It has its file's name, a question, a suite, and a gate that reads rows which the split gives."""
+    problem = load_problem(name)
+    assert problem.name == name
+    assert problem.question.endswith("?")
+    assert suite_path(problem).is_file()
+    assert problem.gate is not None
+    assert problem.has_gate_role == (problem.gate.role == "gate")
+
+
+def test_a_file_is_the_same_problem_wherever_it_lies(write: Path) -> None:
+    """By name or by path, the same hash; one changed value is another."""
+    assert load_problem(str(write)).sha256 == load_problem("synthetic_pictures").sha256
+    assert load_problem(str(write), ["training.epochs=5"]).sha256 != load_problem(str(write)).sha256
+
+
+@pytest.mark.parametrize(
+    ("override", "received"),
+    [
+        ("training.epochz=3", "training: unknown key 'epochz'; did you mean 'epochs'?"),
+        ("trainning.epochs=3", "unknown key 'trainning'; did you mean 'training'?"),
+        ("inputs.picture.encoder.filterz=[4]", "unknown key 'filterz'; did you mean 'filters'?"),
+        ("inputs.picture.encoder.kind=residual_cn", "there is no kind 'residual_cn'; did you mean 'residual_cnn'?"),
+        ("inputs.picture.source.kind=medmnst", "there is no kind 'medmnst'; did you mean 'medmnist'?"),
+        ("training.epochs=many", "training.epochs: Input should be a valid integer"),
+        ("training.epochs=-3", "training.epochs: Input should be greater than or equal to 1"),
+        ("training.epochs=1.5", "training.epochs: Input should be a valid integer"),
+        ("training.learning_rate=0", "training.learning_rate: Input should be greater than 0"),
+        ("training.optimizer=adma", "training.optimizer: Input should be 'adam', 'adamw'"),
+        ("training=null", "training: Input should be"),
+        ("name=Pneumonia 1", "name: a name is lower case letters"),
+        ("cohort={kind: stays}", "cohort kind 'stays' does not fit a source of pictures; use pictures"),
+        ("inputs.picture.encoder={kind: gru}", "encoder kind 'gru' does not fit a source of pictures"),
+        ("inputs.picture.preprocessing={kind: series, variables: [HR]}", "preprocessing kind 'series' does not fit"),
+        ("gate.role=gate", "gate.role is 'gate', but the split gives no fraction to gate; use role 'test'"),
+        ("gate.role=train", "gate.role: Input should be 'gate' or 'test'"),
+        ("gate.output=opacitty", "gate.output 'opacitty'; did you mean 'opacity'?"),
+        ("gate.floors={aurocc: 0.8}", "gate.floors.aurocc: there is no metric 'aurocc'; did you mean 'auroc'?"),
+        ("gate.floors={brier: 0.1}", "gate.floors.brier: lower is better for brier"),
+        ("gate.non_inferiority={metric: auprcc}", "gate.non_inferiority.metric: there is no metric 'auprcc'"),
+        ("choose_metric=acuracy", "choose_metric: there is no metric 'acuracy'; did you mean 'accuracy'?"),
+        ("choose=best", "choose: String should match pattern"),
+        ("baselines.net={kind: logistic_regression}", "a baseline must not be named 'net'"),
+        ("outputs.opacity.positive=there", "positive must be one of ['absent', 'present'], not 'there'"),
+        ("outputs.second={kind: binary, classes: {0: a, 1: b}, positive: a}", "at most 1 item"),
+        ("validation.tolerance=1.5", "validation.tolerance: Input should be less than or equal to 1"),
+        (
+            "split={kind: keyed_hash, key: k, fractions: {train: 0.5, validation: 0.2, test: 0.2}}",
+            "fractions must sum to 1, they sum to 0.9",
+        ),
+        (
+            "split={kind: keyed_hash, key: k, fractions: {train: 1.2, validation: 0.2, test: -0.4}}",
+            "fractions must not be negative",
+        ),
+        (
+            "outputs.opacity={kind: multiclass, classes: {0: a, 1: b, 2: c}}",
+            "calibration.method 'platt' does not fit a multiclass output; use 'none'",
+        ),
+    ],
+)
+def test_what_cannot_be_followed_is_named(override: str, received: str) -> None:
+    """The section, the key, what is wrong and, for a slip of the pen, the word that was meant."""
+    with pytest.raises(ConfigurationError, match=r"the problem synthetic_pictures\.yaml cannot be followed") as raised:
+        load_problem("synthetic_pictures", [override])
+    assert received in raised.value.received
+    assert raised.value.exit_status == 2
+
+
+def test_series_have_no_pixels_to_augment() -> None:
+    """Told when the file is read, not after the arrays are made."""
+    with pytest.raises(ConfigurationError) as raised:
+        load_problem("synthetic_stays", ["training.augmentation={flip: true}"])
+    assert "training.augmentation is for pictures" in raised.value.received
+
+
+def test_the_first_faults_of_many_are_told() -> None:
+    """Five, and how many more there are."""
+    overrides = [f"training.{key}=-1" for key in ("epochs", "batch_size", "learning_rate", "weight_decay")]
+    overrides += [f"gate.minimum_{key}=0" for key in ("positives", "negatives")]
+    with pytest.raises(ConfigurationError) as raised:
+        load_problem("synthetic_pictures", overrides)
+    assert raised.value.received.count("Input should be") == 5
+    assert raised.value.received.endswith("; and 1 more")
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "wrong"),
+    [
+        ("epochs: 4", "epochs: .nan", "not finite"),
+        ("epochs: 4", "epochs: .inf", "not finite"),
+        ("epochs: 4", "epochs: 4\n  epochs: 5", "says 'epochs' twice"),
+        ("epochs: 4", "epochs: !!python/object/apply:os.system ['true']", "uses a tag"),
+        ("epochs: 4", "epochs: &four 4", "uses an anchor or alias"),
+        ("epochs: 4", "epochs: [4", "is not YAML"),
+    ],
+)
+def test_yaml_that_surprises_is_refused(write: Path, old: str, new: str, wrong: str) -> None:
+    """No number, a key twice, tags, anchors, a syntax error: by the file's name and line."""
+    write.write_text(PICTURES.replace(old, new))
+    with pytest.raises(ConfigurationError, match=wrong) as raised:
+        load_problem(str(write))
+    assert "own.yaml" in raised.value.wrong
+    assert "line " in raised.value.wrong
+
+
+def test_a_missing_key_is_named(write: Path) -> None:
+    """The question is required."""
+    write.write_text("".join(line for line in PICTURES.splitlines(True) if not line.startswith("question")))
+    with pytest.raises(ConfigurationError) as raised:
+        load_problem(str(write))
+    assert raised.value.received == "question: this key is required"
+
+
+@pytest.mark.parametrize(
+    ("override", "wrong", "received"),
+    [
+        ("training.epochs", "an override cannot be read", "--set training.epochs"),
+        ("=3", "an override cannot be read", "--set =…"),
+        ("training..epochs=3", "an override cannot be read", "--set training..epochs=…"),
+        ("name.first=x", "--set name.first goes into a value that has no keys", "name is a single value"),
+        ("training.epochs=!x 3", "--set training.epochs uses a tag", "a value with '!'"),
+    ],
+)
+def test_an_override_that_cannot_be_read_is_refused(override: str, wrong: str, received: str) -> None:
+    """Its value is not repeated: it may be a secret."""
+    with pytest.raises(ConfigurationError) as raised:
+        load_problem("synthetic_pictures", [override])
+    assert wrong in raised.value.wrong
+    assert raised.value.received == received
+
+
+def test_overrides_are_yaml_applied_in_order() -> None:
+    """The last of two counts; a section that the file leaves out is made; null takes the gate away."""
+    problem = load_problem(
+        "synthetic_pictures",
+        [
+            "training.epochs=2",
+            "training.epochs=3",
+            "evaluation.resamples=100",
+            "gate=null",
+            "validation.tolerance=1e-1",
+        ],
+    )
+    assert (problem.training.epochs, problem.evaluation.resamples, problem.gate) == (3, 100, None)
+    assert problem.validation.tolerance == 0.1
+    assert problem.rules.gate is None
+
+
+def test_the_rules_key_is_of_gate_and_evaluation_alone() -> None:
+    """Another fit under the same rules is judged by the same rules."""
+    base = load_problem("synthetic_pictures").rules.key
+    assert load_problem("synthetic_pictures", ["training.epochs=9"]).rules.key == base
+    assert load_problem("synthetic_pictures", ["gate.floors={auroc: 0.9}"]).rules.key != base
+    assert load_problem("synthetic_pictures", ["evaluation.seed=1"]).rules.key != base
+
+
+def test_a_problem_that_is_not_there_is_told_with_the_near_match(tmp_path: Path) -> None:
+    """A catalogue name is guessed at; a path is named by its file alone."""
+    with pytest.raises(ConfigurationError, match="there is no problem 'synthetic_picture'") as raised:
+        load_problem("synthetic_picture")
+    assert "did you mean 'synthetic_pictures'?" in raised.value.received
+    with pytest.raises(ConfigurationError, match=r"missing\.yaml does not exist") as raised:
+        load_problem(str(tmp_path / "missing.yaml"))
+    assert str(tmp_path) not in str(raised.value)
+
+
+def test_a_suite_of_ones_own_is_found_or_told(write: Path, tmp_path: Path) -> None:
+    """By path; a packaged one by name; a missing one before any work."""
+    own = tmp_path / "suite.yaml"
+    own.write_text("name: own")
+    assert suite_path(load_problem(str(write), [f"validation.suite={own}"])) == own
+    packaged = suite_path(load_problem(str(write), ["validation.suite=physionet2012"]))
+    assert packaged.name == "physionet2012.yaml"
+    with pytest.raises(ConfigurationError, match="the suite of synthetic_pictures is not there"):
+        load_problem(str(write), ["validation.suite=nowhere.yaml"])

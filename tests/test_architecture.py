@@ -1,0 +1,68 @@
+"""Laws that no linter keeps: what the command line may import, and how long it may take to answer."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+HEAVY = {"prefect", "tensorflow", "keras", "mlflow", "great_expectations", "polars", "numpy", "pandas", "sklearn"}
+PATIENCE = 15.0
+"""Seconds: twenty times what it takes on an idle machine, so that a busy one does not fail."""
+
+SCRIPT = """
+import sys
+sys.argv = ["medai", *{arguments!r}]
+from flows.cli import main
+try:
+    status = main()
+except SystemExit as end:
+    status = end.code
+print("IMPORTED", *sorted({heavy!r} & set(sys.modules)), file=sys.stderr)
+sys.exit(status)
+"""
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["run", "--help"], ["rollback", "--help"]])
+def test_help_imports_nothing_heavy(arguments: list[str], tmp_path: Path) -> None:
+    """Whoever asks how it works is answered at once, and no state folder is made for it."""
+    started = time.perf_counter()
+    done = subprocess.run(
+        [sys.executable, "-c", SCRIPT.format(arguments=arguments, heavy=HEAVY)],
+        capture_output=True,
+        text=True,
+        cwd=tmp_path,
+        env={"PATH": "", "PYTHONPATH": str(ROOT), "MEDAI_HOME": str(tmp_path / "home")},
+        timeout=60,
+        check=False,
+    )
+    assert time.perf_counter() - started < PATIENCE
+    assert done.returncode == 0, done.stderr
+    assert "Usage:" in done.stdout
+    assert done.stderr.splitlines()[-1] == "IMPORTED"
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_reading_a_problem_imports_no_engine() -> None:
+    """A Problem is checked before any work, so checking it must not cost the import of what does the work."""
+    code = (
+        "import sys; from medai.problem import catalogue, load_problem\n"
+        "for name in catalogue(): load_problem(name)\n"
+        f"print(sorted({HEAVY - {'numpy'}!r} & set(sys.modules)))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, timeout=60, check=True
+    )
+    assert done.stdout == "[]\n"
+
+
+def test_the_library_reads_no_environment_and_prints_nothing() -> None:
+    """Where and who are handed to it: no os.environ, no getenv, no print below medai."""
+    for path in sorted((ROOT / "medai").rglob("*.py")):
+        text = "\n".join(line for line in path.read_text().splitlines() if not line.lstrip().startswith((">>>", "#")))
+        for forbidden in ("os.environ", "getenv(", "print("):
+            assert forbidden not in text, f"{path.relative_to(ROOT)}: {forbidden}"
