@@ -18,7 +18,7 @@ from medai.records import Verdict
 from medai.tracking.failures import is_missing, patiently
 from medai.tracking.flavour import write_model
 from medai.tracking.package import Package, check_name
-from medai.workspace import Workspace
+from medai.workspace import Workspace, sync_directory, sync_file
 
 T = TypeVar("T")
 
@@ -123,12 +123,25 @@ class Tracking:
     def _connect(self) -> Any:
         from mlflow import MlflowClient
 
+        def ask(uri: str) -> Any:
+            client = MlflowClient(uri, uri)
+            client.search_experiments(max_results=1)  # the first question makes the tables
+            client.search_registered_models(max_results=1)
+            return client
+
         if self.uri.startswith(SQLITE):
-            Path(self.uri.removeprefix(SQLITE)).parent.mkdir(parents=True, exist_ok=True)
-        client = MlflowClient(self.uri, self.uri)
-        client.search_experiments(max_results=1)  # the first question makes the tables
-        client.search_registered_models(max_results=1)
-        return client
+            database = Path(self.uri.removeprefix(SQLITE))
+            database.parent.mkdir(parents=True, exist_ok=True)
+            if not database.exists():
+                # MLflow makes its tables in dozens of commits and refuses a database in which a kill left only some.
+                beside = database.with_name(f".{database.name}.partial")
+                for left in database.parent.glob(f"{beside.name}*"):
+                    left.unlink()
+                ask(f"{SQLITE}{beside}")
+                sync_file(beside)
+                beside.rename(database)
+                sync_directory(database.parent)
+        return ask(self.uri)
 
     def _client(self) -> Any:
         self.prepare()
