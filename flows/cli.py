@@ -313,16 +313,14 @@ def _answer(
         outcome = act(settings)
     except MedaiError as error:
         _fail(error, as_json)
-    except (OSError, MemoryError) as failure:
+    except KeyboardInterrupt:
+        typer.echo("stopped; the same command goes on where it was", err=True)
+        raise typer.Exit(INTERRUPTED) from None
+    except Exception as failure:  # noqa: BLE001 - the last resort: what the machine did not do is a defect of ours
         known = from_machine_failure(failure)
         if known is None:
             _defect(failure, as_json)
         _fail(known, as_json)
-    except KeyboardInterrupt:
-        typer.echo("stopped; the same command goes on where it was", err=True)
-        raise typer.Exit(INTERRUPTED) from None
-    except Exception as failure:  # noqa: BLE001 - the last resort: a defect of ours is told as one
-        _defect(failure, as_json)
     if as_json:
         typer.echo(json.dumps(outcome, ensure_ascii=False, allow_nan=False))
     else:

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import difflib
 import errno
+import re
 from collections.abc import Iterable
 
 
@@ -98,7 +99,10 @@ _MACHINE_FAILURES = {
 }
 
 
-def from_machine_failure(failure: OSError | MemoryError) -> ServiceFailed | None:
+_RUST_ERRNO = re.compile(r"\(os error (\d+)\)")
+
+
+def from_machine_failure(failure: BaseException) -> ServiceFailed | None:
     """The ServiceFailed for a full, read-only or forbidden disk or spent memory; None if it is something else.
 
     >>> print(from_machine_failure(OSError(28, "No space left on device")).wrong)
@@ -106,16 +110,20 @@ def from_machine_failure(failure: OSError | MemoryError) -> ServiceFailed | None
     >>> from_machine_failure(FileNotFoundError(2, "No such file")) is None
     True
     """
+    number = None
     if isinstance(failure, MemoryError):
-        wrong: str | None = "the machine is out of memory"
-    else:
-        wrong = _MACHINE_FAILURES.get(failure.errno or 0)
+        number = errno.ENOMEM
+    elif isinstance(failure, OSError):
+        number = failure.errno
+    elif told := _RUST_ERRNO.search(str(failure)):  # polars tells the system's number in its message alone
+        number = int(told[1])
+    wrong = _MACHINE_FAILURES.get(number or 0)
     if wrong is None:
         return None
     return ServiceFailed(
         wrong,
         expected="space and permission to write in the workspace",
-        received=type(failure).__name__ + (f" (errno {failure.errno})" if isinstance(failure, OSError) else ""),
+        received=type(failure).__name__ + ("" if isinstance(failure, MemoryError) else f" (errno {number})"),
         action="make room or repair it, then run the same command again: finished stages are kept",
     )
 

@@ -78,3 +78,14 @@ def test_the_near_match_is_named_or_else_all_that_is_known() -> None:
     """A slip of the pen finds its word; a stranger gets the whole list, sorted."""
     assert near_match("learning_rat", {"learning_rate", "epochs"}) == "did you mean 'learning_rate'?"
     assert near_match("qq", {"learning_rate", "epochs"}) == "known: epochs, learning_rate"
+
+
+def test_a_full_disk_told_in_words_alone_is_a_machine_failure() -> None:
+    """Polars gives the system's error number only in its message; it means the same."""
+    from polars.exceptions import ComputeError
+
+    known = from_machine_failure(ComputeError("underlying IO error: No space left on device (os error 28)"))
+    assert known is not None
+    assert known.wrong == "the disk is full"
+    assert known.received == "ComputeError (errno 28)"
+    assert from_machine_failure(ComputeError("something else")) is None
