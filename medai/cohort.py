@@ -11,9 +11,10 @@ from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
-from medai.errors import DataRefused
+from medai.conditions import Columns, Unanswerable, parse_condition
+from medai.errors import ConfigurationError, DataRefused, near_match
 from medai.outputs import Multilabel, Output
 from medai.records import Cohort, Exclusion, Frozen, QualityReport, Snapshot, stage_key
 from medai.workspace import Made, Workspace
@@ -21,7 +22,7 @@ from medai.workspace import Made, Workspace
 if TYPE_CHECKING:
     import polars as pl
 
-VERSION = 2
+VERSION = 3
 
 
 class Pictures(Frozen):
@@ -31,18 +32,45 @@ class Pictures(Frozen):
     groups: tuple[str, ...] = ()
 
 
+class Criterion(Frozen):
+    """Who stays in, as one line of the attrition table. Criteria apply in their order, each to who is left.
+
+    Attributes:
+        name: how the line is headed.
+        where: a condition on the columns of the stays and labels tables, in the language of the suites' rows.
+        only_in: keep a stay that is, of those left, the only one of its admission or of its subject.
+        observed: keep a stay with at least one reading of a clinical variable between its start and prediction_time.
+    """
+
+    name: str = Field(min_length=1, max_length=120)
+    where: str | None = None
+    only_in: Literal["admission", "subject"] | None = None
+    observed: Literal[True] | None = None
+
+    @model_validator(mode="after")
+    def _says_one_thing(self) -> Criterion:
+        if sum(part is not None for part in (self.where, self.only_in, self.observed)) != 1:
+            raise ValueError("a criterion has one of where, only_in and observed")
+        if self.where is not None:
+            try:
+                parse_condition(self.where)
+            except ValueError as error:
+                raise ValueError(f"where cannot be read: expected {error}") from None
+        return self
+
+
 class Stays(Frozen):
     """Every stay is one prediction, made after a time of observation.
 
     Attributes:
         observation_hours: prediction_time is this long after the stay's start.
-        require_series: leave out stays without a single reading.
-        groups: static codes that evaluation may use as subgroups.
+        criteria: who stays in.
+        groups: columns of the stays table, or static codes, that evaluation may use as subgroups.
     """
 
     kind: Literal["stays"]
     observation_hours: int = Field(48, ge=1)
-    require_series: bool = False
+    criteria: tuple[Criterion, ...] = ()
     groups: tuple[str, ...] = ()
 
 
@@ -145,16 +173,28 @@ def _pictures(raw: Path, aside: Path, attrition: list[Exclusion]) -> pl.DataFram
 
     images = pl.DataFrame(read_table(raw / "images.parquet"))
     _note(attrition, "pictures in the snapshot", images)
-    rows = pl.DataFrame(read_table(aside / "set_aside.parquet")).filter(pl.col("table") == "images")
-    for reason in sorted(rows["reason"].unique()):
-        images = images.join(rows.filter(pl.col("reason") == reason).select("row_id"), on="row_id", how="anti")
-        _note(attrition, f"not set aside: {reason}", images)
+    images = _without_set_aside(images, "images", aside, attrition)
     labels = pl.DataFrame(read_table(raw / "labels.parquet"))
     return (
         images.join(labels, on="row_id", how="left", maintain_order="left")
         .with_columns(pl.col("row_id").alias("sample_id"), pl.col("time").alias("prediction_time"))
         .sort("sample_id")
     )
+
+
+def _without_set_aside(table: pl.DataFrame, name: str, aside: Path, attrition: list[Exclusion]) -> pl.DataFrame:
+    """The rows that validation kept; each reason is a line of the attrition table."""
+    import polars as pl
+
+    from medai.tables import read_table
+
+    rows = pl.DataFrame(read_table(aside / "set_aside.parquet")).filter(pl.col("table") == name)
+    for reason in sorted(rows["reason"].unique()):
+        table = table.join(
+            rows.filter(pl.col("reason") == reason).select("row_id"), on="row_id", how="anti", maintain_order="left"
+        )
+        _note(attrition, f"not set aside: {reason}", table)
+    return table
 
 
 def _stays(raw: Path, aside: Path, definition: Pictures | Stays, attrition: list[Exclusion]) -> pl.DataFrame:
@@ -165,31 +205,78 @@ def _stays(raw: Path, aside: Path, definition: Pictures | Stays, attrition: list
     assert isinstance(definition, Stays)  # noqa: S101 - select chose this reader by the kind
     stays = pl.DataFrame(read_table(raw / "stays.parquet"))
     _note(attrition, "stays in the snapshot", stays)
-    if definition.require_series:
-        stays = stays.filter(pl.col("has_series"))
-        _note(attrition, "with at least one reading", stays)
+    stays = _without_set_aside(stays, "stays", aside, attrition)
     labels = pl.DataFrame(read_table(raw / "labels.parquet"))
     stays = (
-        stays.join(labels, on="subject_id", how="left", maintain_order="left")
+        stays.join(labels, on="stay_id", how="left", maintain_order="left")
         .with_columns(
             pl.col("stay_id").alias("sample_id"),
             (pl.col("start") + timedelta(hours=definition.observation_hours)).alias("prediction_time"),
         )
         .sort("sample_id")
     )
-    if definition.groups:
-        rows = pl.DataFrame(read_table(aside / "set_aside.parquet")).filter(pl.col("table") == "events")
-        events = pl.DataFrame(
-            read_table(raw / "events.parquet", ["row_id", "subject_id", "time", "code", "numeric_value"])
-        ).join(rows.select("row_id"), on="row_id", how="anti", maintain_order="left")
-        for group in definition.groups:
-            level = (
-                events.filter(pl.col("time").is_null() & (pl.col("code") == group))
-                .group_by("subject_id", maintain_order=True)
-                .agg(pl.col("numeric_value").drop_nulls().last().alias(group))
-            )
-            stays = stays.join(level, on="subject_id", how="left", maintain_order="left")
+    for criterion in definition.criteria:
+        if criterion.where is not None:
+            stays = stays.filter(_condition(criterion, stays.schema))
+        elif criterion.only_in is not None:
+            stays = stays.filter(pl.len().over(f"{criterion.only_in}_id") == 1)
+        else:
+            stays = stays.join(_observed(raw, aside, stays), on="sample_id", how="semi", maintain_order="left")
+        _note(attrition, criterion.name, stays)
+    for group in definition.groups:
+        if group not in stays.columns:
+            stays = stays.join(_static_level(raw, aside, group), on="subject_id", how="left", maintain_order="left")
     return stays
+
+
+def _condition(criterion: Criterion, schema: pl.Schema) -> pl.Expr:
+    try:
+        return Columns(schema).meet(parse_condition(criterion.where or ""))
+    except Unanswerable as unanswerable:
+        missing = unanswerable.reason == "missing_column"
+        raise ConfigurationError(
+            f"the criterion '{criterion.name}' cannot be followed",
+            expected="a condition on columns of the stays and labels tables, each with values of its type",
+            received=f"column {unanswerable.column}, "
+            + (f"which is not there; {near_match(unanswerable.column, schema)}" if missing else "of another type"),
+            action="correct cohort.criteria in the Problem",
+        ) from None
+
+
+def _kept_events(raw: Path, aside: Path, columns: list[str]) -> pl.DataFrame:
+    """Events that validation kept, in the snapshot's order."""
+    import polars as pl
+
+    from medai.tables import read_table
+
+    rows = pl.DataFrame(read_table(aside / "set_aside.parquet")).filter(pl.col("table") == "events")
+    events = pl.DataFrame(read_table(raw / "events.parquet", ["row_id", *columns]))
+    return events.join(rows.select("row_id"), on="row_id", how="anti", maintain_order="left")
+
+
+def _observed(raw: Path, aside: Path, stays: pl.DataFrame) -> pl.DataFrame:
+    """sample_id of the stays with a reading of a clinical variable in the observation window, both ends included."""
+    import polars as pl
+
+    events = _kept_events(raw, aside, ["subject_id", "time", "variable", "numeric_value"])
+    return (
+        events.filter(pl.all_horizontal(pl.col("time", "variable", "numeric_value").is_not_null()))
+        .join(stays.select("sample_id", "subject_id", "start", "prediction_time"), on="subject_id")
+        .filter(pl.col("time").is_between("start", "prediction_time"))
+        .select(pl.col("sample_id").unique())
+    )
+
+
+def _static_level(raw: Path, aside: Path, code: str) -> pl.DataFrame:
+    """subject_id and the last number of a static code, under the code's name."""
+    import polars as pl
+
+    events = _kept_events(raw, aside, ["subject_id", "time", "code", "numeric_value"])
+    return (
+        events.filter(pl.col("time").is_null() & (pl.col("code") == code))
+        .group_by("subject_id", maintain_order=True)
+        .agg(pl.col("numeric_value").drop_nulls().last().alias(code))
+    )
 
 
 def _with_truth(

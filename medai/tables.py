@@ -4,9 +4,13 @@ Three shapes of data come out of ingestion as these tables; everything after it 
 
     images.parquet       one row a picture, in the order of ``pixels.npy``
     events.parquet       the MEDS 0.4 data schema, one row a reading, with ``known_time`` and the line it came from
-    stays.parquet        one row a stay of an events snapshot
-    labels.parquet       what was observed: by ``row_id`` for pictures, by ``subject_id`` for stays
+    stays.parquet        one row a stay of an events snapshot, with what was known of it at its start
+    labels.parquet       what was observed, and what was known of a stay only later: by ``row_id`` for pictures, by
+                         ``stay_id`` for stays
     identifiers.parquet  subject_id ↔ the site's own identifier; readable by its owner alone, never logged
+    picture_identifiers.parquet, stay_identifiers.parquet
+                         row_id or stay_id ↔ what the site calls that picture or stay (its file, its row, its record), so
+                         that predictions can be joined to what they were made of; for the owner alone, too
 
 Times are microseconds without a zone. A null ``time`` means that a row holds for the whole stay.
 """
@@ -60,18 +64,22 @@ EVENTS = {
     "subject_id": "int64",
     "time": "timestamp[us]",
     "code": "string",
+    "variable": "string",
     "numeric_value": "float32",
     "text_value": "large_string",
     "known_time": "timestamp[us]",
     "row_id": "int64",
     "source_row": "int32",
 }
-"""Column → type. ``text_value`` holds a reading that is no number; ``source_row`` is the line in the stay's file, the
-header being line 1."""
+"""Column → type. ``variable`` names the clinical variable that the code measures, null where it is none of the source's
+vocabulary; ``numeric_value`` is then in the variable's unit. ``text_value`` holds a reading that is no number;
+``source_row`` is the line in the source's file, the header being line 1."""
 
 STAYS = {
+    "row_id": "int64",
     "subject_id": "int64",
     "stay_id": "int64",
+    "admission_id": "int64",
     "start": "timestamp[us]",
     "end": "timestamp[us]",
     "publisher_role": "string",
@@ -79,9 +87,14 @@ STAYS = {
     "source_id": "large_string",
     "content_hash": "string",
 }
-"""Column → type. ``source_id`` is the file's token: the first digits of its content's hash."""
+"""Column → type. ``source_id`` is the token of the file it came from: the first digits of its content's hash. A source
+may add columns of its own, each known at the stay's start (age, gender, first unit): these may be features and groups.
+What was known later (length of stay, discharge, death) belongs into ``labels``, which features cannot reach."""
 
 IDENTIFIERS = {"subject_id": "int64", "site_id": "large_string"}
+PICTURE_IDENTIFIERS = {"row_id": "int64", "site_id": "large_string"}
+STAY_IDENTIFIERS = {"stay_id": "int64", "site_id": "large_string"}
+"""Column → type. One row for every picture, or stay, each with a ``site_id`` of its own within the snapshot."""
 
 
 class Facts(Frozen):

@@ -221,6 +221,7 @@ def event_tables() -> Callable[..., dict[str, pl.DataFrame]]:
                     "subject_id": [one[0] for one in readings],
                     "time": [at(one[1]) for one in readings],
                     "code": [one[3] for one in readings],
+                    "variable": [one[3] for one in readings],
                     "numeric_value": [one[4] for one in readings],
                     "text_value": [None] * len(readings),
                     "known_time": [at(one[2]) for one in readings],
@@ -231,6 +232,7 @@ def event_tables() -> Callable[..., dict[str, pl.DataFrame]]:
                     "time": pl.Datetime("us"),
                     "known_time": pl.Datetime("us"),
                     "code": pl.String,
+                    "variable": pl.String,
                     "numeric_value": pl.Float32,
                     "text_value": pl.String,
                     "source_row": pl.Int32,
@@ -244,8 +246,10 @@ def event_tables() -> Callable[..., dict[str, pl.DataFrame]]:
         timed = set(events.filter(pl.col("time").is_not_null())["subject_id"])
         stays = pl.DataFrame(
             {
+                "row_id": range(subjects),
                 "subject_id": range(subjects),
                 "stay_id": range(subjects),
+                "admission_id": range(subjects),
                 "start": [ADMITTED] * subjects,
                 "end": [ADMITTED + timedelta(hours=72)] * subjects,
                 "publisher_role": [None] * subjects,
@@ -255,7 +259,7 @@ def event_tables() -> Callable[..., dict[str, pl.DataFrame]]:
         )
         truth = pl.DataFrame(
             {
-                "subject_id": range(subjects),
+                "stay_id": range(subjects),
                 "label": labels if labels is not None else [subject % 2 for subject in range(subjects)],
             },
             schema_overrides={"label": pl.Int64},

@@ -2,7 +2,8 @@
 
 A window admits rows by ``known_time <= prediction_time`` and bins them by ``time``. Readings of one bin are ordered
 by content (time, known_time, code, value, text), the order of the snapshot, and the last one stands, so that ties
-give the same bytes on every machine.
+give the same bytes on every machine. What a feature may be made of is decided by construction: readings of the
+source's clinical variables, static codes, and columns of the stays table, which holds nothing that was known later.
 """
 
 from __future__ import annotations
@@ -12,8 +13,9 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import Field, model_validator
 
-from medai.errors import DataRefused
+from medai.errors import ConfigurationError, DataRefused
 from medai.records import ArrayFile, Arrays, Cohort, Frozen, QualityReport, Snapshot
+from medai.tables import STAYS
 
 if TYPE_CHECKING:
     import numpy as np
@@ -21,7 +23,7 @@ if TYPE_CHECKING:
 
     from medai.workspace import Workspace
 
-VERSION = 2
+VERSION = 3
 SUMMARIES = ("first", "last", "minimum", "maximum", "mean", "count")
 """Summaries of one variable over the window, in the order of their columns."""
 
@@ -32,9 +34,11 @@ class Series(Frozen):
     Attributes:
         hours: length of the window that ends at prediction_time.
         step_minutes: width of a bin; it divides the window and gives at most 255 steps.
-        variables: codes, one column each, in this order.
-        static: codes without a time whose number is used as it is.
-        categories: static code → its levels, one column each (one-hot).
+        variables: clinical variables, one column each, in this order.
+        static: columns of the stays table, or codes without a time, whose number is used as it is.
+        categories: static column or code → its levels, one column each (one-hot).
+        admit_by: ``known_time``, or ``time`` as public benchmarks do, which lets readings in that were stored only
+            after prediction_time; how many is counted either way (``readings_known_later``).
     """
 
     kind: Literal["series"]
@@ -42,7 +46,8 @@ class Series(Frozen):
     step_minutes: int = Field(60, ge=1)
     variables: tuple[str, ...] = Field(min_length=1)
     static: tuple[str, ...] = ()
-    categories: dict[str, tuple[int, ...]] = Field(default={})
+    categories: dict[str, tuple[int | str, ...]] = Field(default={})
+    admit_by: Literal["known_time", "time"] = "known_time"
 
     @model_validator(mode="after")
     def _steps_are_whole(self) -> Series:
@@ -101,7 +106,7 @@ def write(
     events = pl.DataFrame(
         read_table(
             workspace.folder("ingest", snapshot.key) / "events.parquet",
-            ["row_id", "subject_id", "time", "known_time", "code", "numeric_value"],
+            ["row_id", "subject_id", "time", "known_time", "code", "variable", "numeric_value"],
         )
     )
     aside = pl.DataFrame(read_table(workspace.folder("validate", quality.key) / "set_aside.parquet"))
@@ -110,6 +115,9 @@ def write(
     ).filter(pl.col("numeric_value").is_not_null())
 
     readings = _readings(events, samples, config)
+    later = int(readings["later"].sum())
+    if config.admit_by == "known_time":
+        readings = readings.filter(~pl.col("later"))
     count = samples.height
     last = _last_values(readings, count, config)
     mask = ~np.isnan(last)
@@ -121,7 +129,8 @@ def write(
         "summaries": (_summaries(readings, count, config), config.summary_names),
     }
     if config.static_names:
-        arrays["static"] = (_static(events, samples, config), config.static_names)
+        stays = pl.DataFrame(read_table(workspace.folder("ingest", snapshot.key) / "stays.parquet"))
+        arrays["static"] = (_static(events, stays, samples, config), config.static_names)
     files = {}
     for name, (values, names) in sorted(arrays.items()):
         np.save(folder / f"{name}.npy", values, allow_pickle=False)
@@ -129,33 +138,38 @@ def write(
     write_table(folder / "samples.parquet", samples.select(pl.col("row").cast(pl.Int64), "sample_id").to_arrow())
     (folder / "samples.parquet").chmod(0o600)
     empty = int(count - readings["row"].n_unique())
-    return Arrays(key=key, kind="series", arrays=files, samples=count, counts={"samples_without_reading": empty})
+    counts = {"samples_without_reading": empty, "readings_known_later": later}
+    return Arrays(key=key, kind="series", arrays=files, samples=count, counts=counts)
 
 
 def _readings(events: pl.DataFrame, samples: pl.DataFrame, config: Series) -> pl.DataFrame:
-    """Rows (row, step, variable, value) inside each sample's window, in the snapshot's order.
+    """Rows (row, step, variable, value, later) inside each sample's window, in the snapshot's order.
+
+    ``later`` marks a reading that was taken inside the window and known only after prediction_time.
 
     A reading exactly at prediction_time belongs to the last bin: the window is closed at its end.
     """
     import polars as pl
 
-    variables = pl.DataFrame(
-        {"code": list(config.variables), "variable": range(len(config.variables))},
-        schema={"code": pl.String, "variable": pl.Int32},
-    )
+    columns = pl.Enum(config.variables)
     start = pl.col("prediction_time").dt.offset_by(f"-{config.hours}h")
     minutes = (pl.col("time") - start).dt.total_microseconds() // 60_000_000
     return (
-        events.filter(pl.col("time").is_not_null())
-        .join(variables, on="code", how="inner", maintain_order="left")
+        events.filter(pl.col("time").is_not_null() & pl.col("variable").is_in(list(config.variables)))
+        .with_columns(pl.col("variable").cast(columns).to_physical().cast(pl.Int32))
         .join(samples, on="subject_id", how="inner", maintain_order="left")
         .filter(
-            pl.coalesce("known_time", "time") <= pl.col("prediction_time"),
             pl.col("time") <= pl.col("prediction_time"),
             pl.col("time") >= start,
         )
         .with_columns((minutes // config.step_minutes).clip(0, config.steps - 1).cast(pl.Int32).alias("step"))
-        .select(pl.col("row").cast(pl.Int64), "step", "variable", pl.col("numeric_value").alias("value"))
+        .select(
+            pl.col("row").cast(pl.Int64),
+            "step",
+            "variable",
+            pl.col("numeric_value").alias("value"),
+            (pl.coalesce("known_time", "time") > pl.col("prediction_time")).alias("later"),
+        )
     )
 
 
@@ -225,7 +239,7 @@ def _summaries(readings: pl.DataFrame, count: int, config: Series) -> np.ndarray
     return table.reshape(count, width * len(SUMMARIES))
 
 
-def _static(events: pl.DataFrame, samples: pl.DataFrame, config: Series) -> np.ndarray:
+def _static(events: pl.DataFrame, stays: pl.DataFrame, samples: pl.DataFrame, config: Series) -> np.ndarray:
     """(samples, static columns) float32; a number is NaN and a level is 0 where it is not known."""
     import numpy as np
     import polars as pl
@@ -236,20 +250,38 @@ def _static(events: pl.DataFrame, samples: pl.DataFrame, config: Series) -> np.n
         .filter(pl.col("known_time").is_null() | (pl.col("known_time") <= pl.col("prediction_time")))
         .unique(["row", "code"], keep="last", maintain_order=True)
     )
+    known_at_start = samples.join(stays, left_on="sample_id", right_on="stay_id", how="left", maintain_order="left")
+    own = [column for column in stays.columns if column not in STAYS]
     columns = []
-    for code in (*config.static, *config.categories):
-        values = (
-            samples.join(
-                untimed.filter(pl.col("code") == code).select("row", "numeric_value"),
-                on="row",
-                how="left",
-                maintain_order="left",
-            )["numeric_value"]
-            .cast(pl.Float32)
-            .to_numpy()
-        )
-        if code in config.categories:
-            columns += [(values == level).astype(np.float32) for level in config.categories[code]]
+    for name in (*config.static, *config.categories):
+        if name in own:
+            values = known_at_start[name]
         else:
-            columns.append(np.where(np.isnan(values), np.nan, values).astype(np.float32))
-    return np.stack(columns, axis=1)
+            levels = untimed.filter(pl.col("code") == name).select("row", "numeric_value")
+            values = samples.join(levels, on="row", how="left", maintain_order="left")["numeric_value"]
+        if name in config.categories:
+            columns += [_is_level(values, level) for level in config.categories[name]]
+        elif values.dtype.is_numeric() or values.dtype == pl.Boolean:
+            columns.append(values.cast(pl.Float32).to_numpy())
+        else:
+            raise ConfigurationError(
+                f"the static column {name} is no number",
+                expected="a number a stay",
+                received=f"a column of {values.dtype}",
+                action=f"name its levels under preprocessing.categories.{name}",
+            )
+    return np.stack([np.where(np.isnan(column), np.float32(np.nan), column) for column in columns], axis=1)
+
+
+def _is_level(values: pl.Series, level: int | str) -> np.ndarray:
+    """float32 (samples): 1 where the value is this level."""
+    import polars as pl
+
+    if isinstance(level, str) != (values.dtype == pl.String):
+        raise ConfigurationError(
+            f"a level of the static column {values.name} is of another type than its values",
+            expected=f"levels of {values.dtype}",
+            received=type(level).__name__,
+            action="correct preprocessing.categories in the Problem",
+        )
+    return (values == level).fill_null(False).cast(pl.Float32).to_numpy()

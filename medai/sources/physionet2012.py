@@ -35,6 +35,7 @@ from medai.tables import (
     EVENTS,
     IDENTIFIERS,
     OWNER_ALONE,
+    STAY_IDENTIFIERS,
     STAYS,
     Facts,
     subject_ids,
@@ -46,7 +47,7 @@ if TYPE_CHECKING:
     import numpy as np
     import polars as pl
 
-VERSION = 1
+VERSION = 3
 SHAPE: Literal["images", "events"] = "events"
 
 ORIGIN_US = 946_684_800_000_000
@@ -79,6 +80,10 @@ class Physionet2012(Frozen):
 
     kind: Literal["physionet2012"]
     outcomes: str | None = Field("Outcomes-a.txt", pattern=r"^[^/\\]*[^/\\.][^/\\]*$")
+
+    def unlabelled(self) -> Physionet2012:
+        """The same files without their outcomes."""
+        return self.model_copy(update={"outcomes": None})
 
 
 def minutes_of(text: str) -> int | None:
@@ -204,7 +209,7 @@ def _no_outcomes(config: Physionet2012) -> DataRefused:
 
 
 def read(config: Physionet2012, path: Path, folder: Path) -> Facts:
-    """Write events, stays, labels and identifiers.
+    """Write events, stays, labels and identifiers; a stay is called by its RecordID.
 
     Raises:
         DataRefused: a file is damaged, cut, ragged, or contradicts another; nothing is guessed.
@@ -234,6 +239,7 @@ def read(config: Physionet2012, path: Path, folder: Path) -> Facts:
     tables = {"events": _write_events(folder, events, subjects)}
     start = np.full(len(files), ORIGIN_US, "datetime64[us]")
     stays = {
+        "row_id": np.arange(len(files)),
         "subject_id": subjects,
         "stay_id": subjects,
         "start": start,
@@ -243,11 +249,13 @@ def read(config: Physionet2012, path: Path, folder: Path) -> Facts:
         "content_hash": [file.sha256 for file in files],
     }
     tables["stays"] = write_table(folder / "stays.parquet", table_of(stays, STAYS))
-    labels: dict[str, object] = {"subject_id": subjects}
+    labels: dict[str, object] = {"stay_id": subjects}
     labels |= _labels(files, outcomes, counts)
     tables["labels"] = write_table(folder / "labels.parquet", table_of(labels, dict.fromkeys(labels, "int64")))
     people = {"subject_id": subjects, "site_id": [file.site_id for file in files]}
     write_table(folder / "identifiers.parquet", table_of(people, IDENTIFIERS), mode=OWNER_ALONE)
+    records = {"stay_id": subjects, "site_id": people["site_id"]}
+    write_table(folder / "stay_identifiers.parquet", table_of(records, STAY_IDENTIFIERS), mode=OWNER_ALONE)
     counts["stay_without_series"] = int((~has_series).sum())
     return Facts(
         unit="stay", tables=tables, counts={reason: count for reason, count in sorted(counts.items()) if count}
@@ -491,6 +499,7 @@ def _write_events(folder: Path, events: pl.DataFrame, subjects: np.ndarray) -> i
         "subject_id": subjects[table["stay"].to_numpy()],
         "time": pl.select(pl.when(pl.Series(minutes) >= 0).then(known)).to_series().to_arrow(),
         "code": table["code"].to_arrow(),
+        "variable": table["code"].to_arrow(),
         "numeric_value": table["numeric_value"].to_arrow(),
         "text_value": table["text_value"].to_arrow(),
         "known_time": known.to_arrow(),

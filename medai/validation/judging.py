@@ -10,8 +10,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from medai.conditions import as_great_expectations, parse_condition
 from medai.errors import ConfigurationError, near_match
-from medai.validation.conditions import as_great_expectations, parse_condition
 from medai.validation.suites import Rule
 
 _FORMAT = "BOOLEAN_ONLY"

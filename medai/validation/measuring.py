@@ -7,9 +7,10 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from medai.conditions import Unanswerable
 from medai.errors import DataRefused
 from medai.validation.suites import Rule
-from medai.validation.translation import COLUMNS, Translation, Unanswerable, translate
+from medai.validation.translation import COLUMNS, Translation, translate
 
 if TYPE_CHECKING:
     import polars as pl

@@ -13,9 +13,9 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
+from medai.conditions import parse_condition
 from medai.errors import ConfigurationError, near_match
 from medai.records import Frozen, sha256_of
-from medai.validation.conditions import parse_condition
 from medai.yaml_files import read_yaml
 
 DEFAULT_TOLERANCE = 0.2

@@ -11,7 +11,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from medai.validation.conditions import Comparison, parse_condition
+from medai.conditions import Columns, Unanswerable, parse_condition
 from medai.validation.suites import Rule
 
 if TYPE_CHECKING:
@@ -19,20 +19,6 @@ if TYPE_CHECKING:
 
 ROW_COUNT, COLUMNS = "table.row_count", "table.columns"
 NULLS = "column_values.nonnull.unexpected_count"
-
-
-class Unanswerable(Exception):
-    """The table cannot answer the rule.
-
-    Args:
-        reason: ``missing_column`` or ``wrong_type``.
-        column: the column that is to blame.
-    """
-
-    def __init__(self, reason: str, column: str) -> None:
-        super().__init__(reason, column)
-        self.reason = reason
-        self.column = column
 
 
 class Translation(NamedTuple):
@@ -67,13 +53,13 @@ class _Translator:
     def __init__(self, rule: Rule, schema: pl.Schema) -> None:
         self.rule = rule
         self.kwargs = rule.kwargs
-        self.schema = schema
+        self.columns = Columns(schema)
 
     def translate(self) -> Translation:
         import polars as pl
 
         for column in self.rule.columns:
-            if column not in self.schema and self.rule.type != "expect_column_to_exist":
+            if column not in self.columns.schema and self.rule.type != "expect_column_to_exist":
                 raise Unanswerable("missing_column", column)
         domain = self._domain()
         rows = {ROW_COUNT: domain.sum()}
@@ -87,7 +73,7 @@ class _Translator:
         if kind == "expect_column_pair_values_a_to_be_greater_than_b":
             return self._pair(domain, rows)
         column = self.kwargs["column"]
-        null = self._value(column).is_null()
+        null = self.columns.value(column).is_null()
         if kind in ("expect_column_values_to_be_null", "expect_column_values_to_not_be_null"):
             name, breaks = ("nonnull", null) if "not" in kind else ("null", ~null)
             return self._map(f"column_values.{name}", domain & breaks, domain.sum(), rows)
@@ -108,39 +94,39 @@ class _Translator:
     def _fits(self, kind: str, column: str) -> pl.Expr:
         """Whether a value that is there meets the rule."""
         if kind == "expect_column_values_to_be_between":
-            return _within(self._number(column), self.kwargs)
+            return _within(self.columns.number(column), self.kwargs)
         if kind == "expect_column_value_lengths_to_equal":
-            return self._text(column).str.len_chars() == int(self.kwargs["value"])
+            return self.columns.text(column).str.len_chars() == int(self.kwargs["value"])
         if kind.endswith("in_set"):
-            is_in = self._is_in(column, self.kwargs["value_set"])
+            is_in = self.columns.is_in(column, self.kwargs["value_set"])
             return ~is_in if kind == "expect_column_values_to_not_be_in_set" else is_in
-        matches = self._text(column).str.contains(_rust_pattern(self.kwargs["regex"]))
+        matches = self.columns.text(column).str.contains(_rust_pattern(self.kwargs["regex"]))
         return ~matches if "not" in kind else matches
 
     def _aggregate(self, kind: str, column: str, judged: pl.Expr, domain: pl.Expr) -> Translation:
         import polars as pl
 
         if kind == "expect_column_distinct_values_to_be_in_set":
-            outside = judged & ~self._is_in(column, self.kwargs["value_set"])
+            outside = judged & ~self.columns.is_in(column, self.kwargs["value_set"])
             name = "column.distinct_values.not_in_set"
             # The values themselves are the patient's: Great Expectations is told how many, never which.
             metrics = {
-                f"{name}.count": self._value(column).filter(outside).n_unique(),
+                f"{name}.count": self.columns.value(column).filter(outside).n_unique(),
                 name: pl.lit([], dtype=pl.List(pl.String)),
             }
         elif kind == "expect_column_unique_value_count_to_be_between":
-            metrics = {"column.distinct_values.count": self._value(column).filter(judged).n_unique()}
+            metrics = {"column.distinct_values.count": self.columns.value(column).filter(judged).n_unique()}
         elif kind == "expect_column_proportion_of_non_null_values_to_be_between":
             share = pl.when(domain.sum() > 0).then(judged.sum() / domain.sum()).otherwise(0.0)
             metrics = {"column.non_null_proportion": share}
         else:
             statistic = kind.removeprefix("expect_column_").removesuffix("_to_be_between")
-            values = self._number(column).filter(judged)
+            values = self.columns.number(column).filter(judged)
             metrics = {f"column.{statistic}": getattr(values, statistic)()}
         return Translation(judged.sum(), metrics)
 
     def _pair(self, domain: pl.Expr, metrics: dict[str, pl.Expr]) -> Translation:
-        a, b = (self._comparable(self.kwargs[name]) for name in ("column_A", "column_B"))
+        a, b = (self.columns.comparable(self.kwargs[name]) for name in ("column_A", "column_B"))
         if a[0] != b[0]:
             raise Unanswerable("wrong_type", self.rule.column)
         missing = a[1].is_null(), b[1].is_null()
@@ -159,7 +145,7 @@ class _Translator:
         import polars as pl
 
         columns = tuple(self.kwargs["column_list"])
-        missing = [self._value(column).is_null() for column in columns]
+        missing = [self.columns.value(column).is_null() for column in columns]
         ignored = {
             "never": None,
             "all_values_are_missing": pl.all_horizontal(missing),
@@ -172,83 +158,8 @@ class _Translator:
 
     def _domain(self) -> pl.Expr:
         """True for each row that the rule speaks of; never null."""
-        import polars as pl
-
         condition = self.kwargs.get("row_condition")
-        if condition is None:
-            return _every_row(self.schema)
-        return pl.all_horizontal([self._holds(comparison) for comparison in parse_condition(condition)])
-
-    def _holds(self, comparison: Comparison) -> pl.Expr:
-        import polars as pl
-
-        column, operator, operand = comparison
-        if column not in self.schema:
-            raise Unanswerable("missing_column", column)
-        value = self._value(column)
-        if operator in ("null", "not_null"):
-            return value.is_null() if operator == "null" else value.is_not_null()
-        if isinstance(operand, list):
-            is_in = self._is_in(column, operand)
-            return ~is_in if operator == "NOT_IN" else is_in
-        self._require_kind(column, operand)
-        # As NumPy compares an array with a number: in the column's own precision.
-        one = pl.lit(operand, dtype=self.schema[column]) if self.schema[column].is_float() else pl.lit(operand)
-        if operator in ("==", "!="):
-            return value.eq_missing(one) if operator == "==" else value.ne_missing(one)
-        ordered = {"<": value < one, "<=": value <= one, ">": value > one, ">=": value >= one}[operator]
-        return ordered.fill_null(False)
-
-    def _value(self, column: str) -> pl.Expr:
-        """The column with NaN as a missing value."""
-        import polars as pl
-
-        dtype = self.schema[column]
-        value = pl.col(column)
-        if dtype.is_float():
-            return value.fill_nan(None)
-        return value.cast(pl.String) if isinstance(dtype, (pl.Categorical, pl.Enum)) else value
-
-    def _number(self, column: str) -> pl.Expr:
-        import polars as pl
-
-        dtype = self.schema[column]
-        if not dtype.is_numeric() and dtype not in (pl.Boolean, pl.Null):
-            raise Unanswerable("wrong_type", column)
-        return self._value(column).cast(pl.Float64)
-
-    def _text(self, column: str) -> pl.Expr:
-        import polars as pl
-
-        if not isinstance(self.schema[column], (pl.String, pl.Categorical, pl.Enum, pl.Null)):
-            raise Unanswerable("wrong_type", column)
-        return self._value(column).cast(pl.String)
-
-    def _comparable(self, column: str) -> tuple[str, pl.Expr]:
-        """The column with the name of the order it lives in: numbers or times."""
-        import polars as pl
-
-        if isinstance(self.schema[column], (pl.Datetime, pl.Date)):
-            return "time", self._value(column).cast(pl.Datetime("us"))
-        return "number", self._number(column)
-
-    def _is_in(self, column: str, values: list[Any]) -> pl.Expr:
-        import polars as pl
-
-        self._require_kind(column, values[0])
-        value = self._value(column)
-        if not isinstance(values[0], (str, bool)):
-            value, values = value.cast(pl.Float64), [float(one) for one in values]
-        return value.is_in(pl.lit(pl.Series(values)).implode()).fill_null(False)
-
-    def _require_kind(self, column: str, operand: object) -> None:
-        import polars as pl
-
-        dtype = self.schema[column]
-        if isinstance(operand, str):
-            self._text(column)
-        elif not (dtype == pl.Boolean if isinstance(operand, bool) else dtype.is_numeric() or dtype == pl.Null):
-            raise Unanswerable("wrong_type", column)
+        return self.columns.every_row() if condition is None else self.columns.meet(parse_condition(condition))
 
 
 _METRIC_OF_MAP = {
@@ -259,14 +170,6 @@ _METRIC_OF_MAP = {
     "expect_column_values_to_not_match_regex": "column_values.not_match_regex",
     "expect_column_value_lengths_to_equal": "column_values.value_length.equals",
 }
-
-
-def _every_row(schema: pl.Schema) -> pl.Expr:
-    """True on each row. A bare literal would have one row, whatever the table's length."""
-    import polars as pl
-
-    first = pl.col(next(iter(schema)))
-    return first.is_null() | first.is_not_null()
 
 
 def _within(value: pl.Expr, kwargs: dict[str, Any]) -> pl.Expr:

@@ -9,9 +9,10 @@ from typing import Any
 
 import polars as pl
 import pytest
+from pydantic import ValidationError
 
 from medai.cohort import Pictures, Stays, select
-from medai.errors import DataRefused, MedaiError
+from medai.errors import ConfigurationError, DataRefused, MedaiError
 from medai.outputs import Output
 from medai.records import Cohort, QualityReport, Snapshot
 from medai.workspace import Workspace
@@ -194,15 +195,127 @@ def test_an_empty_cohort_is_refused_with_its_attrition(put: Put, output_of: Call
 def test_stays_without_a_reading_may_be_left_out(
     put: Put, event_tables: Callable[..., Any], output_of: Callable[..., Output]
 ) -> None:
-    """By default they are kept; require_series leaves them out, with a line of its own."""
+    """By default they are kept; a criterion leaves them out, with a line of its own."""
     tables = event_tables([(0, 1, 1, "HR", 80), (1, None, 0, "Age", 60), (2, 2, 2, "HR", 70)], subjects=3)
     workspace, snapshot, quality = put(tables, "events")
     outputs = {"ill": output_of(**BINARY)}
     kept = select(workspace, snapshot, quality, Stays(kind="stays"), outputs).record
     assert lines(kept) == [("stays in the snapshot", 3, 3), ("selected", 3, 3)]
-    strict = select(workspace, snapshot, quality, Stays(kind="stays", require_series=True), outputs).record
+    criteria = [{"name": "with at least one reading", "where": "has_series == true"}]
+    definition = Stays.model_validate({"kind": "stays", "criteria": criteria})
+    strict = select(workspace, snapshot, quality, definition, outputs).record
     assert lines(strict)[1:] == [("with at least one reading", 2, 2), ("selected", 2, 2)]
     assert strict.key != kept.key
+
+
+def stay_tables(event_tables: Callable[..., Any], readings: list[Any]) -> dict[str, pl.DataFrame]:
+    """Four stays of three subjects: the first two share a subject and an admission; ages and lengths are known."""
+    tables: dict[str, pl.DataFrame] = event_tables(readings, subjects=4)
+    stays = tables["stays"].with_columns(
+        subject_id=pl.Series([0, 0, 2, 3]),
+        admission_id=pl.Series([7, 7, 8, 9]),
+        age=pl.Series([50.0, 50.0, None, 17.9], dtype=pl.Float32),
+        unit=pl.Series(["MICU", "MICU", "CCU", "CCU"]),
+        start=pl.col("start") + pl.Series([timedelta(0), timedelta(days=5), timedelta(0), timedelta(0)]),
+    )
+    labels = tables["labels"].with_columns(hours=pl.Series([50.0, 90.0, 48.0, None]))
+    return tables | {"stays": stays, "labels": labels}
+
+
+def choose(put: Put, tables: Any, output_of: Callable[..., Output], *criteria: dict[str, Any], **more: Any) -> Cohort:
+    """A cohort of stays by criteria."""
+    workspace, snapshot, quality = put(tables, "events", more.pop("aside", ()))
+    definition = Stays.model_validate({"kind": "stays", "observation_hours": 24, "criteria": criteria, **more})
+    return select(workspace, snapshot, quality, definition, {"ill": output_of(**BINARY)}).record
+
+
+def test_criteria_apply_in_their_order(
+    put: Put, event_tables: Callable[..., Any], output_of: Callable[..., Output]
+) -> None:
+    """The only stay of its admission is judged among those who are left, so the order of two criteria matters."""
+    tables = stay_tables(event_tables, [])
+    long = {"name": "at least 60 h", "where": "hours >= 60"}
+    alone = {"name": "one stay in its admission", "only_in": "admission"}
+    assert lines(choose(put, tables, output_of, long, alone))[1:3] == [
+        ("at least 60 h", 1, 1),
+        ("one stay in its admission", 1, 1),
+    ]
+    assert lines(choose(put, tables, output_of, alone, {"name": "48 h", "where": "hours >= 48"}))[1:3] == [
+        ("one stay in its admission", 2, 2),
+        ("48 h", 1, 1),
+    ]
+
+
+def test_a_missing_value_meets_no_ordering(
+    put: Put, event_tables: Callable[..., Any], output_of: Callable[..., Output]
+) -> None:
+    """An unknown age is not an adult's, and an unknown length no length."""
+    tables = stay_tables(event_tables, [])
+    adult = {"name": "adult", "where": "age >= 18"}
+    assert lines(choose(put, tables, output_of, adult))[1] == ("adult", 2, 1)
+
+
+def test_observed_is_a_reading_of_a_variable_in_the_window(
+    put: Put, event_tables: Callable[..., Any], output_of: Callable[..., Output]
+) -> None:
+    """Readings before the start, after prediction_time, of no variable, without a number or set aside do not count."""
+    readings = [(0, 24, 24, "HR", 80), (2, -1, -1, "HR", 80), (2, 25, 25, "HR", 80), (3, 2, 2, "HR", None)]
+    tables = stay_tables(event_tables, readings)
+    observed = {"name": "observed", "observed": True}
+    assert lines(choose(put, tables, output_of, observed))[1] == ("observed", 1, 1)
+    tables["events"] = tables["events"].with_columns(variable=pl.lit(None, pl.String))
+    with pytest.raises(DataRefused, match="the cohort is empty"):
+        choose(put, tables, output_of, observed)
+
+
+def test_stays_set_aside_leave_by_reason(
+    put: Put, event_tables: Callable[..., Any], output_of: Callable[..., Output]
+) -> None:
+    """A stay that validation named is no prediction."""
+    tables = stay_tables(event_tables, [])
+    cohort = choose(put, tables, output_of, aside=(("stays", 3, "orphan"), ("events", 2, "implausible")))
+    assert lines(cohort)[:2] == [("stays in the snapshot", 4, 3), ("not set aside: orphan", 3, 2)]
+
+
+def test_a_column_of_the_stays_is_a_group(
+    put: Put, event_tables: Callable[..., Any], output_of: Callable[..., Output]
+) -> None:
+    """Groups may be columns that the source adds to its stays, text too."""
+    tables = stay_tables(event_tables, [])
+    workspace, snapshot, quality = put(tables, "events")
+    definition = Stays(kind="stays", groups=("unit",))
+    cohort = select(workspace, snapshot, quality, definition, {"ill": output_of(**BINARY)}).record
+    assert table(workspace, cohort)["unit"].to_list() == ["MICU", "MICU", "CCU", "CCU"]
+
+
+@pytest.mark.parametrize(
+    ("where", "received"),
+    [
+        ("agee >= 18", "column agee, which is not there; did you mean 'age'"),
+        ("unit >= 18", "column unit, of another type"),
+    ],
+)
+def test_a_criterion_on_what_is_not_there_is_refused(
+    put: Put, event_tables: Callable[..., Any], output_of: Callable[..., Output], where: str, received: str
+) -> None:
+    """The message names the criterion and the near match."""
+    with pytest.raises(ConfigurationError, match="the criterion 'adult' cannot be followed") as raised:
+        choose(put, stay_tables(event_tables, []), output_of, {"name": "adult", "where": where})
+    assert received in raised.value.received
+
+
+@pytest.mark.parametrize(
+    ("criterion", "message"),
+    [
+        ({"name": "both", "where": "age > 1", "only_in": "subject"}, "one of where, only_in and observed"),
+        ({"name": "none"}, "one of where, only_in and observed"),
+        ({"name": "broken", "where": "age >"}, "where cannot be read"),
+    ],
+)
+def test_a_criterion_says_one_thing(criterion: dict[str, Any], message: str) -> None:
+    """A criterion without a meaning, or with two, is refused before any work."""
+    with pytest.raises(ValidationError, match=message):
+        Stays.model_validate({"kind": "stays", "criteria": [criterion]})
 
 
 def test_a_group_is_what_validation_kept(

@@ -20,7 +20,7 @@ from pydantic import ValidationError
 
 import medai
 from medai.cohort import Stays, select
-from medai.errors import DataRefused
+from medai.errors import ConfigurationError, DataRefused
 from medai.outputs import Output
 from medai.preprocessing import Pixels, Series, prepare
 from medai.preprocessing.series import SUMMARIES
@@ -176,7 +176,7 @@ def test_one_stay_by_hand(prepared: Prepare) -> None:
     assert found["summaries"][0].tolist() == [60, 72, 60, 72, 66, 3, 4.5, 4.5, 4.5, 4.5, 4.5, 1]
     assert np.isnan(found["last"][1]).all()
     assert found["elapsed"][1].tolist() == [[3, 3]] * 3
-    assert found["counts"] == {"samples_without_reading": 1}
+    assert found["counts"] == {"samples_without_reading": 1, "readings_known_later": 0}
     assert found["names"]["last"] == ("HR", "K")
     assert found["names"]["static"] == ("Age", "Unit=1", "Unit=2")
     assert found["names"]["summaries"][:7] == (
@@ -211,8 +211,37 @@ def test_what_was_stored_late_counts_only_once_it_was_known(prepared: Prepare) -
     """Charted in the window, stored after the prediction: not seen. Stored at the prediction: seen in its own bin."""
     late = prepared([(0, 5, 8.01, "HR", 80)])
     assert late["mask"].sum() == 0
+    assert late["counts"]["readings_known_later"] == 1
+    as_benchmarks_do = prepared([(0, 5, 8.01, "HR", 80)], config=GRID.model_copy(update={"admit_by": "time"}))
+    assert as_benchmarks_do["mask"].sum() == 1
+    assert as_benchmarks_do["counts"]["readings_known_later"] == 1
     seen = prepared([(0, 5, 8, "HR", 80)])
     assert seen["mask"][0, :, 0].tolist() == [0, 1, 0]
+
+
+def test_columns_of_the_stays_are_static_features(
+    put: Put, event_tables: Callable[..., Any], ill: dict[str, Output]
+) -> None:
+    """A source's own columns, known at the start, are numbers or levels; what came later is none, whatever its name."""
+    tables = event_tables([(0, 5, 5, "HR", 80)])
+    tables["stays"] = tables["stays"].with_columns(age=pl.Series([61.5, None]), unit=pl.Series(["MICU", "CCU"]))
+    tables["labels"] = tables["labels"].with_columns(hours=pl.Series([50.0, 60.0]))
+    workspace, snapshot, quality = put(tables, "events")
+    cohort = select(workspace, snapshot, quality, Stays(kind="stays", observation_hours=OBSERVED), ill).record
+
+    def static(**config: Any) -> list[list[float]]:
+        grid = Series.model_validate({"kind": "series", "hours": 6, "variables": ["HR"], **config})
+        arrays = prepare(workspace, snapshot, quality, cohort, grid).record
+        rows: list[list[float]] = np.load(workspace.folder("prepare", arrays.key) / "static.npy").tolist()
+        return [[-1.0 if math.isnan(value) else value for value in row] for row in rows]
+
+    levels = {"unit": ["MICU", "SICU", "CCU"]}
+    assert static(static=["age"], categories=levels) == [[61.5, 1, 0, 0], [-1, 0, 0, 1]]
+    assert static(static=["hours", "end", "label"]) == [[-1, -1, -1], [-1, -1, -1]]
+    with pytest.raises(ConfigurationError, match="the static column unit is no number"):
+        static(static=["unit"])
+    with pytest.raises(ConfigurationError, match="a level of the static column unit is of another type"):
+        static(categories={"unit": [1]})
 
 
 def test_the_window_is_closed_at_both_ends(prepared: Prepare) -> None:

@@ -34,7 +34,10 @@ def read_to(path: Path, folder: Path, config: Physionet2012 = CONFIG) -> tuple[F
     facts = read(config, path, folder)
     tables = {name: pl.DataFrame(read_table(folder / f"{name}.parquet")) for name in TABLES}
     for name in ("events", "labels", "stays"):
-        tables[name] = tables[name].join(tables["identifiers"], on="subject_id", maintain_order="left")
+        key = "stay_id" if name == "labels" else "subject_id"
+        tables[name] = tables[name].join(
+            tables["identifiers"], left_on=key, right_on="subject_id", maintain_order="left"
+        )
     return facts, tables
 
 
@@ -73,7 +76,7 @@ def test_outcomes_become_labels(tmp_path: Path, write_stays: WriteStays) -> None
     """-1 is the publisher's word for missing; identifiers stand in a file of their owner alone."""
     _, tables = read_to(write_stays(), tmp_path / "out")
     labels = tables["labels"].sort("site_id")
-    assert labels.drop("subject_id", "site_id").rows() == [
+    assert labels.drop("stay_id", "site_id").rows() == [
         (6, 1, 5, None, 0),
         (16, 8, 8, 4, 1),
         (None, 11, 19, None, 0),

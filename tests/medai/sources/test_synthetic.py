@@ -159,7 +159,7 @@ def test_stays_carry_the_planted_signal(tmp_path: Path, signal: float, low: floa
         .agg(pl.col("numeric_value").mean())
         .pivot("code", index="subject_id", values="numeric_value")
         .drop_nulls()
-        .join(pl.DataFrame(read_table(tmp_path / "labels.parquet")), on="subject_id")
+        .join(pl.DataFrame(read_table(tmp_path / "labels.parquet")), left_on="subject_id", right_on="stay_id")
         .sort("subject_id")
     )
     features, truth = table.select(codes).to_numpy(), table["in_hospital_death"].to_numpy()

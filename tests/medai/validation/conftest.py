@@ -120,6 +120,7 @@ def events() -> dict[str, pl.DataFrame]:
             "subject_id": [row[0] for row in rows],
             "time": times,
             "code": [row[1] for row in rows],
+            "variable": [row[1] for row in rows],
             "numeric_value": [row[2] for row in rows],
             "text_value": [None] * len(rows),
             "known_time": [time or START for time in times],
@@ -136,8 +137,10 @@ def events() -> dict[str, pl.DataFrame]:
     )
     stays = pl.DataFrame(
         {
+            "row_id": range(4),
             "subject_id": range(4),
             "stay_id": range(4),
+            "admission_id": range(4),
             "start": [START] * 4,
             "end": [START + timedelta(hours=48)] * 4,
             "publisher_role": ["train"] * 4,
@@ -147,7 +150,7 @@ def events() -> dict[str, pl.DataFrame]:
     )
     labels = pl.DataFrame(
         {
-            "subject_id": range(4),
+            "stay_id": range(4),
             "in_hospital_death": [0, 1, None, 0],
             "length_of_stay": [5, 10, None, 3],
             "survival": [None, 9, None, 30],

@@ -1,4 +1,4 @@
-"""The rows that a rule speaks of: a small language, read once and given to both engines.
+"""The rows that a rule or a criterion speaks of: a small language, for suites and cohorts alike.
 
     condition  = comparison { "and" comparison }
     comparison = column operator value | column ["not"] "in" list | column "is" ["not"] "null"
@@ -13,7 +13,10 @@ evaluates the condition; an ordering (``<`` …) takes numbers.
 from __future__ import annotations
 
 import re
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+if TYPE_CHECKING:
+    import polars as pl
 
 Scalar = str | int | float | bool
 
@@ -70,6 +73,118 @@ def as_great_expectations(comparisons: tuple[Comparison, ...]) -> dict[str, Any]
         else:
             parts.append({"type": "comparison", **named, "operator": operator, "parameter": value})
     return parts[0] if len(parts) == 1 else {"type": "and", "conditions": parts}
+
+
+class Unanswerable(Exception):
+    """The table cannot answer.
+
+    Args:
+        reason: ``missing_column`` or ``wrong_type``.
+        column: the column that is to blame.
+    """
+
+    def __init__(self, reason: str, column: str) -> None:
+        super().__init__(reason, column)
+        self.reason = reason
+        self.column = column
+
+
+class Columns:
+    """The columns of a table as expressions with pandas' meaning: NaN is a missing value.
+
+    Args:
+        schema: of the table; a column that is missing or of an unfit type raises ``Unanswerable``.
+    """
+
+    def __init__(self, schema: pl.Schema) -> None:
+        self.schema = schema
+
+    def every_row(self) -> pl.Expr:
+        """True on each row. A bare literal would have one row, whatever the table's length."""
+        import polars as pl
+
+        first = pl.col(next(iter(self.schema)))
+        return first.is_null() | first.is_not_null()
+
+    def meet(self, comparisons: tuple[Comparison, ...]) -> pl.Expr:
+        """True for each row that meets all comparisons; never null."""
+        import polars as pl
+
+        return pl.all_horizontal([self._holds(comparison) for comparison in comparisons])
+
+    def _holds(self, comparison: Comparison) -> pl.Expr:
+        import polars as pl
+
+        column, operator, operand = comparison
+        if column not in self.schema:
+            raise Unanswerable("missing_column", column)
+        value = self.value(column)
+        if operator in ("null", "not_null"):
+            return value.is_null() if operator == "null" else value.is_not_null()
+        if isinstance(operand, list):
+            is_in = self.is_in(column, operand)
+            return ~is_in if operator == "NOT_IN" else is_in
+        self._require_kind(column, operand)
+        # As NumPy compares an array with a number: in the column's own precision.
+        one = pl.lit(operand, dtype=self.schema[column]) if self.schema[column].is_float() else pl.lit(operand)
+        if operator in ("==", "!="):
+            return value.eq_missing(one) if operator == "==" else value.ne_missing(one)
+        ordered = {"<": value < one, "<=": value <= one, ">": value > one, ">=": value >= one}[operator]
+        return ordered.fill_null(False)
+
+    def value(self, column: str) -> pl.Expr:
+        """The column with NaN as a missing value."""
+        import polars as pl
+
+        dtype = self.schema[column]
+        value = pl.col(column)
+        if dtype.is_float():
+            return value.fill_nan(None)
+        return value.cast(pl.String) if isinstance(dtype, (pl.Categorical, pl.Enum)) else value
+
+    def number(self, column: str) -> pl.Expr:
+        """The column in double precision."""
+        import polars as pl
+
+        dtype = self.schema[column]
+        if not dtype.is_numeric() and dtype not in (pl.Boolean, pl.Null):
+            raise Unanswerable("wrong_type", column)
+        return self.value(column).cast(pl.Float64)
+
+    def text(self, column: str) -> pl.Expr:
+        """The column as text, which it must be."""
+        import polars as pl
+
+        if not isinstance(self.schema[column], (pl.String, pl.Categorical, pl.Enum, pl.Null)):
+            raise Unanswerable("wrong_type", column)
+        return self.value(column).cast(pl.String)
+
+    def comparable(self, column: str) -> tuple[str, pl.Expr]:
+        """The column with the name of the order it lives in: numbers or times."""
+        import polars as pl
+
+        if isinstance(self.schema[column], (pl.Datetime, pl.Date)):
+            return "time", self.value(column).cast(pl.Datetime("us"))
+        return "number", self.number(column)
+
+    def is_in(self, column: str, values: list[Any]) -> pl.Expr:
+        """Whether a value is one of the list; false where it is missing."""
+        import polars as pl
+
+        self._require_kind(column, values[0])
+        value = self.value(column)
+        if not isinstance(values[0], (str, bool)):
+            value, values = value.cast(pl.Float64), [float(one) for one in values]
+        return value.is_in(pl.lit(pl.Series(values)).implode()).fill_null(False)
+
+    def _require_kind(self, column: str, operand: object) -> None:
+        import polars as pl
+
+        dtype = self.schema[column]
+        if isinstance(operand, str):
+            self.text(column)
+        elif not (dtype == pl.Boolean if isinstance(operand, bool) else dtype.is_numeric() or dtype == pl.Null):
+            raise Unanswerable("wrong_type", column)
 
 
 class _Tokens:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from medai.validation.conditions import Comparison, as_great_expectations, parse_condition
+from medai.conditions import Comparison, as_great_expectations, parse_condition
 
 
 def test_conditions_are_read() -> None:
