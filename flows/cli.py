@@ -13,9 +13,13 @@ import os
 import signal
 import sys
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
+from typer.core import TyperGroup
+
+from flows import shown
 
 if TYPE_CHECKING:
     from flows.settings import Settings
@@ -23,26 +27,67 @@ if TYPE_CHECKING:
     from medai.problem import Problem
     from medai.tracking import Tracking
 
+
+class _Commands(TyperGroup):
+    """Refuses arguments that are no text before any command runs: they could be neither logged nor answered."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Parse what is text."""
+        for text in args:
+            if any("\ud800" <= sign <= "\udfff" or sign == "\0" for sign in text):
+                from medai.errors import ConfigurationError
+
+                error = ConfigurationError(
+                    "an argument is no text",
+                    expected="characters in UTF-8",
+                    received=ascii(text),
+                    action="write it in UTF-8, or rename that file",
+                )
+                _fail(error, "--json" in args)
+        return super().parse_args(ctx, args)
+
+
 app = typer.Typer(
     name="medai",
+    cls=_Commands,
     add_completion=False,
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,  # help without rich: a third of the time
-    help="Medical data to a trustworthy model, kept trustworthy. Research software; no medical device.",
 )
 
-DEMO = ("synthetic_pictures", "synthetic_stays")
-DEFECT, TERMINATED, INTERRUPTED = 1, 143, 130
+DEMO = ("hospital_radiographs", "hospital_mortality")
+VERSION_FACTS = ("version", "run_id", "model_sha256", "data_sha256", "seed", "figure")
+"""What ``history`` tells of a registered version."""
+DEFECT, TERMINATED, INTERRUPTED, BROKEN_PIPE = 1, 143, 130, 141
 
 Name = Annotated[str, typer.Argument(metavar="PROBLEM", help="A catalogue name, or a path to a YAML file.")]
-Data = Annotated[str | None, typer.Option(metavar="PATH", help="Folder or file of the data.")]
-Seed = Annotated[int, typer.Option(min=0, help="Seed of the fit; it moves no patient.")]
+Data = Annotated[
+    str | None, typer.Option(metavar="PATH", help="Folder or file of the data, or the folder of all data sets.")
+]
+Seed = Annotated[int, typer.Option(min=0, max=2**32 - 1, help="Seed of the fit; it moves no patient.")]
 Overrides = Annotated[
     list[str] | None, typer.Option("--set", metavar="a.b=value", help="Change a key of the Problem; may be repeated.")
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object on standard output.")]
 Reason = Annotated[str, typer.Option(help="Why; written in the audit.")]
+
+
+def _show_version(asked: bool) -> None:
+    if asked:
+        from medai import __version__
+
+        typer.echo(f"medai {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def options(
+    version: Annotated[
+        bool, typer.Option("--version", is_eager=True, callback=_show_version, help="Print the version.")
+    ] = False,
+) -> None:
+    """Medical data to a trustworthy model, kept trustworthy. Research software; no medical device."""
 
 
 # -- running the road ----------------------------------------------------------------------------------------------
@@ -53,44 +98,117 @@ def run(problem: Name, data: Data = None, seed: Seed = 0, overrides: Overrides =
     """Run the whole flow: raw data to a decided, registered model."""
 
     def act(settings: Settings) -> dict[str, Any]:
-        _load(problem, overrides)
-        with _prefect(settings):
+        question = _load(problem, overrides)
+        with _prefect(settings, (question, data)):
             from flows.train import train
 
             return train(problem, data, seed, overrides)
 
-    _answer(act, as_json, _show_run)
+    _answer(act, as_json, shown.run)
 
 
 @app.command()
 def check(problem: Name, data: Data = None, overrides: Overrides = None, as_json: Json = False) -> None:
-    """Ingest and validate only; exit status 3 when the data are refused."""
+    """Ingest, validate and select only; status 3 if refused."""
 
     def act(settings: Settings) -> dict[str, Any]:
-        _load(problem, overrides)
-        with _prefect(settings):
+        question = _load(problem, overrides)
+        with _prefect(settings, (question, data)):
             from flows.check import check as judge
 
             return judge(problem, data, overrides)
 
-    outcome = _answer(act, as_json, _show_check)
+    outcome = _answer(act, as_json, shown.check)
     if not outcome["passed"]:
         raise typer.Exit(3)
 
 
 @app.command()
-def demo(seed: Seed = 0, overrides: Overrides = None, as_json: Json = False) -> None:
-    """Make generated data, run two problems to a promoted champion, and say where to look."""
+def evaluate(
+    problem: Name,
+    data: Data = None,
+    include_seen: Annotated[
+        bool, typer.Option("--include-seen", help="Also score patients whom the champion was fitted on.")
+    ] = False,
+    overrides: Overrides = None,
+    as_json: Json = False,
+) -> None:
+    """Measure the champion on other labelled data; promotes nothing."""
 
     def act(settings: Settings) -> dict[str, Any]:
-        for problem in DEMO:
-            _load(problem, overrides)
+        _load(problem, overrides)
         with _prefect(settings):
+            from flows.evaluate import evaluate as measure
+
+            return measure(problem, data, include_seen, overrides)
+
+    _answer(act, as_json, shown.evaluation)
+
+
+@app.command()
+def predict(
+    problem: Name,
+    inputs: Annotated[
+        list[str],
+        typer.Argument(metavar="INPUT...", help="Data in the layout of the problem's source; no labels needed."),
+    ],
+    out: Annotated[str, typer.Option(metavar="FILE", help="Where the answers go: a .parquet or .csv file.")],
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace FILE if it is there.")] = False,
+    overrides: Overrides = None,
+    as_json: Json = False,
+) -> None:
+    """Score new data with the champion."""
+
+    def act(settings: Settings) -> dict[str, Any]:
+        from pathlib import Path
+
+        _load(problem, overrides)
+        from medai.prediction import Destination
+
+        Destination(Path(out), overwrite=overwrite, inputs=[Path(one) for one in inputs])  # refused before any work
+        with _prefect(settings):
+            from flows.predict import predict as score
+
+            return score(problem, inputs, out, overwrite, overrides)
+
+    _answer(act, as_json, shown.prediction)
+
+
+@app.command()
+def demo(seed: Seed = 0, overrides: Overrides = None, as_json: Json = False) -> None:
+    """Run two problems on generated data."""
+
+    def act(settings: Settings) -> dict[str, Any]:
+        questions = [_load(problem, overrides) for problem in DEMO]
+        with _prefect(settings, (questions[0], None)):
             from flows.train import train
 
             return {"runs": [train(problem, None, seed, overrides) for problem in DEMO], "home": str(settings.home)}
 
-    _answer(act, as_json, _show_demo)
+    _answer(act, as_json, shown.demo)
+
+
+@app.command()
+def synth(
+    kind: Annotated[str, typer.Argument(metavar="KIND", help="hospital, medmnist or physionet2012.")],
+    out: Annotated[Path, typer.Argument(metavar="OUT", help="A folder that is absent or empty.")],
+    patients: Annotated[int, typer.Option(metavar="N", help="Patients, stays or pictures.")] = 1500,
+    seed: Annotated[int, typer.Option(help="Another seed makes other patients.")] = 0,
+    signal: Annotated[float, typer.Option(help="How strongly the label shows: 1 plainly, 0 not at all.")] = 1.0,
+    mimic_version: Annotated[str | None, typer.Option(help="Of the hospital's tables: 2.2 or 3.1.")] = None,
+    faults: Annotated[float | None, typer.Option(help="Share of the hospital with planted faults, 0 for none.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Write generated data: a hospital with radiographs, pictures, or stays."""
+
+    def act(_settings: Settings) -> dict[str, Any]:
+        from flows.synth import synth as write
+
+        chosen = {"version": mimic_version, "faults": faults}
+        options = {name: value for name, value in chosen.items() if value is not None}
+        return write(kind, out, {"subjects": patients, "seed": seed, "signal": signal, **options})
+
+    _answer(act, as_json, shown.synth)
 
 
 # -- the catalogue -------------------------------------------------------------------------------------------------
@@ -106,7 +224,7 @@ def problems(as_json: Json = False) -> None:
         return {"problems": {name: load_problem(name).question for name in catalogue()}}
 
     def show(outcome: dict[str, Any]) -> None:
-        _table("", ("problem", "question"), list(outcome["problems"].items()))
+        shown.table("", ("problem", "question"), list(outcome["problems"].items()))
 
     _answer(act, as_json, show)
 
@@ -144,23 +262,29 @@ def history(
 
         name = _load(problem).name
         ledger = _ledger(settings)
-        champion = ledger.champion(name, moment(at) if at else None)
+        until = moment(at) if at else None
+        champion = ledger.champion(name, until)
+        entries = [entry for entry in ledger.entries(name) if until is None or entry.at <= until]
         return {
             "problem": name,
             "at": at,
             "champion": None if champion is None else vars(champion),
             "versions": [
-                {"version": version, "run_id": facts["run_id"], "model_sha256": facts["model_sha256"]}
-                for version, facts in sorted(ledger.registered(name).items())
+                {
+                    "registered": entry.at,
+                    **{part: entry.facts.get(part) for part in VERSION_FACTS},
+                }
+                for entry in entries
+                if entry.kind == "registered"
             ],
             "entries": [
                 {"at": entry.at, "by": entry.by, "kind": entry.kind, **entry.facts}
-                for entry in ledger.entries(name)
+                for entry in entries
                 if entry.kind in ("settled", "champion")
             ],
         }
 
-    _answer(act, as_json, _show_history)
+    _answer(act, as_json, shown.history)
 
 
 @app.command()
@@ -177,19 +301,28 @@ def promote(
 
         return promote_by_hand(_ledger(settings), _tracking(settings), _load(problem).name, version, reason)
 
-    _answer(act, as_json, _show_champion)
+    _answer(act, as_json, shown.champion)
 
 
 @app.command()
-def rollback(problem: Name, reason: Reason, as_json: Json = False) -> None:
+def rollback(
+    problem: Name,
+    reason: Reason,
+    expect: Annotated[
+        int | None, typer.Option(metavar="VERSION", min=1, help="Withdraw this version, or nothing if another stands.")
+    ] = None,
+    as_json: Json = False,
+) -> None:
     """Withdraw the champion; the one before it stands again."""
 
     def act(settings: Settings) -> dict[str, Any]:
         from flows.governance import roll_back
 
-        return roll_back(_ledger(settings), _tracking(settings), _load(problem).name, reason)
+        return roll_back(_ledger(settings), _tracking(settings), _load(problem).name, reason, expect) | {
+            "reason": reason
+        }
 
-    _answer(act, as_json, _show_champion)
+    _answer(act, as_json, shown.champion)
 
 
 # -- services ------------------------------------------------------------------------------------------------------
@@ -227,14 +360,22 @@ def deploy(
 
     def act(settings: Settings) -> dict[str, Any]:
         question = _load(problem, overrides)
-        with _prefect(settings):
-            from flows.deploy import deploy as schedule
+        _make_home(settings)
+        from flows.deploy import deploy as schedule
 
-            deployment = schedule(settings, problem, cron=cron, data=data, seed=seed, overrides=tuple(overrides or ()))
-        return {"problem": question.name, "deployment": str(deployment), "cron": cron}
+        made = schedule(settings, problem, cron=cron, data=data, seed=seed, overrides=tuple(overrides or ()))
+        facts = {"problem": question.name, "deployment": made.id, "name": made.name, "cron": cron, "data": data}
+        return facts | {"next": made.next, "replaced": made.replaced}
 
     def show(outcome: dict[str, Any]) -> None:
-        typer.echo(f"{outcome['problem']} is retrained at {outcome['cron']} (deployment {outcome['deployment']})")
+        typer.echo(f"{outcome['problem']} is retrained at {outcome['cron']} UTC, next {outcome['next'][:16]} UTC")
+        typer.echo(f"  deployment {outcome['name']} ({outcome['deployment']})")
+        if (before := outcome["replaced"]) is not None:
+            typer.echo(f"  it replaces the schedule at {before['cron']} UTC")
+            if before.get("data") and outcome["data"] is None:
+                typer.echo(
+                    f"  the earlier one read --data {before['data']}; this one reads the problem's own or MEDAI_DATA's"
+                )
 
     _answer(act, as_json, show)
 
@@ -249,12 +390,11 @@ def _load(problem: str, overrides: list[str] | None = None) -> Problem:
 
 
 def _ledger(settings: Settings) -> Ledger:
-    import getpass
-
+    from flows.settings import user
     from medai.ledger import Ledger
     from medai.workspace import Workspace
 
-    return Ledger(Workspace(settings.home, settings.lock_seconds), by=getpass.getuser())
+    return Ledger(Workspace(settings.home, settings.lock_seconds), by=user())
 
 
 def _tracking(settings: Settings) -> Tracking:
@@ -269,8 +409,12 @@ def _tracking(settings: Settings) -> Tracking:
 
 
 @contextlib.contextmanager
-def _prefect(settings: Settings) -> Iterator[None]:
-    """Prefect's server: the one that runs, or an own one that starts while the flow is imported."""
+def _prefect(settings: Settings, ahead: tuple[Problem, str | None] | None = None) -> Iterator[None]:
+    """Prefect's server: the one that runs, or an own one that starts while the flow is imported.
+
+    Args:
+        ahead: the problem and the data that will be judged, if they are new.
+    """
     from flows.services import early_prefect_server
 
     _make_home(settings)
@@ -278,6 +422,10 @@ def _prefect(settings: Settings) -> Iterator[None]:
         os.environ["PREFECT_API_URL"] = server.api_url
         import flows.train  # noqa: F401 - the server starts meanwhile
 
+        if ahead is not None:
+            from flows.ahead import load_ahead
+
+            load_ahead(*ahead, settings)
         server.wait()
         yield
 
@@ -285,14 +433,16 @@ def _prefect(settings: Settings) -> Iterator[None]:
 def _make_home(settings: Settings) -> None:
     """The state folder, with Prefect's in it, which Prefect misses as soon as it is imported."""
     from medai.errors import ServiceFailed, from_machine_failure
+    from medai.paths import why
+    from medai.workspace import make_folder
 
     try:
-        settings.prefect_home.mkdir(parents=True, exist_ok=True, mode=0o700)
+        make_folder(settings.prefect_home, 0o700)
     except OSError as failure:
         raise from_machine_failure(failure) or ServiceFailed(
             "the state folder cannot be made or written to",
             expected="MEDAI_HOME to name a folder of ours, or a place where we may make one",
-            received=f"{type(failure).__name__} (errno {failure.errno})",
+            received=f"{settings.home}: {why(failure)}",
             action="correct MEDAI_HOME or the permissions of that place",
         ) from None
 
@@ -321,17 +471,54 @@ def _answer(
         if known is None:
             _defect(failure, as_json)
         _fail(known, as_json)
-    if as_json:
-        typer.echo(json.dumps(outcome, ensure_ascii=False, allow_nan=False))
-    else:
-        show(outcome)
+    with _standard_output():
+        if as_json:
+            _print_json(outcome)
+        else:
+            show(outcome)
     return outcome
+
+
+def _print_json(outcome: dict[str, Any]) -> None:
+    wide = (sys.stdout.encoding or "").lower().replace("-", "") == "utf8"
+    typer.echo(json.dumps(outcome, ensure_ascii=not wide, allow_nan=False))
+
+
+@contextlib.contextmanager
+def _standard_output() -> Iterator[None]:
+    """Print to the end; where standard output takes no more (a full disk, a reader that left), say so and end."""
+    import io
+
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="replace")  # a terminal that knows no ✓
+    try:
+        yield
+        if sys.stdout is not None:
+            sys.stdout.flush()
+    except OSError as failure:
+        from medai.errors import ServiceFailed
+        from medai.paths import why
+
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, sys.__stdout__.fileno() if sys.__stdout__ else 1)  # nothing is left to fail at the exit
+        os.close(nowhere)
+        if isinstance(failure, BrokenPipeError):
+            raise typer.Exit(BROKEN_PIPE) from None
+        error = ServiceFailed(
+            "standard output takes no more",
+            expected="room for the answer",
+            received=why(failure),
+            action="make room, then run the same command again: what was done is kept",
+        )
+        typer.echo(f"medai: {error}", err=True)
+        raise typer.Exit(error.exit_status) from None
 
 
 def _fail(error: Any, as_json: bool) -> NoReturn:
     typer.echo(f"medai: {error}", err=True)
     if as_json:
-        typer.echo(json.dumps({"error": error.as_dict()}, ensure_ascii=False))
+        with _standard_output():
+            _print_json({"error": error.as_dict()})
     raise typer.Exit(error.exit_status)
 
 
@@ -345,7 +532,8 @@ def _defect(failure: BaseException, as_json: bool) -> NoReturn:
         file.write("".join(traceback.format_exception(failure)))
     typer.echo(f"medai: a defect of ours ({type(failure).__name__}). Please report it with {path}", err=True)
     if as_json:
-        typer.echo(json.dumps({"error": {"kind": type(failure).__name__, "status": DEFECT, "traceback": path}}))
+        with _standard_output():
+            _print_json({"error": {"kind": type(failure).__name__, "status": DEFECT, "traceback": path}})
     raise typer.Exit(DEFECT)
 
 
@@ -366,105 +554,6 @@ def _log_to_standard_error() -> None:
     root.handlers[:] = [handler]
     root.setLevel(logging.WARNING)
     logging.getLogger("medai").setLevel(logging.INFO)
-
-
-# -- what a person sees --------------------------------------------------------------------------------------------
-
-
-def _table(title: str, columns: tuple[str, ...], rows: list[Any]) -> None:
-    from rich import box
-    from rich.console import Console
-    from rich.table import Table
-
-    console = Console()
-    if not console.is_terminal:
-        console = Console(width=160)  # a file or a pipe has no width: let no figure wrap
-    table = Table(title=title or None, title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
-    for place, column in enumerate(columns):
-        figures = bool(title) and place > 0
-        table.add_column(column, justify="right" if figures else "left", no_wrap=figures, overflow="fold")
-    for row in rows:
-        table.add_row(*(str(cell) for cell in row))
-    console.print(table)
-
-
-def _interval(measure: dict[str, float]) -> str:
-    return f"{measure['value']:.3f} [{measure['low']:.3f}, {measure['high']:.3f}]"
-
-
-def _show_run(outcome: dict[str, Any]) -> None:
-    counts = outcome["cohort"]
-    typer.echo(f"\n{outcome['question']}")
-    typer.echo(
-        f"{counts['samples']} samples of {counts['subjects']} subjects (one {counts['unit']} each) · {outcome['model']}"
-    )
-    for output, metrics in outcome["metrics"].items():
-        others = outcome["baselines"]
-        rows = [
-            (
-                metric.replace("_", " "),
-                _interval(measure),
-                *(f"{figures[metric]:.3f}" if metric in figures else "–" for figures in others.values()),
-            )
-            for metric, measure in metrics.items()
-        ]
-        heads = (output, outcome["model"].replace("_", " "), *(name.replace("_", " ") for name in others))
-        _table(f"test, opened for {outcome['test_openings']} candidate(s)", heads, rows)
-    typer.echo(
-        f"decision: {outcome['decision'].replace('_', ' ')} (version {outcome['version']}, run {outcome['run_id']})"
-    )
-    for reason in outcome["reasons"]:
-        typer.echo(f"  {reason}")
-    champion = outcome["champion"]
-    typer.echo("champion: " + ("none" if champion is None else f"version {champion}"))
-    typer.echo(f"report: {outcome['report']}")
-
-
-def _show_check(outcome: dict[str, Any]) -> None:
-    typer.echo(f"{'passed' if outcome['passed'] else 'FAILED'}: {outcome['rules']} rules on {outcome['rows']} rows")
-    rows = [("set aside", reason, count) for reason, count in outcome["set_aside"].items()]
-    rows += [("warned", reason, count) for reason, count in outcome["warned"].items()]
-    rows += [("settled by the reader", reason, count) for reason, count in outcome["settled_by_reader"].items()]
-    if rows:
-        _table("", ("what", "reason", "rows"), rows)
-    for failure in outcome["failures"]:
-        if failure["blocking"]:
-            typer.echo(
-                f"blocking: {failure['reason']} in {failure['table']} {failure['column']}: "
-                f"{failure['unexpected']} of {failure['evaluated']} rows"
-            )
-
-
-def _show_demo(outcome: dict[str, Any]) -> None:
-    for one in outcome["runs"]:
-        _show_run(one)
-    typer.echo("\nlook at the reports above, or start `medai up` and open Prefect's and MLflow's pages")
-
-
-def _show_history(outcome: dict[str, Any]) -> None:
-    champion = outcome["champion"]
-    when = f" at {outcome['at']}" if outcome["at"] else ""
-    if champion is None:
-        typer.echo(f"{outcome['problem']}: no champion{when}")
-    else:
-        typer.echo(f"{outcome['problem']}: version {champion['version']}{when}, since {champion['since'][:19]} UTC")
-        typer.echo(f"  {champion['how']}: {champion['reason']}")
-    if outcome["entries"]:
-        rows = [
-            (
-                entry["at"][:19],
-                entry["by"],
-                entry["version"] if entry["version"] is not None else "–",
-                entry["verdict"].replace("_", " ") if entry["kind"] == "settled" else f"champion by {entry['how']}",
-            )
-            for entry in outcome["entries"]
-        ]
-        _table("", ("when (UTC)", "who", "version", "what"), rows)
-
-
-def _show_champion(outcome: dict[str, Any]) -> None:
-    version = outcome["champion"]
-    typer.echo(f"{outcome['problem']}: " + ("no champion" if version is None else f"version {version} is champion"))
 
 
 def main() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import shlex
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -17,11 +18,13 @@ from medai.records import (
     Cohort,
     Comparison,
     Decision,
+    Examples,
     Figures,
     Page,
     QualityReport,
     Record,
     Scorecard,
+    Screening,
     Snapshot,
     Splits,
 )
@@ -58,6 +61,33 @@ class Steps:
         self.note(stage, reused=False, seconds=time.perf_counter() - started)
 
 
+@dataclass(frozen=True)
+class Given:
+    """What a person gave to ``medai run``, word for word."""
+
+    problem: str
+    data: str | None = None
+    seed: int = 0
+    overrides: tuple[str, ...] = ()
+
+    def command(self, *, show_data: bool) -> str:
+        """The command that makes the run again.
+
+        >>> Given("sepsis", "/raw/one", 1, ("training.epochs=3", "gate=null")).command(show_data=False)
+        'medai run sepsis --data PATH --seed 1 --set training.epochs=3 --set gate=null'
+
+        Args:
+            show_data: with the path of the data; a record holds none.
+        """
+        words = ["medai", "run", self.problem]
+        if self.data is not None:
+            words += ["--data", self.data if show_data else "PATH"]
+        words += ["--seed", str(self.seed)]
+        for override in self.overrides:
+            words += ["--set", override]
+        return shlex.join(words)
+
+
 @dataclass
 class Run:
     """The records of one run, filled in along the road."""
@@ -65,15 +95,19 @@ class Run:
     problem: Problem
     seed: int
     steps: Steps
+    given: Given
     snapshot: Snapshot = field(init=False)
     quality: QualityReport = field(init=False)
     cohort: Cohort = field(init=False)
     splits: Splits = field(init=False)
+    screening: Screening = field(init=False)
     candidates: dict[str, Candidate] = field(default_factory=dict)
     chosen: str = "net"
     scorecards: dict[str, Scorecard] = field(default_factory=dict)
     comparison: Comparison = field(init=False)
     figures: Figures = field(init=False)
+    examples: Examples | None = None
+    generated: bool = False
     decision: Decision = field(init=False)
     registered: Registered = field(init=False)
     page: Page = field(init=False)
@@ -87,19 +121,28 @@ class Run:
             if name != self.chosen
         }
 
+    def main_figure(self) -> dict[str, Any] | None:
+        """The metric by which candidates are chosen, on test; None where it is undefined."""
+        metric = self.problem.choose_metric
+        measure = next(iter(self.scorecards[self.chosen].metrics.values())).get(metric)
+        return None if measure is None else {"metric": metric, **measure.model_dump()}
+
     def content(self) -> Content:
         """What the report is made of."""
         return Content(
             problem=self.problem.model_dump(mode="json"),
             seed=self.seed,
+            generated=self.generated,
             snapshot=self.snapshot,
             quality=self.quality,
             cohort=self.cohort,
             splits=self.splits,
+            screening=self.screening,
             chosen=self.candidates[self.chosen],
             scorecards=self.scorecards,
             comparison=self.comparison,
             figures=self.figures,
+            examples=self.examples,
             decision=self.decision,
             run_id=self.registered.run_id,
             version=self.registered.version,
@@ -110,6 +153,8 @@ class Run:
         """The run as plain JSON."""
         chosen = self.candidates[self.chosen]
         champion = ledger.champion(self.problem.name)
+        settled = ledger.settled(self.problem.name, chosen.key, self.problem.rules.key)
+        withdrawal = ledger.withdrawal(self.problem.name, chosen.key)
         return {
             "problem": self.problem.name,
             "question": self.problem.question,
@@ -119,6 +164,15 @@ class Run:
             "model": self.chosen,
             "decision": self.decision.verdict,
             "reasons": list(self.decision.reasons),
+            "conditions": [condition.model_dump() for condition in self.decision.conditions],
+            "withdrawn": None
+            if withdrawal is None
+            else {
+                "decided": settled.at if settled else None,
+                "at": withdrawal.at,
+                "by": withdrawal.by,
+                "reason": withdrawal.facts["reason"],
+            },
             "champion": None if champion is None else champion.version,
             "cohort": {
                 "unit": self.cohort.unit,
@@ -142,5 +196,6 @@ class Run:
             "model_sha256": chosen.model_sha256,
             "data_sha256": self.snapshot.data_sha256,
             "stages": self.steps.taken,
+            "reproduce": self.given.command(show_data=True),
             "report": str(workspace.folder("report", self.page.key) / self.page.file),
         }

@@ -33,8 +33,9 @@ from flows import child
 from flows.child import descendants, end
 from flows.settings import Settings
 from medai.errors import ServiceFailed
+from medai.paths import read_plain
 from medai.records import Frozen
-from medai.workspace import Workspace, write_durably
+from medai.workspace import Workspace, blocked, make_folder, write_durably
 
 log = logging.getLogger(__name__)
 
@@ -285,7 +286,7 @@ def up(settings: Settings, *, worker: bool = True, ready: Callable[[Services], N
 def _start_all(settings: Settings, worker: bool, children: list[Child], stopped: threading.Event) -> Services | None:
     """Start each service, MLflow's beside Prefect's; None when a signal came meanwhile."""
     logs = settings.home / "logs"
-    logs.mkdir(parents=True, exist_ok=True)
+    make_folder(logs)
     patience = settings.service_seconds
     prefect, api_url = _start_prefect(settings, PREFECT_PORT, whole=True, log=logs / "prefect.log")
     children.append(prefect)
@@ -320,7 +321,7 @@ def _start_prefect(settings: Settings, port: int, whole: bool, log: Path | None)
         environment.pop("PREFECT_API_URL", None)
         environment.pop("PREFECT_SERVER_API_AUTH_STRING", None)  # loopback only, and our own clients send none
         environment["PREFECT_HOME"] = str(settings.prefect_home)
-        settings.prefect_home.mkdir(parents=True, exist_ok=True, mode=0o700)  # it keeps tracebacks of other libraries
+        make_folder(settings.prefect_home, 0o700)  # it keeps tracebacks of other libraries
         environment["PREFECT_SERVER_DATABASE_MIGRATE_ON_START"] = "false"  # the child does, under a lock
         if whole:
             environment["PREFECT_UI_API_URL"] = f"{address}/api"
@@ -335,7 +336,7 @@ def _start_prefect(settings: Settings, port: int, whole: bool, log: Path | None)
 def _start_mlflow(settings: Settings, log: Path) -> tuple[Child, str]:
     with _listen(MLFLOW_PORT) as listener:  # MLflow takes a number, not a socket
         port = listener.getsockname()[1]
-    (settings.home / "mlflow").mkdir(parents=True, exist_ok=True)
+    make_folder(settings.home / "mlflow")
     environment = settings.merged(os.environ) | {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
     environment.pop("MLFLOW_TRACKING_URI", None)
     arguments = ["server", "--host", LOOPBACK, "--port", str(port), "--workers", "1"]
@@ -452,17 +453,26 @@ def _listen(port: int) -> socket.socket:
 
 def _recorded(settings: Settings) -> Services | None:
     try:
-        return Services.model_validate_json((settings.home / "services.json").read_bytes())
-    except (FileNotFoundError, ValueError):
+        return Services.model_validate_json(read_plain(settings.home / "services.json"))
+    except (OSError, ValueError):
         return None
 
 
 @contextmanager
 def _up_lock(settings: Settings, patience: float) -> Iterator[None]:
     path = settings.home / "locks" / "up.lock"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with FileLock(path, timeout=patience):
+    make_folder(path.parent)
+    lock = FileLock(path)
+    try:
+        lock.acquire(timeout=patience)
+    except Timeout:
+        raise
+    except OSError as failure:
+        raise blocked(path, failure) from failure
+    try:
         yield
+    finally:
+        lock.release()
 
 
 @contextmanager

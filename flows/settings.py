@@ -6,7 +6,11 @@ They are read when a command or a task runs, never at import, and handed to the 
 
 from __future__ import annotations
 
+import errno
+import getpass
+import io
 import os
+import stat
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Self
@@ -16,6 +20,7 @@ from pydantic import AfterValidator, AliasChoices, Field, SecretStr, ValidationE
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from medai.errors import ConfigurationError, near_match
+from medai.paths import expanded, read_plain, why
 
 PREFIX = "MEDAI_"
 IGNORED = frozenset({"MEDAI_TEST_DATA"})
@@ -60,14 +65,33 @@ def _web_address(address: str) -> str:
     parts = urlsplit(address)
     if parts.scheme not in ("http", "https") or not parts.hostname:
         raise ValueError("an address that begins with http:// or https://")
+    if parts.query or parts.fragment:
+        raise ValueError("an address without a query: a secret has a variable of its own")
     return address.rstrip("/")
 
 
 def _absolute(path: Path) -> Path:
-    return path.expanduser().absolute()
+    try:
+        return expanded(path).absolute()
+    except ConfigurationError as error:
+        raise ValueError(error.expected) from None
+
+
+def _home(path: Path) -> Path:
+    """A folder, or a name under which one can be made."""
+    try:
+        found = path.stat()
+    except FileNotFoundError:
+        return path
+    except OSError as failure:
+        raise ValueError(f"a folder, or a place for one; it is {why(failure)}") from None
+    if not stat.S_ISDIR(found.st_mode):
+        raise ValueError("a folder, or a place for one; it is a file")
+    return path
 
 
 Folder = Annotated[Path, AfterValidator(_absolute)]
+Home = Annotated[Path, AfterValidator(_absolute), AfterValidator(_home)]
 Address = Annotated[str, AfterValidator(_without_credentials)]
 WebAddress = Annotated[str, AfterValidator(_without_credentials), AfterValidator(_web_address)]
 
@@ -94,7 +118,7 @@ class Settings(BaseSettings):
     model_config = SettingsConfigDict(
         env_prefix=PREFIX,
         env_file=".env",
-        env_file_encoding="utf-8",
+        env_file_encoding="utf-8-sig",
         env_ignore_empty=True,
         extra="ignore",
         validate_by_name=True,
@@ -102,7 +126,7 @@ class Settings(BaseSettings):
         frozen=True,
     )
 
-    home: Folder = Path(".medai")
+    home: Home = Field(Path(".medai"), validate_default=True)
     data: Folder | None = None
     threads: int = Field(default_factory=_default_threads, ge=1, le=1024)
     onednn: bool = True
@@ -214,6 +238,15 @@ class Settings(BaseSettings):
         os.environ.update(self.merged(os.environ))
 
 
+def user() -> str:
+    """Who acts, for the audit: the login name, or the number of a user who has none (as in some containers)."""
+    try:
+        name = getpass.getuser()
+    except (KeyError, OSError):
+        name = f"uid {os.getuid()}"
+    return name.encode(errors="replace").decode()
+
+
 def _plain(value: object) -> str:
     return value.get_secret_value() if isinstance(value, SecretStr) else str(value)
 
@@ -224,9 +257,44 @@ def known_variables() -> list[str]:
 
 
 def _dotenv() -> dict[str, str | None]:
-    from dotenv import dotenv_values
+    """The variables of ``.env``; every line of it must be one.
 
-    return dict(dotenv_values(".env", encoding="utf-8"))
+    Raises:
+        ConfigurationError: it is no plain file, or a line cannot be read, which is named by its number.
+        UnicodeDecodeError: it is not UTF-8.
+    """
+    try:
+        text = read_plain(Path(".env")).decode("utf-8-sig")
+    except FileNotFoundError:
+        return {}
+    except IsADirectoryError:
+        return {}  # a virtual environment of that name is none of ours
+    except OSError as failure:
+        if failure.errno == errno.EISDIR:
+            return {}
+        raise ConfigurationError(
+            "the file .env cannot be read",
+            expected="a plain file with lines NAME=value",
+            received=why(failure),
+            action="replace it, or remove it",
+        ) from None
+    from dotenv.parser import parse_stream
+
+    values: dict[str, str | None] = {}
+    for line in parse_stream(io.StringIO(text)):
+        ours = line.key is not None and line.key.upper().startswith(PREFIX)
+        if line.error or "\0" in line.original.string or (ours and line.value is None):
+            text = line.original.string
+            number = line.original.line + text[: len(text) - len(text.lstrip())].count("\n")  # blank lines come before
+            raise ConfigurationError(
+                f"line {number} of .env cannot be read",
+                expected="NAME=value, a comment or an empty line",
+                received="a line that is not shown, as it may hold a secret",
+                action="mend that line of .env",
+            )
+        if line.key is not None:
+            values[line.key] = line.value
+    return values
 
 
 def _refuse_unknown(variables: Mapping[str, str | None]) -> None:

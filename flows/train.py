@@ -7,8 +7,8 @@ What stands left of the bar is pure: found and reused, or made. What stands righ
 
 from __future__ import annotations
 
-import getpass
 import logging
+import os
 from pathlib import Path
 from typing import Any
 
@@ -16,14 +16,18 @@ from prefect import flow
 from pydantic import TypeAdapter
 
 from flows.governance import project
-from flows.outcome import Run, Steps
-from flows.settings import Settings
-from medai.errors import ConfigurationError, ServiceFailed
-from medai.ledger import Entry, Ledger
+from flows.outcome import Given, Run, Steps
+from flows.settings import Settings, user
+from medai.audit import Entry
+from medai.errors import ConfigurationError, DataRefused, ServiceFailed
+from medai.ledger import Ledger
+from medai.paths import expanded
 from medai.preprocessing import Preprocessing
 from medai.problem import Problem, load_problem, suite_path
 from medai.promotion import VERSION as PROMOTION_VERSION
 from medai.records import Arrays, Candidate, Cohort, Decision, QualityReport, Scorecard, Snapshot, Splits, sha256_of
+from medai.screening import refuse_if_leaking
+from medai.sources import Source
 from medai.tracking import Package, Registered, Tracking
 from medai.training import Execution
 from medai.validation import refuse_if_failed
@@ -36,7 +40,8 @@ from tasks.ingest import ingest
 from tasks.prepare import prepare
 from tasks.promote import promote
 from tasks.register import register, set_alias
-from tasks.report import draw, report
+from tasks.report import draw, illustrate, report
+from tasks.screen import screen
 from tasks.select import select
 from tasks.split import split
 from tasks.validate import validate
@@ -64,19 +69,25 @@ def train(problem: str, data: str | None = None, seed: int = 0, overrides: list[
     settings = Settings.load()
     settings.apply()
     workspace = Workspace(settings.home, settings.lock_seconds)
-    ledger = Ledger(workspace, by=getpass.getuser())
+    ledger = Ledger(workspace, by=user())
     question = load_problem(problem, overrides or ())
     log.info("%s: %s", question.name, question.question)
     steps = Steps()
-    run = Run(problem=question, seed=seed, steps=steps)
+    run = Run(problem=question, seed=seed, steps=steps, given=Given(problem, data, seed, tuple(overrides or ())))
 
-    run.snapshot, run.quality = read(workspace, question, data, settings, steps)
+    run.generated = data is None and question.data is not None
+    run.snapshot, run.quality = read(workspace, question, data, settings, steps, f"medai run {problem}")
     refuse_if_failed(run.quality)
     run.cohort = steps.take("select", select(workspace, run.snapshot, run.quality, question.cohort, question.outputs))
     run.splits = steps.take("split", split(workspace, run.snapshot, run.cohort, question.split))
     arrays = steps.take(
         "prepare", prepare(workspace, run.snapshot, run.quality, run.cohort, question.input.preprocessing)
     )
+    run.screening = steps.take(
+        "screen",
+        screen(workspace, run.snapshot, arrays, run.cohort, run.splits, question.outputs, question.screening),
+    )
+    refuse_if_leaking(run.screening)
     execution = Execution(threads=settings.threads, onednn=settings.onednn)
     candidates = fit_all(workspace, question, arrays, run.cohort, run.splits, execution, seed, steps)
     run.chosen = choose(workspace, question, candidates, arrays, run.cohort, run.splits, steps)
@@ -104,10 +115,17 @@ def train(problem: str, data: str | None = None, seed: int = 0, overrides: list[
         ),
     )
     run.figures = steps.take("draw", draw(workspace, question.outputs, run.chosen, candidates, run.scorecards))
+    if question.report.examples:
+        run.examples = steps.take(
+            "illustrate",
+            illustrate(
+                workspace, question.outputs, chosen, run.scorecards[run.chosen], arrays, question.report.examples
+            ),
+        )
     with workspace.lock(f"act-{question.name}"):  # of two equal runs at once one acts, and the other finds it settled
         settled = ledger.settled(question.name, chosen.key, question.rules.key)
         if settled is not None:
-            recall(workspace, run, settled, steps)
+            recall(workspace, ledger, settings, run, settled, steps)
         else:
             act(workspace, ledger, settings, run, arrays, steps)
     run.page = steps.take("report", report(workspace, run.content()))
@@ -115,31 +133,78 @@ def train(problem: str, data: str | None = None, seed: int = 0, overrides: list[
 
 
 def read(
-    workspace: Workspace, question: Problem, data: str | None, settings: Settings, steps: Steps
+    workspace: Workspace,
+    question: Problem,
+    data: str | None,
+    settings: Settings,
+    steps: Steps,
+    command: str = "the same command with",
+    source: Source | None = None,
 ) -> tuple[Snapshot, QualityReport]:
-    """Ingest and validate: what ``medai check`` does, too."""
+    """Ingest and validate: what ``medai check`` does, too; ``command`` is named in messages.
+
+    Args:
+        source: in place of the Problem's own.
+    """
     if data is None and question.data is not None:
         generated = steps.take("generate", generate(workspace, question.data))
         path = workspace.folder("generate", generated.key) / generated.path
+        if question.input.location is not None:  # the part of a hospital that this question reads
+            path = path / question.input.location
     else:
-        path = data_path(question, data, settings)
-    snapshot = steps.take("ingest", ingest(workspace, question.input.source, path))
+        path = data_path(question, data, settings, command)
+    sums = manifest_path(question, path)
+    snapshot = steps.take("ingest", ingest(workspace, source or question.input.source, path, sums))
     quality = steps.take("validate", validate(workspace, snapshot, suite_path(question), question.validation.tolerance))
     return snapshot, quality
 
 
-def data_path(question: Problem, data: str | None, settings: Settings) -> Path:
-    """Where the data lie: ``--data``, or the Problem's location below the data folder."""
+def manifest_path(question: Problem, path: Path) -> Path | None:
+    """The list of sums that the Problem names, in the data's folder."""
+    manifest = question.input.manifest
+    return None if manifest is None else (path if path.is_dir() else path.parent) / manifest
+
+
+def data_path(question: Problem, data: str | None, settings: Settings, command: str) -> Path:
+    """Where the data lie: ``--data``, or the Problem's location below the folder of data sets.
+
+    That folder is MEDAI_DATA, or ``--data`` itself where the location exists below it.
+
+    Raises:
+        ConfigurationError: neither was given.
+        DataRefused: a link leads the location out of the folder of data sets.
+    """
+    location = question.input.location
     if data is not None:
-        return Path(data).expanduser().absolute()
-    if settings.data is not None and question.input.location is not None:
-        return settings.data / question.input.location
+        path = expanded(data).absolute()
+        if location is None or not os.path.lexists(path / location):
+            return path
+        return _below(path, location)
+    if settings.data is not None and location is not None:
+        return _below(settings.data, location)
     raise ConfigurationError(
         f"nobody said where the data of {question.name} lie",
         expected="--data PATH, or the folder of data sets in MEDAI_DATA",
-        received="neither",
-        action=f"medai run {question.name} --data PATH",
+        received="neither" if location is None or settings.data is not None else "neither; MEDAI_DATA is not set",
+        action=f"{command} --data PATH",
     )
+
+
+def _below(folder: Path, location: str) -> Path:
+    """A location that stays in the folder of data sets, whatever its links say."""
+    path = folder / location
+    try:
+        inside = path.resolve().is_relative_to(folder.resolve())
+    except (OSError, RuntimeError):  # a loop of links: the reader says what is there
+        inside = True
+    if not inside:
+        raise DataRefused(
+            "the data's location leads out of the folder of data sets",
+            expected="a file or folder below it",
+            received="a link to another place",
+            action="give that place itself with --data",
+        )
+    return path
 
 
 def fit_all(
@@ -203,8 +268,8 @@ def choose(
     return next(name for name in candidates if figures[name] == best)
 
 
-def recall(workspace: Workspace, run: Run, settled: Entry, steps: Steps) -> None:
-    """Answer with the earlier run: nothing is decided anew and nothing is written."""
+def recall(workspace: Workspace, ledger: Ledger, settings: Settings, run: Run, settled: Entry, steps: Steps) -> None:
+    """Answer with the earlier run: nothing is decided anew, and nothing written unless MLflow's alias lags behind."""
     decision = workspace.find("decide", settled.facts["decision"], Decision)
     if decision is None:
         raise ServiceFailed(
@@ -217,6 +282,8 @@ def recall(workspace: Workspace, run: Run, settled: Entry, steps: Steps) -> None
     run.registered = Registered(run_id=settled.facts["run_id"], version=settled.facts["version"])
     for stage in ("decide", "register", "promote"):
         steps.note(stage, reused=True, seconds=0.0)
+    if not ledger.projected(run.problem.name):
+        project(ledger, tracking_of(workspace, settings), run.problem.name)
 
 
 def act(workspace: Workspace, ledger: Ledger, settings: Settings, run: Run, arrays: Arrays, steps: Steps) -> None:
@@ -242,7 +309,7 @@ def act(workspace: Workspace, ledger: Ledger, settings: Settings, run: Run, arra
         steps.note("decide", reused=True, seconds=0.0)
     run.decision = decision
 
-    tracking = Tracking(settings.tracking_uri or settings.tracking_database, settings.artifact_root, workspace)
+    tracking = tracking_of(workspace, settings)
     with steps.timed("register"):
         package = Package(
             problem=name,
@@ -257,6 +324,7 @@ def act(workspace: Workspace, ledger: Ledger, settings: Settings, run: Run, arra
             scorecards=(run.scorecards[run.chosen],),
             baselines=run.baseline_figures(),
             seed=run.seed,
+            overrides=run.given.overrides,
             figures=tuple(workspace.folder("draw", run.figures.key) / file for file in run.figures.files.values()),
             decision=decision,
         )
@@ -271,6 +339,8 @@ def act(workspace: Workspace, ledger: Ledger, settings: Settings, run: Run, arra
                     "candidate": chosen.key,
                     "model_sha256": chosen.model_sha256,
                     "data_sha256": run.snapshot.data_sha256,
+                    "seed": run.seed,
+                    "figure": run.main_figure(),
                 },
             )
         set_alias(tracking, name, "challenger", run.registered.version)
@@ -286,11 +356,17 @@ def act(workspace: Workspace, ledger: Ledger, settings: Settings, run: Run, arra
             "candidate": chosen.key,
             "rules": rules,
             "verdict": decision.verdict,
+            "reasons": list(decision.reasons),
             "run_id": run.registered.run_id,
             "version": run.registered.version,
             "openings": run.openings,
         },
     )
+
+
+def tracking_of(workspace: Workspace, settings: Settings) -> Tracking:
+    """MLflow as the settings name it: a server, or the database in the state folder."""
+    return Tracking(settings.tracking_uri or settings.tracking_database, settings.artifact_root, workspace)
 
 
 def judge(workspace: Workspace, ledger: Ledger, run: Run, arrays: Arrays, steps: Steps) -> Decision:

@@ -12,6 +12,7 @@ evaluates the condition; an ordering (``<`` …) takes numbers.
 
 from __future__ import annotations
 
+import math
 import re
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -37,11 +38,12 @@ class Comparison(NamedTuple):
 
 _TOKEN = re.compile(
     r"""\s*(?: (?P<text>"[^"\\]*"|'[^'\\]*')
-             | (?P<number>[-+]?(?:\d+\.\d*|\.\d+|\d+)(?:[eE][-+]?\d+)?)(?![\w.])
+             | (?P<number>[-+]?(?:[0-9]+\.[0-9]*|\.[0-9]+|[0-9]+)(?:[eE][-+]?[0-9]+)?)(?![\w.])
              | (?P<word>[A-Za-z_]\w*)
              | (?P<sign>==|!=|<=|>=|<|>|\[|\]|,) )""",
     re.VERBOSE,
 )
+_LONGEST_WHOLE = 18
 _ORDERINGS = ("<", "<=", ">", ">=")
 
 
@@ -255,7 +257,18 @@ def _value(tokens: _Tokens) -> Scalar:
     if kind == "text":
         return token[1:-1]
     if kind == "number":
-        return int(token) if re.fullmatch(r"[-+]?\d+", token) else float(token)
+        return _number(token)
     if token in ("true", "True", "false", "False"):
         return token in ("true", "True")
     raise ValueError('"text" in quotes, a number, true or false')
+
+
+def _number(token: str) -> int | float:
+    if re.fullmatch(r"[-+]?[0-9]+", token):
+        if len(token) > _LONGEST_WHOLE:
+            raise ValueError(f"a whole number of at most {_LONGEST_WHOLE} characters: it must fit in 64 bits")
+        return int(token)
+    number = float(token)
+    if not math.isfinite(number):
+        raise ValueError("a number that 64 bits can hold")
+    return number

@@ -32,11 +32,11 @@ class MedaiError(Exception):
     exit_status = 1
 
     def __init__(self, wrong: str, *, expected: str, received: str, action: str) -> None:
-        super().__init__(wrong)
-        self.wrong = wrong
-        self.expected = expected
-        self.received = received
-        self.action = action
+        self.wrong = redacted(wrong)
+        self.expected = redacted(expected)
+        self.received = redacted(received)
+        self.action = redacted(action)
+        super().__init__(self.wrong)
 
     def __str__(self) -> str:
         return f"{self.wrong}.\n  expected: {self.expected}\n  received: {self.received}\n  next step: {self.action}"
@@ -55,6 +55,18 @@ class MedaiError(Exception):
             "action": self.action,
             "status": self.exit_status,
         }
+
+
+_ADDRESS = re.compile(r"\b([a-zA-Z][a-zA-Z0-9+.-]*://)(?:[^\s/?#'\"]*@)?([^\s?#'\"]*)([?#][^\s'\"]*)?")
+
+
+def redacted(text: str) -> str:
+    """Text whose addresses name neither user nor password, query nor fragment: either may hold a secret.
+
+    >>> redacted("an answer from https://ward:round@host/api?token=1 within 3 seconds")
+    'an answer from https://host/api?… within 3 seconds'
+    """
+    return _ADDRESS.sub(lambda found: found[1] + found[2] + (f"{found[3][0]}…" if found[3] else ""), text)
 
 
 def _rebuild(kind: type[MedaiError], wrong: str, expected: str, received: str, action: str) -> MedaiError:
@@ -111,7 +123,7 @@ def from_machine_failure(failure: BaseException) -> ServiceFailed | None:
     True
     """
     number = None
-    if isinstance(failure, MemoryError):
+    if isinstance(failure, MemoryError) or type(failure).__name__ == "ResourceExhaustedError":  # TensorFlow's own
         number = errno.ENOMEM
     elif isinstance(failure, OSError):
         number = failure.errno
@@ -120,10 +132,18 @@ def from_machine_failure(failure: BaseException) -> ServiceFailed | None:
     wrong = _MACHINE_FAILURES.get(number or 0)
     if wrong is None:
         return None
+    if number == errno.ENOMEM:
+        return ServiceFailed(
+            wrong,
+            expected="memory for what this command holds at once",
+            received=type(failure).__name__ + (f" (errno {number})" if isinstance(failure, OSError) else ""),
+            action="lower training.batch_size or the size of the encoder, or use a machine with more memory:"
+            " finished stages are kept",
+        )
     return ServiceFailed(
         wrong,
         expected="space and permission to write in the workspace",
-        received=type(failure).__name__ + ("" if isinstance(failure, MemoryError) else f" (errno {number})"),
+        received=f"{type(failure).__name__} (errno {number})",
         action="make room or repair it, then run the same command again: finished stages are kept",
     )
 

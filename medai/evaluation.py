@@ -7,7 +7,7 @@ chosen on validation. Intervals resample the cohort's unit, so that several samp
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from pydantic import Field
 
@@ -32,7 +32,9 @@ from medai.workspace import Made, Workspace
 if TYPE_CHECKING:
     import numpy as np
 
-VERSION = 1
+VERSION = 2
+UNKNOWN = "not recorded"
+"""The level of samples whose group is not known."""
 
 
 class Evaluation(Frozen):
@@ -42,12 +44,12 @@ class Evaluation(Frozen):
         confidence: of the percentile-bootstrap intervals.
         resamples: bootstrap resamples of the unit.
         seed: of the resampling; not the run's, so that two runs on the same rows are resampled alike.
-        minimum_subgroup: levels of a group with fewer samples are not shown.
+        minimum_subgroup: levels of a group with fewer samples are counted, not judged.
     """
 
     confidence: float = Field(0.95, gt=0.5, lt=1)
-    resamples: int = Field(2000, ge=100)
-    seed: int = 0
+    resamples: int = Field(2000, ge=100, le=100_000)
+    seed: int = Field(0, ge=0, lt=2**32)
     minimum_subgroup: int = Field(30, ge=1)
 
 
@@ -86,6 +88,7 @@ def evaluate(
 
     def build(folder: Path) -> Scorecard:
         from medai.measurement import calibration, evaluate_output
+        from medai.measurement.recalibration import recalibrate
         from medai.training.rows import Rows
 
         name, output = next(iter(outputs.items()))
@@ -114,20 +117,28 @@ def evaluate(
         metrics, confusion = measured(np.arange(len(positions)))
         subgroups = []
         for group in cohort.groups:
-            levels = table[group].to_numpy()
-            for level in sorted({value for value in levels.tolist() if value is not None and value == value}):
+            levels = np.array([_level(value) for value in table[group].to_list()], object)
+            for level in sorted(set(levels), key=_standing):
                 chosen = np.flatnonzero(levels == level)
-                if len(chosen) < config.minimum_subgroup:
-                    continue
                 subgroups.append(
                     Subgroup(
                         group=group,
-                        level=f"{level:g}" if isinstance(level, float) else str(level),
+                        level=level,
                         samples=len(chosen),
                         positives=int((truth[chosen] > 0).sum()),
-                        metrics=measured(chosen)[0],
+                        metrics=measured(chosen)[0] if len(chosen) >= config.minimum_subgroup else {},
                     )
                 )
+        agreement = {}
+        if output.kind == "binary":
+            agreement[name] = recalibrate(
+                truth,
+                scores[:, 0],
+                subjects,
+                confidence=config.confidence,
+                resamples=config.resamples,
+                seed=config.seed,
+            )
         return Scorecard(
             key=key,
             candidate=candidate.key,
@@ -141,6 +152,7 @@ def evaluate(
             metrics={name: metrics},
             confusion={name: confusion},
             subgroups={name: tuple(subgroups)} if subgroups else {},
+            calibration=agreement,
             rows_sha256=sha256_of(table["sample_id"].to_list()),
             opens_test=role == "test",
         )
@@ -211,6 +223,21 @@ def compare(
         return Comparison(key=key, scorecard=chosen[1].key, differences=differences)
 
     return workspace.materialise("compare", key, Comparison, build)
+
+
+def _level(value: Any) -> str:
+    """A group's level as it is called: whole numbers without a point."""
+    if value is None or value != value:
+        return UNKNOWN
+    return f"{value:g}" if isinstance(value, float) and abs(value) < 1e6 else str(value)
+
+
+def _standing(level: str) -> tuple[int, float, str]:
+    """Numbers by size, then names, and what is not recorded last."""
+    try:
+        return 0, float(level), level
+    except ValueError:
+        return 2 if level == UNKNOWN else 1, 0.0, level
 
 
 def _count(output: Output, truth: np.ndarray) -> dict[str, int]:

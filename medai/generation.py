@@ -2,18 +2,29 @@
 
 from __future__ import annotations
 
+import zlib
 from pathlib import Path
 
 from medai.records import Generated, stage_key
-from medai.sources.synthetic import Synthetic
+from medai.sources.synthetic import Synthetic, SyntheticHospital
 from medai.workspace import Made, Workspace
 
 VERSION = 1
 
 
-def generate(workspace: Workspace, config: Synthetic) -> Made[Generated]:
-    """Write the generator's files into the workspace, once for each configuration."""
-    key = stage_key("generate", VERSION, {}, config, ("numpy",))
+def key_of(config: Synthetic | SyntheticHospital) -> str:
+    """The name of the folder that these files have, or will have, in the workspace."""
+    # A hospital's tables and radiographs are deflated by the interpreter's zlib, whose bytes differ between builds.
+    inputs = {"zlib": zlib.ZLIB_RUNTIME_VERSION} if config.layout == "hospital" else {}
+    return stage_key("generate", VERSION, inputs, config, ("numpy",))
+
+
+def generate(workspace: Workspace, config: Synthetic | SyntheticHospital) -> Made[Generated]:
+    """Write the generator's files into the workspace, once for each configuration.
+
+    Problems with equal ``data:`` share the folder; each may name the part that it reads (``inputs.*.location``).
+    """
+    key = key_of(config)
 
     def build(folder: Path) -> Generated:
         from medai.sources import synthetic

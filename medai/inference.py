@@ -30,6 +30,9 @@ NUMPY_OF_ONNX: dict[str, np.dtype[Any]] = {
 }
 """ONNX Runtime's tensor types (its C API's ONNXTensorElementDataType) that an array on disk may have."""
 
+_VALUES = 1 << 22
+"""Values of one array in a batch at most: a first layer of large pictures needs a hundred times their memory."""
+
 
 @dataclass(frozen=True)
 class ModelInput:
@@ -112,6 +115,8 @@ class Scorer:
             ServiceFailed: the model failed, or a score is not finite; no score is returned.
         """
         rows = self._rows(arrays)
+        largest = max(int(np.prod(arrays[each.name].shape[1:])) for each in self.inputs)
+        batch_size = max(1, min(batch_size, _VALUES // max(1, largest)))
         scores: np.ndarray | None = None
         for start in range(0, rows, batch_size):
             stop = min(start + batch_size, rows)

@@ -10,7 +10,7 @@ import logging
 import os
 import re
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from medai.errors import DataRefused, from_machine_failure
 from medai.records import Snapshot, sha256_of, sha256_of_file, stage_key
@@ -24,9 +24,10 @@ log = logging.getLogger(__name__)
 
 LIBRARIES = ("numpy", "polars", "pyarrow")
 MANIFEST_NAME = "SHA256SUMS.txt"
-_MANIFEST_LINE = re.compile(r"([0-9a-fA-F]{64}) [ *](.+)")
+_MANIFEST_LINE = re.compile(r"([0-9a-fA-F]{64}) [ *]?(.+)")
+"""As sha256sum writes it; PhysioNet's lists have one space."""
 
-_Mark = tuple[int, int, int]
+_Mark = tuple[int, int, int, int]
 
 
 def ingest(workspace: Workspace, source: Source, path: Path, manifest: Path | None = None) -> Made[Snapshot]:
@@ -35,8 +36,9 @@ def ingest(workspace: Workspace, source: Source, path: Path, manifest: Path | No
     Args:
         source: which reader, and its configuration.
         path: the data: a file or a folder, as the source says.
-        manifest: a list of SHA-256 sums that must name every raw file; by default a ``SHA256SUMS.txt`` in the data's
-            folder is believed for the files that it names.
+        manifest: a list of SHA-256 sums that must name every raw file and hold for each; without one, what differs
+            from a ``SHA256SUMS.txt`` in the data's folder is counted, since such lists go stale when a copy is
+            repacked.
 
     Raises:
         DataRefused: the data are missing, damaged, unsafe, changing, or not what their name or manifest says.
@@ -46,11 +48,7 @@ def ingest(workspace: Workspace, source: Source, path: Path, manifest: Path | No
 
     chosen = reader(source)
     try:
-        before = _marks(chosen, source, path)
-        hashes = {file: _hash(workspace, file) for _, file in before}
-        _check_manifest(path, before, hashes, manifest)
-        inputs = _contents(before, hashes)
-        key = stage_key("ingest", chosen.VERSION, inputs, source, LIBRARIES)
+        before, inputs, differing, key = _plan(workspace, chosen, source, path, manifest)
 
         def build(folder: Path) -> Snapshot:
             facts = chosen.read(source, path, folder)
@@ -68,7 +66,8 @@ def ingest(workspace: Workspace, source: Source, path: Path, manifest: Path | No
                 unit=facts.unit,
                 data_sha256=sha256_of(inputs),
                 tables=facts.tables,
-                counts=facts.counts,
+                counts=facts.counts | differing,
+                dropped=facts.dropped,
             )
 
         made = workspace.materialise("ingest", key, Snapshot, build)
@@ -91,6 +90,37 @@ def ingest(workspace: Workspace, source: Source, path: Path, manifest: Path | No
     return made
 
 
+class _Plan(NamedTuple):
+    """What is about to be read: each file's mark, role → hash, what differs from a manifest, and the snapshot's key."""
+
+    marks: dict[tuple[str, Path], _Mark]
+    inputs: dict[str, str]
+    differing: dict[str, int]
+    key: str
+
+
+def _plan(workspace: Workspace, chosen: Reader, source: Source, path: Path, manifest: Path | None) -> _Plan:
+    marks = _marks(chosen, source, path)
+    hashes = {file: _hash(workspace, file) for _, file in marks}
+    differing = _compare_with_manifest(path, marks, hashes, manifest)
+    inputs = _contents(marks, hashes)
+    named = inputs | ({"manifest": sha256_of(differing)} if differing else {})
+    libraries = (*LIBRARIES, *getattr(chosen, "LIBRARIES", ()))
+    return _Plan(marks, inputs, differing, stage_key("ingest", chosen.VERSION, named, source, libraries))
+
+
+def unread(workspace: Workspace, source: Source, path: Path, manifest: Path | None = None) -> bool:
+    """Whether ``ingest`` would have to read these files: no snapshot of the same bytes lies in the workspace.
+
+    Raises:
+        DataRefused, OSError: as ``ingest``.
+    """
+    from medai.sources import reader
+
+    key = _plan(workspace, reader(source), source, path, manifest).key
+    return not workspace.folder("ingest", key).is_dir()
+
+
 def _lies_in_data(error: OSError, path: Path) -> bool:
     if not isinstance(error.filename, str):
         return False
@@ -98,11 +128,14 @@ def _lies_in_data(error: OSError, path: Path) -> bool:
 
 
 def _marks(chosen: Reader, source: Source, path: Path) -> dict[tuple[str, Path], _Mark]:
-    """Every raw file with what tells that it was written to: size, modification time and inode."""
+    """Every raw file with what tells that it was written to: size, inode, and both times.
+
+    A modification time can be set back; the time of the last change to the file cannot.
+    """
     marks = {}
     for token, file in chosen.raw_files(source, path):
         status = file.stat()
-        marks[token, file] = (status.st_size, status.st_mtime_ns, status.st_ino)
+        marks[token, file] = (status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino)
     return marks
 
 
@@ -129,41 +162,68 @@ def _contents(marks: dict[tuple[str, Path], _Mark], hashes: dict[Path, str]) -> 
     return inputs | {token: sha256_of(sorted(contents)) for token, contents in several.items()}
 
 
-def _check_manifest(
+def _compare_with_manifest(
     path: Path, marks: dict[tuple[str, Path], _Mark], hashes: dict[Path, str], given: Path | None
-) -> None:
-    """Compare the raw files with a list of sums, if there is one."""
-    if given is not None:
-        manifest: Path | None = given
-    else:
-        places = ([path] if path.is_dir() else []) + [path.parent]
-        manifest = next((place / MANIFEST_NAME for place in places if (place / MANIFEST_NAME).is_file()), None)
+) -> dict[str, int]:
+    """Compare the raw files with a list of sums: what differs is refused by a given one, counted by one beside."""
+    manifest = given or _manifest_beside(path)
     if manifest is None:
-        return
+        return {}
     sums = _read_manifest(manifest)
     root = manifest.parent.absolute()
-    unnamed = 0
+    missing = _missing(root, marks, sums)
+    if missing and given is not None:
+        raise DataRefused(
+            "files that the manifest names are missing",
+            expected="every file beside those that are there",
+            received=f"{missing} of them are not there",
+            action="fetch them again, or give the manifest that belongs to these data",
+        )
+    unnamed = differing = 0
     for token, file in marks:
+        if token.startswith("ignored"):
+            continue
         name = Path(os.path.relpath(file.absolute(), root)).as_posix()
         expected = sums.get(name, sums.get(file.name))
         if expected is None:
             unnamed += 1
-        elif expected != hashes[file]:
+        elif expected != hashes[file] and given is not None:
             raise DataRefused(
                 f"a file of the data ({token}) is not the one that its manifest names",
                 expected=f"a SHA-256 that begins with {token_of(expected)}",
                 received=f"one that begins with {token_of(hashes[file])}",
                 action="fetch the file again; if the publisher changed it, fetch the new manifest too",
             )
+        elif expected != hashes[file]:
+            differing += 1
+            log.debug("ingest: %s has another SHA-256 than %s says", token, manifest.name)
     if unnamed and given is not None:
         raise DataRefused(
             "the manifest does not name every file of the data",
-            expected=f"{len(marks)} files named",
+            expected=f"{sum(not token.startswith('ignored') for token, _ in marks)} files named",
             received=f"{unnamed} of them are not",
             action="give the manifest that belongs to these data",
         )
-    if unnamed:
-        log.info("ingest: %s does not name %d of %d files", MANIFEST_NAME, unnamed, len(marks))
+    found = {
+        "file_differs_from_manifest": differing,
+        "file_missing_beside_manifest": missing,
+        "file_not_in_manifest": unnamed,
+    }
+    return {reason: count for reason, count in found.items() if count}
+
+
+def _manifest_beside(path: Path) -> Path | None:
+    places = ([path] if path.is_dir() else []) + [path.parent]
+    return next((place / MANIFEST_NAME for place in places if (place / MANIFEST_NAME).exists()), None)
+
+
+def _missing(root: Path, marks: dict[tuple[str, Path], _Mark], sums: dict[str, str]) -> int:
+    """How many files the manifest names among the data that are not there; other folders may be left unfetched."""
+    places = {
+        Path(os.path.relpath(file.absolute().parent, root)).as_posix() for token, file in marks if token.endswith("/*")
+    }
+    named = [name for name in sums if Path(name).parent.as_posix() in places]
+    return sum(not os.path.lexists(root / name) for name in named)
 
 
 def _read_manifest(manifest: Path) -> dict[str, str]:

@@ -1,41 +1,21 @@
 """The ledger: who became champion, when, why and by whom; medai's own authority.
 
-``audit.jsonl`` in the workspace is append-only: one JSON object a line, each carrying the hash of the line before, each
-synced before its writer goes on. MLflow's alias is only the projection of what stands here. Every change is made under
+It is read from the audit's lines. MLflow's alias is only the projection of what stands here. Every change is made under
 one lock and says which champion it expects to find (compare-and-set).
 """
 
 from __future__ import annotations
 
-import json
-import os
-from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time
 from pathlib import Path
 from typing import Any
 
-from medai.errors import ChampionMoved, ConfigurationError, ServiceFailed
-from medai.records import canonical_json, sha256_of
-from medai.workspace import Workspace, sync_directory
+from medai.audit import Audit, Entry
+from medai.errors import ChampionMoved, ConfigurationError
+from medai.workspace import Workspace
 
-AUDIT = "audit.jsonl"
-_NOTHING_BEFORE = "0" * 64
 _LOCK_SECONDS = 120
-
-
-@dataclass(frozen=True)
-class Entry:
-    """One line of the audit."""
-
-    number: int
-    kind: str
-    problem: str
-    facts: dict[str, Any]
-    at: str
-    by: str
-    previous: str
-    hash: str
 
 
 @dataclass(frozen=True)
@@ -84,7 +64,8 @@ class Ledger:
     def __init__(self, workspace: Workspace, by: str) -> None:
         self.workspace = workspace
         self.by = by
-        self.path: Path = workspace.root / AUDIT
+        self.audit = Audit(workspace.root, by)
+        self.path: Path = self.audit.path
 
     # -- reading ---------------------------------------------------------------------------------------------------
 
@@ -94,35 +75,11 @@ class Ledger:
         Raises:
             ServiceFailed: a line was altered, removed or moved; it is named.
         """
-        found = [
+        return [
             entry
-            for entry in self._read()
+            for entry in self.audit.read()
             if (problem is None or entry.problem == problem) and (kind is None or entry.kind == kind)
         ]
-        return found
-
-    def _read(self) -> Iterator[Entry]:
-        try:
-            data = self.path.read_bytes()
-        except FileNotFoundError:
-            return
-        previous = _NOTHING_BEFORE
-        for number, line in enumerate(data.split(b"\n")[:-1], start=1):
-            try:
-                entry = Entry(**json.loads(line))
-                body = {name: value for name, value in vars(entry).items() if name != "hash"}
-                intact = entry.hash == sha256_of(body) and entry.previous == previous and entry.number == number
-            except (ValueError, TypeError):
-                intact = False
-            if not intact:
-                raise ServiceFailed(
-                    f"line {number} of {AUDIT} was altered, removed or moved",
-                    expected="each line to carry the hash of its content and of the line before",
-                    received=f"a line {number} that does not",
-                    action="nothing is promoted until the file is restored from a copy",
-                )
-            previous = entry.hash
-            yield entry
 
     def champion(self, problem: str, at: str | None = None) -> Champion | None:
         """The champion now, or at an ISO 8601 time in UTC."""
@@ -157,13 +114,17 @@ class Ledger:
 
     def withdrawn(self, problem: str, candidate: str) -> bool:
         """Whether a person rolled this candidate back and nobody promoted it by hand since."""
-        withdrawn = False
+        return self.withdrawal(problem, candidate) is not None
+
+    def withdrawal(self, problem: str, candidate: str) -> Entry | None:
+        """The rollback by which a person withdrew this candidate, if it still holds."""
+        withdrawal = None
         for entry in self.entries(problem, "champion"):
             if entry.facts["how"] == "rollback":
-                withdrawn = withdrawn or entry.facts["withdrawn"] == candidate
+                withdrawal = entry if entry.facts["withdrawn"] == candidate else withdrawal
             elif entry.facts["how"] == "person" and entry.facts["candidate"] == candidate:
-                withdrawn = False
-        return withdrawn
+                withdrawal = None
+        return withdrawal
 
     def registered(self, problem: str) -> dict[int, dict[str, Any]]:
         """Version → facts of its registration."""
@@ -195,9 +156,11 @@ class Ledger:
         return None
 
     def projected(self, problem: str) -> bool:
-        """Whether the registry's alias was set after the last change of champion."""
-        kinds = [entry.kind for entry in self.entries(problem) if entry.kind in ("champion", "projected")]
-        return not kinds or kinds[-1] == "projected"
+        """Whether the registry's alias was last set to the version that is champion now."""
+        champion = self.champion(problem)
+        projections = self.entries(problem, "projected")
+        shown = projections[-1].facts.get("version") if projections else None
+        return shown == (champion.version if champion else None)
 
     def openings(self, test_sha256: str) -> int:
         """How many candidates were ever scored on this test set."""
@@ -211,48 +174,27 @@ class Ledger:
     def append(self, kind: str, problem: str, facts: dict[str, Any]) -> Entry:
         """Append one line and sync it; facts hold no patient's value."""
         with self.workspace.lock("ledger", _LOCK_SECONDS):
-            return self._append(kind, problem, facts)
-
-    def _append(self, kind: str, problem: str, facts: dict[str, Any]) -> Entry:
-        entries = list(self._read())
-        self._drop_cut_line()
-        body: dict[str, Any] = {
-            "number": len(entries) + 1,
-            "kind": kind,
-            "problem": problem,
-            "facts": facts,
-            "at": datetime.now(UTC).isoformat(timespec="microseconds"),
-            "by": self.by,
-            "previous": entries[-1].hash if entries else _NOTHING_BEFORE,
-        }
-        line = canonical_json({**body, "hash": sha256_of(body)}) + b"\n"
-        new = not self.path.exists()
-        with self.path.open("ab") as file:
-            file.write(line)
-            file.flush()
-            os.fsync(file.fileno())
-        if new:
-            sync_directory(self.path.parent)
-        return Entry(**body, hash=sha256_of(body))
-
-    def _drop_cut_line(self) -> None:
-        """Remove the rest of a line that a kill cut short: its writer never went on, so it never happened."""
-        if not self.path.exists():
-            return
-        with self.path.open("rb+") as file:
-            data = file.read()
-            whole = data.rfind(b"\n") + 1
-            if whole < len(data):
-                file.truncate(whole)
-                os.fsync(file.fileno())
+            return self.audit.append(kind, problem, facts)
 
     def opened(self, problem: str, test_sha256: str, candidate: str) -> int:
         """Count that this candidate was scored on this test set, once; return how many candidates were."""
         with self.workspace.lock("ledger", _LOCK_SECONDS):
             seen = {entry.facts["candidate"] for entry in self._openings(test_sha256)}
             if candidate not in seen:
-                self._append("opened", problem, {"test_sha256": test_sha256, "candidate": candidate})
+                self.audit.append("opened", problem, {"test_sha256": test_sha256, "candidate": candidate})
             return len(seen | {candidate})
+
+    def evaluated(self, problem: str, candidate: str, scorecard: str, facts: dict[str, Any]) -> int:
+        """Note that a champion was measured on other labelled data, once a scorecard; return how many there are."""
+        with self.workspace.lock("ledger", _LOCK_SECONDS):
+            looks = {
+                entry.facts["scorecard"]
+                for entry in self.entries(problem, "evaluated")
+                if entry.facts["candidate"] == candidate
+            }
+            if scorecard not in looks:
+                self.audit.append("evaluated", problem, {**facts, "candidate": candidate, "scorecard": scorecard})
+            return len(looks | {scorecard})
 
     def promote(
         self,
@@ -264,12 +206,15 @@ class Ledger:
         how: str,
         reason: str,
         expected: str | None,
-    ) -> None:
+    ) -> bool:
         """Make a version champion if the champion is still the expected one.
 
         Args:
             how: ``gate`` or ``person``.
             expected: candidate key of the champion that the decision was made against, None for no champion.
+
+        Returns:
+            False when it is champion already: nothing is recorded then.
 
         Raises:
             ChampionMoved: somebody else was faster.
@@ -277,22 +222,34 @@ class Ledger:
         with self.workspace.lock("ledger", _LOCK_SECONDS):
             now = self.champion(problem)
             if now is not None and now.candidate == candidate:
-                return
+                return False
             self._compare(problem, now, expected)
-            self._append(
+            self.audit.append(
                 "champion",
                 problem,
                 {"version": version, "candidate": candidate, "run_id": run_id, "how": how, "reason": reason},
             )
+            return True
 
-    def rollback(self, problem: str, reason: str) -> Champion | None:
+    def before(self, problem: str) -> Champion | None:
+        """The champion that would stand again after a rollback."""
+        stack = self._champions(problem)
+        return stack[-2] if len(stack) > 1 else None
+
+    def rollback(self, problem: str, reason: str, expected: int | None = None) -> Champion | None:
         """Withdraw the champion; the one before it stands again (None when there was none).
 
+        Args:
+            expected: the version that is meant; None for whichever stands now.
+
         Raises:
+            ChampionMoved: another version stands now, or the one that is meant was withdrawn already.
             ConfigurationError: there is no champion to withdraw.
         """
         with self.workspace.lock("ledger", _LOCK_SECONDS):
             stack = self._champions(problem)
+            if expected is not None and (not stack or stack[-1].version != expected):
+                raise self._not_champion(problem, expected, stack[-1] if stack else None)
             if not stack:
                 raise ConfigurationError(
                     f"{problem} has no champion to roll back",
@@ -300,7 +257,7 @@ class Ledger:
                     received="none in the ledger",
                     action=f"see `medai history {problem}`",
                 )
-            self._append(
+            self.audit.append(
                 "champion",
                 problem,
                 {
@@ -312,6 +269,22 @@ class Ledger:
                 },
             )
             return self.champion(problem)
+
+    def _not_champion(self, problem: str, version: int, now: Champion | None) -> ChampionMoved:
+        standing = "no champion" if now is None else f"version {now.version}, champion since {now.since[:19]} UTC"
+        candidate = self.registered(problem).get(version, {}).get("candidate", "")
+        withdrawal = self.withdrawal(problem, candidate)
+        if withdrawal is None:
+            wrong = f"version {version} of {problem} is not champion"
+        else:
+            standing += f"; {withdrawal.by} withdrew it at {withdrawal.at[:19]} UTC: {withdrawal.facts['reason']}"
+            wrong = f"version {version} of {problem} is already withdrawn"
+        return ChampionMoved(
+            wrong,
+            expected=f"version {version} as champion",
+            received=standing,
+            action=f"nothing was changed; see `medai history {problem}`",
+        )
 
     @staticmethod
     def _compare(problem: str, now: Champion | None, expected: str | None) -> None:

@@ -7,45 +7,64 @@ each today. Unknown keys are refused with the near match. The file is read once;
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator
-from pathlib import Path
-from typing import Any
+from collections.abc import Iterable
+from pathlib import Path, PurePosixPath
+from typing import Any, Literal
 
 from pydantic import Field, ValidationError, field_validator, model_validator
 
-from medai.cohort import CohortDefinition
+from medai.cohort import CohortDefinition, Stays
 from medai.errors import ConfigurationError, near_match
 from medai.evaluation import Evaluation
+from medai.faults import SHOWN, disguised, faults_of, override_key, told
 from medai.measurement.calibration import CalibrationChoice
 from medai.measurement.metrics import LOWER_IS_BETTER, available
 from medai.measurement.thresholds import Threshold
 from medai.models import Net
 from medai.models.baselines import Baseline
 from medai.outputs import Output
-from medai.preprocessing import Preprocessing
+from medai.paths import expanded
+from medai.preprocessing import Pixels, Preprocessing, Series
 from medai.promotion import Gate, Rules
 from medai.records import Frozen, sha256_of
-from medai.sources import Source, reader
-from medai.sources.synthetic import Synthetic
+from medai.reporting.content import Report
+from medai.screening import Screen
+from medai.sources import ImageFolder, Source, names, reader
+from medai.sources.synthetic import Generator
+from medai.spelling import misspelt
 from medai.splitting import KeyedHash, Split
 from medai.training import Training
-from medai.yaml_files import parse_yaml, read_yaml
+from medai.yaml_files import read_yaml
 
 NAME = re.compile(r"[a-z][a-z0-9_]{0,63}")
-_SHOWN = 5
+RESERVED = frozenset({"sample_id", "subject_id", "prediction_time", "publisher_role", "role", "row"})
+"""Columns that stand beside an output's in the tables of a cohort and of scores."""
 
 
 class Input(Frozen):
     """Where one input comes from, what is made of it, and the net that reads it.
 
     Attributes:
-        location: where the data lie below the data folder (MEDAI_DATA) when ``--data`` is not given.
+        location: where the data lie below the folder of data sets, which is MEDAI_DATA or ``--data``; for generated
+            data, which part of them this input reads.
+        manifest: name of a list of SHA-256 sums in the data's folder that must hold for every file. Without it, what
+            differs from a ``SHA256SUMS.txt`` there is counted and reported.
     """
 
     source: Source
     location: str | None = None
+    manifest: str | None = Field(None, pattern=r"^[^/\\]*[^/\\.][^/\\]*$")
     preprocessing: Preprocessing
     encoder: Net
+
+    @field_validator("location")
+    @classmethod
+    def _location_lies_below(cls, location: str | None) -> str | None:
+        if location is not None:
+            path = PurePosixPath(location)
+            if path.is_absolute() or ".." in path.parts or not path.parts:
+                raise ValueError("a location is a relative path without '..', below the folder of data sets")
+        return location
 
 
 class Validation(Frozen):
@@ -68,27 +87,31 @@ class Problem(Frozen):
         question: the question in one sentence.
         data: a generator, for problems that make their own data; others take ``--data``.
         inputs, outputs: maps of one entry each today.
+        screening: when a single column is too good to be true.
         baselines: name → a classical model that always trains beside the net.
         choose: which candidate goes to the gate: the net, or whichever is best by ``choose_metric`` on validation.
         gate: None: nothing is promoted.
+        report: what the page of a run shows.
     """
 
     name: str
     question: str
-    data: Synthetic | None = None
+    data: Generator | None = None
     inputs: dict[str, Input] = Field(min_length=1, max_length=1)
     outputs: dict[str, Output] = Field(min_length=1, max_length=1)
     cohort: CohortDefinition
     split: Split
     validation: Validation = Validation()
+    screening: Screen = Screen()
     training: Training
     threshold: Threshold = Threshold()
     calibration: CalibrationChoice = CalibrationChoice()
     baselines: dict[str, Baseline] = Field(default={})
-    choose: str = Field("net", pattern="^(net|best_on_validation)$")
+    choose: Literal["net", "best_on_validation"] = "net"
     choose_metric: str = "auroc"
     evaluation: Evaluation = Evaluation()
     gate: Gate | None = None
+    report: Report = Report()
 
     @field_validator("name")
     @classmethod
@@ -96,6 +119,21 @@ class Problem(Frozen):
         if not NAME.fullmatch(name):
             raise ValueError("a name is lower case letters, digits and underscores, and begins with a letter")
         return name
+
+    @field_validator("inputs", "outputs", "baselines")
+    @classmethod
+    def _names_are_plain(cls, named: dict[str, Any]) -> dict[str, Any]:
+        for name in named:
+            cls._name_is_plain(name)
+        return named
+
+    @field_validator("outputs")
+    @classmethod
+    def _names_are_free(cls, outputs: dict[str, Output]) -> dict[str, Output]:
+        for name in outputs:
+            if name in RESERVED:
+                raise ValueError(f"an output must not be named {name!r}: a column of the cohort has that name")
+        return outputs
 
     @model_validator(mode="after")
     def _parts_fit_together(self) -> Problem:
@@ -107,8 +145,20 @@ class Problem(Frozen):
         if "net" in self.baselines:
             raise ValueError("a baseline must not be named 'net'")
         self._check_kinds()
+        self._check_names()
         self._check_metrics()
         return self
+
+    def _check_names(self) -> None:
+        """Groups are no outputs, and what is named is something that the source can give."""
+        for group in self.cohort.groups:
+            if group in self.outputs:
+                raise ValueError(f"cohort.groups: {group!r} is an output; a group is known before")
+        offered, prepared = names(self.input.source), self.input.preprocessing
+        if offered is not None and isinstance(self.cohort, Stays) and isinstance(prepared, Series):
+            wrong = list(misspelt(offered, self.cohort, prepared))
+            if wrong:
+                raise ValueError("; ".join(wrong[:SHOWN]))
 
     def _check_kinds(self) -> None:
         """Source, cohort, preprocessing, encoder and training speak of the same shape of data."""
@@ -122,6 +172,14 @@ class Problem(Frozen):
         for part, (kind, known) in fitting.items():
             if kind not in known:
                 raise ValueError(f"{part} kind {kind!r} does not fit a source of {shape}; use {' or '.join(known)}")
+        source, prepared = self.input.source, self.input.preprocessing
+        if isinstance(source, ImageFolder) and isinstance(prepared, Pixels):
+            if (prepared.size, prepared.channels) != (source.size, source.channels):
+                raise ValueError("preprocessing: size and channels must be the source's own; pictures are resized once")
+            if any(output.kind == "multilabel" for output in self.outputs.values()):
+                raise ValueError(
+                    "a folder of class folders gives one class a picture; use output kind binary or multiclass"
+                )
         if not pictures and self.training.augmentation is not None:
             raise ValueError("training.augmentation is for pictures; remove it")
         if self.calibration.method == "platt" and any(output.kind == "multiclass" for output in self.outputs.values()):
@@ -181,7 +239,7 @@ def load_problem(name_or_path: str, overrides: Iterable[str] = ()) -> Problem:
     known = catalogue()
     path = known.get(name_or_path)
     if path is None:
-        path = Path(name_or_path).expanduser()
+        path = expanded(name_or_path)
         if path.suffix not in (".yaml", ".yml"):
             raise ConfigurationError(
                 f"there is no problem {name_or_path!r}",
@@ -191,18 +249,36 @@ def load_problem(name_or_path: str, overrides: Iterable[str] = ()) -> Problem:
             )
     data = read_yaml(path)
     for override in overrides:
-        _override(data, override)
+        override_key(data, override)
+    problem = _follow(data, path)
+    suite_path(problem)
+    namesake = known.get(problem.name)
+    if namesake is not None and namesake != path and read_yaml(path) != read_yaml(namesake):
+        raise ConfigurationError(
+            f"{path.name} calls its problem {problem.name!r}, as a problem of the catalogue is called",
+            expected="a name of its own: champions, versions and history go by the name",
+            received="another problem of the same name",
+            action="change `name` in the file, or give --set name=…",
+        )
+    return problem
+
+
+def _follow(data: dict[str, Any], path: Path) -> Problem:
     try:
         problem = Problem.model_validate(data)
     except ValidationError as error:
-        raise ConfigurationError(
-            f"the problem {path.name} cannot be followed",
-            expected="keys and values as `medai show` prints them",
-            received="; ".join(_faults(error)),
-            action="correct the file or the --set",
-        ) from None
-    suite_path(problem)
-    return problem
+        faults = faults_of(error)
+    else:
+        faults = list(disguised(data, problem.model_dump()))
+        if not faults:
+            return problem
+    expected, received = told(faults)
+    raise ConfigurationError(
+        f"the problem {path.name} cannot be followed",
+        expected=expected or "keys and values as `medai show` prints them",
+        received=received,
+        action="correct the file or the --set",
+    )
 
 
 def suite_path(problem: Problem) -> Path:
@@ -216,8 +292,12 @@ def suite_path(problem: Problem) -> Path:
     suite = problem.validation.suite or problem.input.source.kind
     if not suite.endswith((".yaml", ".yml")):
         return catalogue_suite(suite)
-    path = Path(suite).expanduser()
-    if not path.is_file():
+    path = expanded(suite)
+    try:
+        there = path.is_file()
+    except OSError:  # a name that is too long
+        there = False
+    if not there:
         raise ConfigurationError(
             f"the suite of {problem.name} is not there",
             expected="a packaged suite's name, or the path of a YAML file",
@@ -225,47 +305,3 @@ def suite_path(problem: Problem) -> Path:
             action="correct validation.suite",
         )
     return path
-
-
-def _override(data: dict[str, Any], override: str) -> None:
-    """Set one dotted key; a key of a section that the file leaves out is made."""
-    name, equals, text = override.partition("=")
-    parts = name.split(".")
-    if not equals or not all(parts):
-        raise ConfigurationError(
-            "an override cannot be read",
-            expected="--set section.key=value",
-            received=f"--set {name}{'' if not equals else '=…'}",
-            action="for example --set training.epochs=3",
-        )
-    section: Any = data
-    for part in parts[:-1]:
-        if not isinstance(section, dict):
-            break
-        if section.get(part) is None:
-            section[part] = {}
-        section = section[part]
-    if not isinstance(section, dict):
-        raise ConfigurationError(
-            f"--set {name} goes into a value that has no keys",
-            expected="a dotted path of sections",
-            received=f"{parts[-2]} is a single value",
-            action="`medai show` prints the sections",
-        )
-    section[parts[-1]] = parse_yaml(f"value: {text}", f"--set {name}")["value"]
-
-
-def _faults(error: ValidationError) -> Iterator[str]:
-    """The first faults of a Problem as ``section.key: what is wrong``; values that look secret are never shown."""
-    faults = error.errors(include_url=False, include_context=True)
-    for fault in faults[:_SHOWN]:
-        where = ".".join(str(part) for part in fault["loc"])
-        message = fault["msg"].removeprefix("Value error, ")
-        if fault["type"] == "union_tag_invalid":
-            tags = str(fault["ctx"]["expected_tags"]).replace("'", "").split(", ")
-            message = f"there is no kind {fault['ctx']['tag']!r}; {near_match(str(fault['ctx']['tag']), tags)}"
-        elif fault["type"] == "missing":
-            message = "this key is required"
-        yield f"{where}: {message}" if where else message
-    if len(faults) > _SHOWN:
-        yield f"and {len(faults) - _SHOWN} more"

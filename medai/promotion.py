@@ -6,7 +6,7 @@ Pure: it reads scores on the gate's rows and writes a Decision; what follows fro
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import Field
 
@@ -29,7 +29,7 @@ class NonInferiority(Frozen):
     """
 
     metric: str = "auroc"
-    margin: float = Field(0.01, ge=0)
+    margin: float = Field(0.01, ge=0, le=1)
 
 
 class Gate(Frozen):
@@ -38,14 +38,14 @@ class Gate(Frozen):
     Attributes:
         role: the rows that the gate reads; ``test`` where a Problem has only a test set, and each opening is counted.
         output: the output judged; the only one when left out.
-        floors: metric → bound that the interval's lower bound must reach.
+        floors: metric → bound that the interval's lower bound must reach; every metric that has one ends at 1.
         non_inferiority: the comparison with the champion; None to promote whatever passes the floors.
         minimum_positives, minimum_negatives: below either, the evidence is insufficient.
     """
 
     role: Literal["gate", "test"]
     output: str | None = None
-    floors: dict[str, float] = Field(default={})
+    floors: dict[str, Annotated[float, Field(ge=0, le=1)]] = Field(default={})
     non_inferiority: NonInferiority | None = NonInferiority()
     minimum_positives: int = Field(30, ge=1)
     minimum_negatives: int = Field(30, ge=1)

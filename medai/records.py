@@ -118,6 +118,7 @@ class Snapshot(Record):
         data_sha256: hash over the raw files' content, in a canonical order.
         tables: table → rows.
         counts: what the reader noticed and settled by a stated rule, by reason.
+        dropped: table → rows that the reader left out because of a fault; they count against the tolerance.
     """
 
     shape: Literal["images", "events"]
@@ -126,6 +127,7 @@ class Snapshot(Record):
     data_sha256: str
     tables: dict[str, int]
     counts: dict[str, int] = {}
+    dropped: dict[str, int] = {}
 
 
 class Failure(Frozen):
@@ -155,17 +157,21 @@ class QualityReport(Record):
 
     Attributes:
         passed: no blocking expectation failed.
-        rows: rows judged, all tables together.
+        rows: rows of the suite's first table: the pictures or the readings.
+        tables: table → rows judged.
         set_aside: reason → rows kept out. A row counts under the first reason that names it.
         warned: reason → rows that broke a rule which neither blocks nor sets aside.
+        idle: reasons whose conditions meet no row of the data.
         failures: every rule not met, blocking ones first.
         rules: number of rules judged.
     """
 
     passed: bool
     rows: int
+    tables: dict[str, int] = {}
     set_aside: dict[str, int]
     warned: dict[str, int] = {}
+    idle: tuple[str, ...] = ()
     failures: tuple[Failure, ...]
     rules: int
 
@@ -209,12 +215,16 @@ class Splits(Record):
     Attributes:
         samples, subjects: role → count.
         test_sha256: hash of the sorted subject ids in test; the name under which openings are counted.
+        straddling: subjects whom the publisher's list puts into several roles; they kept the most protected one.
+        dropped: role → samples that lost it thereby and have none.
     """
 
     samples: dict[str, int]
     subjects: dict[str, int]
     folds: int = 1
     test_sha256: str
+    straddling: int = 0
+    dropped: dict[str, int] = {}
 
 
 class ArrayFile(Frozen):
@@ -239,6 +249,40 @@ class Arrays(Record):
     arrays: dict[str, ArrayFile]
     samples: int
     counts: dict[str, int] = {}
+
+
+class SingleColumn(Frozen):
+    """One column, alone, against one class of an output on the train rows.
+
+    Attributes:
+        auroc: of the column's value, or of its being recorded at all, whichever lies farther from a half.
+    """
+
+    column: str
+    output: str
+    label: str
+    auroc: float
+
+    @property
+    def strength(self) -> float:
+        """The AUROC in the better of its two directions."""
+        return max(self.auroc, 1 - self.auroc)
+
+
+class Screening(Record):
+    """How well single columns tell the outcome by themselves.
+
+    Attributes:
+        columns: how many were ranked.
+        strongest: the strongest few, in order.
+        leaking: all over the limit that nobody allowed.
+        largest_auroc: the limit.
+    """
+
+    columns: int
+    strongest: tuple[SingleColumn, ...]
+    leaking: tuple[SingleColumn, ...]
+    largest_auroc: float
 
 
 class Environment(Frozen):
@@ -317,7 +361,7 @@ class Measure(Frozen):
 
 
 class Subgroup(Frozen):
-    """Figures of one subgroup of the scored role."""
+    """Figures of one subgroup of the scored role; no metrics where it is too small to be judged."""
 
     group: str
     level: str
@@ -337,6 +381,7 @@ class Scorecard(Record):
         classes: output → class label → samples scored.
         metrics: output → metric → figure with interval.
         confusion: output → matrix, rows true, columns predicted, in the order of the classes.
+        calibration: binary output → ``slope`` and ``intercept`` of the logistic recalibration, ideally 1 and 0.
         rows_sha256: hash of the scored sample ids.
         opens_test: whether this scorecard read test rows, which the audit counts.
     """
@@ -352,6 +397,7 @@ class Scorecard(Record):
     metrics: dict[str, dict[str, Measure]]
     confusion: dict[str, tuple[tuple[int, ...], ...]]
     subgroups: dict[str, tuple[Subgroup, ...]] = {}
+    calibration: dict[str, dict[str, Measure]] = {}
     rows_sha256: str
     opens_test: bool
 
@@ -394,6 +440,18 @@ class Figures(Record):
     """Drawn curves of a run: name → file in the stage's folder."""
 
     files: dict[str, str]
+
+
+class Examples(Record):
+    """Answers of a run chosen to be shown: patients' data, in a file for their owner alone.
+
+    Attributes:
+        file: in the stage's folder; it is embedded in the page and goes nowhere else.
+        shown: kind of answer → how many are shown.
+    """
+
+    file: str
+    shown: dict[str, int]
 
 
 class Page(Record):

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from pydantic import Field, model_validator
 
@@ -16,15 +16,24 @@ from medai.errors import DataRefused
 from medai.records import ROLES, Cohort, Frozen, Role, Snapshot, Splits, sha256_of, stage_key
 from medai.workspace import Made, Workspace
 
-VERSION = 1
+if TYPE_CHECKING:
+    import polars as pl
+
+VERSION = 2
 # Test is cut first and train last, so that moving the border between train and validation leaves test alone.
 _ORDER: tuple[Role, ...] = ("test", "gate", "validation", "train")
 
 
 class Publisher(Frozen):
-    """The roles that the data's publisher gave; a patient on two sides is refused."""
+    """The roles that the data's publisher gave.
+
+    Attributes:
+        straddling: what follows when a patient stands in several roles: ``refuse`` the split, or ``drop_from_train``:
+            the patient stays in the most protected role (test, then validation), and samples elsewhere get no role.
+    """
 
     kind: Literal["publisher"]
+    straddling: Literal["refuse", "drop_from_train"] = "refuse"
 
 
 class KeyedHash(Frozen):
@@ -102,18 +111,20 @@ def split(workspace: Workspace, snapshot: Snapshot, cohort: Cohort, config: Publ
         else:
             table = table.with_columns(pl.col("publisher_role").alias("role"))
             _refuse_without_role(table["role"].null_count(), table.height)
-        straddling = (
-            table.group_by("subject_id")
-            .agg(pl.col("role").n_unique().alias("roles"))
-            .filter(pl.col("roles") > 1)
-            .height
-        )
-        if straddling:
+        stands = most_protected(table)
+        straddling = stands.filter(pl.col("roles") > 1).height
+        dropped: dict[str, int] = {}
+        if straddling and isinstance(config, Publisher) and config.straddling == "drop_from_train":
+            table = table.join(stands, on="subject_id", how="left", maintain_order="left")
+            away = table.filter(pl.col("role") != pl.col("kept"))
+            dropped = {role: int((away["role"] == role).sum()) for role in ROLES if (away["role"] == role).any()}
+            table = table.filter(pl.col("role") == pl.col("kept"))
+        elif straddling:
             raise DataRefused(
                 "the same patient stands on two sides of the split",
                 expected="each patient in one role only",
                 received=f"{straddling} of {table['subject_id'].n_unique()} subjects in several roles",
-                action="use split kind keyed_hash, or have the publisher's list corrected",
+                action="use split kind keyed_hash, or the publisher's with straddling: drop_from_train",
             )
         present = {role: int((table["role"] == role).sum()) for role in ROLES}
         needed: list[Role] = ["train", "validation", "test"]
@@ -140,9 +151,28 @@ def split(workspace: Workspace, snapshot: Snapshot, cohort: Cohort, config: Publ
                 if count
             },
             test_sha256=sha256_of(test),
+            straddling=straddling,
+            dropped=dropped,
         )
 
     return workspace.materialise("split", key, Splits, build)
+
+
+def most_protected(table: pl.DataFrame) -> pl.DataFrame:
+    """How many roles each subject stands in, and the most protected of them.
+
+    Args:
+        table: subject_id and role, one row a sample.
+
+    Returns:
+        subject_id, roles, kept; one row a subject, in no particular order.
+    """
+    import polars as pl
+
+    present = (pl.when((pl.col("role") == role).any()).then(pl.lit(role)) for role in _ORDER)
+    return table.group_by("subject_id").agg(
+        pl.col("role").n_unique().alias("roles"), pl.coalesce(*present).alias("kept")
+    )
 
 
 def _refuse_without_role(missing: int, samples: int) -> None:

@@ -4,12 +4,13 @@ Three shapes of data come out of ingestion as these tables; everything after it 
 
     images.parquet       one row a picture, in the order of ``pixels.npy``
     events.parquet       the MEDS 0.4 data schema, one row a reading, with ``known_time`` and the line it came from
+    codes.parquet        one row a code of a hospital's events: what its dictionary calls it, and how often it came
     stays.parquet        one row a stay of an events snapshot, with what was known of it at its start
     labels.parquet       what was observed, and what was known of a stay only later: by ``row_id`` for pictures, by
                          ``stay_id`` for stays
     identifiers.parquet  subject_id ↔ the site's own identifier; readable by its owner alone, never logged
     picture_identifiers.parquet, stay_identifiers.parquet
-                         row_id or stay_id ↔ what the site calls that picture or stay (its file, its row, its record), so
+                         row_id or stay_id ↔ what the site calls that picture or stay (its file, row or record), so
                          that predictions can be joined to what they were made of; for the owner alone, too
 
 Times are microseconds without a zone. A null ``time`` means that a row holds for the whole stay.
@@ -71,9 +72,10 @@ EVENTS = {
     "row_id": "int64",
     "source_row": "int32",
 }
-"""Column → type. ``variable`` names the clinical variable that the code measures, null where it is none of the source's
-vocabulary; ``numeric_value`` is then in the variable's unit. ``text_value`` holds a reading that is no number;
-``source_row`` is the line in the source's file, the header being line 1."""
+"""Column → type; a source may add columns of its own. ``variable`` names the clinical variable that the code measures,
+null where it is none of the source's vocabulary; ``numeric_value`` is then in the variable's unit. ``text_value`` holds
+a reading that is no number; ``source_row`` is the line in the source's file, the header being line 1; where the
+publisher numbers the rows (MIMIC's ``row_id``), it is that number, so that it stays when the file is reordered."""
 
 STAYS = {
     "row_id": "int64",
@@ -104,11 +106,30 @@ class Facts(Frozen):
         unit: what a subject stands for.
         tables: table → rows, of the tables that may be read by every stage.
         counts: what the reader noticed and settled by a stated rule, by reason.
+        dropped: table → rows that were handed over for it and left out because of a fault of theirs (a time that
+            cannot be, a label that cannot be read); not what a stated rule of the format leaves out (a code for
+            missing, an equal copy). Validation counts them against the tolerance, as rows that it sets aside itself.
     """
 
     unit: str
     tables: dict[str, int]
     counts: dict[str, int] = Field(default_factory=dict)
+    dropped: dict[str, int] = Field(default_factory=dict)
+
+
+class Names(Frozen):
+    """What a source of events can give, whatever its files hold: a Problem that speaks of anything else is misspelt.
+
+    Attributes:
+        variables: clinical variables, as in the column ``variable``.
+        static: columns of the source's own in the stays table, and codes without a time, each with its levels; none
+            where it is a number or its levels are open.
+        hours: how long after its start a stay is observed at most; None where a stay has no such bound.
+    """
+
+    variables: tuple[str, ...]
+    static: dict[str, tuple[int | str, ...]]
+    hours: int | None = None
 
 
 def subject_ids(namespace: str, site_ids: Sequence[str]) -> list[int]:
@@ -167,26 +188,66 @@ def write_table(path: Path, table: pa.Table, mode: int = 0o644) -> int:
     Returns:
         The number of rows.
     """
+    return write_tables(path, [table], mode)
+
+
+def write_tables(path: Path, parts: Iterable[pa.Table], mode: int = 0o644, counters: Sequence[str] = ()) -> int:
+    """Write the rows of several tables of one schema as one; the same bytes as if they had come in one table.
+
+    At most one row group more than a part is held in memory.
+
+    Args:
+        parts: at least one; of the same columns and types.
+        mode: as for ``write_table``.
+        counters: columns of whole numbers that grow from row to row; their differences are stored, which is smaller.
+
+    Returns:
+        The number of rows.
+    """
     import pyarrow as pa
     import pyarrow.parquet as pq
+
+    rows = 0
+    waiting: pa.Table | None = None
+    writer: pq.ParquetWriter | None = None
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, mode)
+    with os.fdopen(descriptor, "wb") as file:
+        for part in parts:
+            plain = _plain(part)
+            rows += plain.num_rows
+            waiting = plain if waiting is None else pa.concat_tables([waiting, plain])
+            if writer is None:
+                writer = pq.ParquetWriter(
+                    file,
+                    plain.schema,
+                    use_dictionary=[name for name in plain.schema.names if name not in counters] if counters else True,
+                    column_encoding=dict.fromkeys(counters, "DELTA_BINARY_PACKED") or None,
+                    version="2.6",
+                    compression="zstd",
+                    compression_level=3,
+                    write_page_checksum=True,
+                )
+            whole = waiting.num_rows // ROWS_IN_GROUP * ROWS_IN_GROUP
+            if whole:
+                writer.write_table(waiting.slice(0, whole).combine_chunks(), row_group_size=ROWS_IN_GROUP)
+                waiting = waiting.slice(whole)
+        if writer is None or waiting is None:
+            raise ValueError("a table is written from one part at least")
+        if waiting.num_rows or not rows:
+            writer.write_table(waiting.combine_chunks(), row_group_size=ROWS_IN_GROUP)
+        writer.close()
+    return rows
+
+
+def _plain(table: pa.Table) -> pa.Table:
+    """The table without foreign metadata, in types that every library reads alike."""
+    import pyarrow as pa
 
     fields = [
         pa.field(field.name, pa.large_string() if pa.types.is_string_view(field.type) else field.type)
         for field in table.schema
     ]
-    plain = table.cast(pa.schema(fields)).combine_chunks()
-    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, mode)
-    with os.fdopen(descriptor, "wb") as file:
-        pq.write_table(
-            plain,
-            file,
-            row_group_size=ROWS_IN_GROUP,
-            version="2.6",
-            compression="zstd",
-            compression_level=3,
-            write_page_checksum=True,
-        )
-    return int(plain.num_rows)
+    return table.cast(pa.schema(fields))
 
 
 def read_table(path: Path, columns: Iterable[str] | None = None) -> pa.Table:

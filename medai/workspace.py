@@ -5,7 +5,7 @@
       receipts/<stage>/<key>.json     facts of the run that made it: seconds, instruction set
       scratch/<stage>/<key>/   what an interrupted stage may resume from (checkpoints)
       locks/                   one file lock a key: equal runs at once make one result
-      hashes.sqlite            raw and stored files' hashes, remembered by path, size, mtime and inode
+      hashes.sqlite            raw and stored files' hashes, remembered by path, size, mtime, ctime and inode
 
 A stage's folder is written beside its final name, synced, and renamed last: it is whole or not there. A stored file
 that no longer has the bytes of its manifest is set apart and made again.
@@ -13,11 +13,13 @@ that no longer has the bytes of its manifest is set apart and made again.
 
 from __future__ import annotations
 
+import errno
 import json
 import logging
 import os
 import shutil
 import sqlite3
+import stat
 import time
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
@@ -27,6 +29,7 @@ from typing import Any, Generic, TypeVar
 from filelock import FileLock, Timeout
 
 from medai.errors import ServiceFailed
+from medai.paths import NotPlain, read_plain, why
 from medai.records import Record, canonical_json, sha256_of_file
 
 log = logging.getLogger(__name__)
@@ -34,6 +37,7 @@ log = logging.getLogger(__name__)
 R = TypeVar("R", bound=Record)
 
 LOCK_POLL_SECONDS = 0.2
+_IN_THE_WAY = (errno.ENOTDIR, errno.EISDIR, errno.EEXIST, errno.ELOOP, errno.ENAMETOOLONG, errno.ENXIO)
 RECORD, MANIFEST = "record.json", "manifest.json"
 
 
@@ -63,7 +67,7 @@ def sync_file(path: Path) -> None:
 
 def write_durably(path: Path, data: bytes, mode: int = 0o644) -> None:
     """Write a small file beside its final name, sync it, rename it: readers see the old bytes or the new ones."""
-    path.parent.mkdir(parents=True, exist_ok=True)
+    make_folder(path.parent)
     beside = path.with_name(f".{path.name}.{os.getpid()}.partial")
     descriptor = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, mode)
     try:
@@ -76,6 +80,30 @@ def write_durably(path: Path, data: bytes, mode: int = 0o644) -> None:
         beside.unlink(missing_ok=True)
         raise
     sync_directory(path.parent)
+
+
+def blocked(path: Path, failure: OSError) -> ServiceFailed:
+    """The error for a file or folder that cannot lie where medai keeps it, as something else is there."""
+    return ServiceFailed(
+        f"{path} cannot be used",
+        expected="what medai left there, or nothing",
+        received=why(failure),
+        action="move away what stands there, or let MEDAI_HOME name another folder; then run the same command again",
+    )
+
+
+def make_folder(path: Path, mode: int = 0o777) -> None:
+    """Make a folder of the state with those above it; it may be there.
+
+    Raises:
+        ServiceFailed: something else is in its way.
+    """
+    try:
+        path.mkdir(mode, parents=True, exist_ok=True)
+    except OSError as failure:
+        if failure.errno not in _IN_THE_WAY:
+            raise
+        raise blocked(path, failure) from failure
 
 
 class Workspace:
@@ -97,14 +125,16 @@ class Workspace:
     def scratch(self, stage: str, key: str) -> Path:
         """A folder that survives a kill, for a stage that resumes; dropped once the stage is committed."""
         path = self.root / "scratch" / stage / key
-        path.mkdir(parents=True, exist_ok=True)
+        make_folder(path)
         return path
 
     @contextmanager
     def lock(self, name: str, seconds: float | None = None) -> Iterator[None]:
         """Hold the workspace's lock of this name; whoever comes second waits, and is told so in the log."""
         path = self.root / "locks" / f"{name}.lock"
-        path.parent.mkdir(parents=True, exist_ok=True)
+        make_folder(path.parent)
+        if os.path.lexists(path) and not stat.S_ISREG(path.lstat().st_mode):
+            raise blocked(path, NotPlain(errno.EEXIST, "not a plain file"))
         lock = FileLock(path, poll_interval=LOCK_POLL_SECONDS)
         try:
             lock.acquire(timeout=0)
@@ -129,15 +159,22 @@ class Workspace:
         """The finished record of this key, or None. A folder whose bytes were altered is set apart."""
         folder = self.folder(stage, key)
         try:
-            record = kind.parse((folder / RECORD).read_bytes())
-            manifest = json.loads((folder / MANIFEST).read_bytes())
+            record = kind.parse(read_plain(folder / RECORD))
+            manifest = json.loads(read_plain(folder / MANIFEST))
             files = [(str(name), int(size), str(sha256)) for name, (size, sha256) in manifest.items()]
         except FileNotFoundError:
             # Looked at again: an equal run may have finished since, and what is whole must stay.
             if folder.is_dir() and not all((folder / name).exists() for name in (RECORD, MANIFEST)):
                 self._set_apart(folder, "its record is missing")
             return None
-        except (ValueError, TypeError, AttributeError):
+        except OSError as failure:
+            if failure.errno not in _IN_THE_WAY:
+                raise
+            if not folder.parent.is_dir():  # not this folder, but the way to it
+                raise blocked(folder.parent, failure) from failure
+            self._set_apart(folder, "it is not what medai left there")
+            return None
+        except (ValueError, TypeError, AttributeError, RecursionError):
             self._set_apart(folder, "its record cannot be read")
             return None
         for name, size, sha256 in files:
@@ -177,7 +214,7 @@ class Workspace:
     def _build(self, stage: str, key: str, build: Callable[[Path], R]) -> R:
         final = self.folder(stage, key)
         beside = final.with_name(f".{key}.partial")
-        final.parent.mkdir(parents=True, exist_ok=True)
+        make_folder(final.parent)
         if beside.exists():  # left by a killed run; we hold the key's lock, so nobody is writing it
             shutil.rmtree(beside)
         beside.mkdir()
@@ -221,29 +258,31 @@ class Workspace:
         return dict(facts)
 
     def hash_file(self, path: Path) -> str:
-        """SHA-256 of a file, computed once and remembered by path, size, modification time and inode.
+        """SHA-256 of a file, computed once and remembered by path, size, modification and change time, and inode.
 
         A memory that cannot be read or written (a full disk, a damaged file) costs time, never the answer.
         """
         status = path.stat()
-        mark = (status.st_size, status.st_mtime_ns, status.st_ino)
+        mark = (status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino)
         try:
             return self._remembered_hash(path, mark)
         except sqlite3.Error as error:
             log.warning("file hashes cannot be remembered (%s)", type(error).__name__)
             return sha256_of_file(path)
 
-    def _remembered_hash(self, path: Path, mark: tuple[int, int, int]) -> str:
-        name = str(path.absolute())
-        self.root.mkdir(parents=True, exist_ok=True)
+    def _remembered_hash(self, path: Path, mark: tuple[int, int, int, int]) -> str:
+        name = str(path.absolute()).encode(errors="backslashreplace").decode()
+        make_folder(self.root)
         with closing(sqlite3.connect(self.root / "hashes.sqlite", timeout=60)) as memory, memory:
             memory.execute(
-                "create table if not exists hashes"
-                " (path text primary key, size integer, mtime integer, inode integer, sha256 text)"
+                "create table if not exists remembered"
+                " (path text primary key, size integer, mtime integer, ctime integer, inode integer, sha256 text)"
             )
-            row = memory.execute("select size, mtime, inode, sha256 from hashes where path = ?", (name,)).fetchone()
-            if row is not None and tuple(row[:3]) == mark:
-                return str(row[3])
+            row = memory.execute(
+                "select size, mtime, ctime, inode, sha256 from remembered where path = ?", (name,)
+            ).fetchone()
+            if row is not None and tuple(row[:4]) == mark:
+                return str(row[4])
             sha256 = sha256_of_file(path)
-            memory.execute("insert or replace into hashes values (?, ?, ?, ?, ?)", (name, *mark, sha256))
+            memory.execute("insert or replace into remembered values (?, ?, ?, ?, ?, ?)", (name, *mark, sha256))
         return sha256

@@ -5,11 +5,13 @@ build objects. A Problem or a suite is read by people who do not expect that, so
 
 - mappings with text or whole-number keys, each key once; lists; text; true and false; null; finite numbers;
 - no tags, no anchors and aliases (which also rules out expansion bombs), one document a file;
+- no control characters and no half characters, however they are escaped;
 - ``1e-3`` is a number; ``yes``, ``no``, ``on``, ``off``, dates and times are text.
 """
 
 from __future__ import annotations
 
+import errno
 import math
 import re
 from collections.abc import Iterator
@@ -17,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from medai.errors import ConfigurationError
+from medai.paths import read_plain, why
 
 LARGEST_BYTES = 1 << 20
 """A Problem or a suite is a page or ten; a file of more than 1 MiB is something else."""
@@ -26,6 +29,12 @@ DEEPEST = 32
 
 LONGEST_WHOLE = 18
 """Characters of a whole number; what fits in 64 bits with its sign."""
+
+LONGEST_NAME = 80
+"""Characters of a file's name that a message shows."""
+
+NO_TEXT = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff]")
+"""Control characters but for tabs and ends of lines, and half characters."""
 
 _WHOLE = re.compile(r"[-+]?(0|[1-9][0-9]*)")
 _NUMBER = re.compile(r"[-+]?([0-9]+\.[0-9]*|\.[0-9]+|[0-9]+(?=[eE]))([eE][-+]?[0-9]+)?")
@@ -45,15 +54,15 @@ def read_yaml(path: Path) -> dict[str, Any]:
     """
     expected = "a readable YAML file in UTF-8"
     try:
-        with path.open("rb") as file:
-            data = file.read(LARGEST_BYTES + 1)
+        data = read_plain(path, LARGEST_BYTES + 1)
         text = data[:LARGEST_BYTES].decode("utf-8") if len(data) <= LARGEST_BYTES else None
     except FileNotFoundError as error:
         raise _refused(path.name, "does not exist", expected, "no such file") from error
-    except IsADirectoryError as error:
-        raise _refused(path.name, "is a folder", expected, "a folder") from error
     except PermissionError as error:
         raise _refused(path.name, "cannot be read", expected, "a file without read permission") from error
+    except OSError as error:
+        wrong = "is a folder" if error.errno == errno.EISDIR else "cannot be read"
+        raise _refused(path.name, wrong, expected, why(error)) from error
     except UnicodeDecodeError as error:
         raise _refused(path.name, "is not UTF-8", expected, f"a byte that is not UTF-8 at {error.start}") from error
     if text is None:
@@ -130,6 +139,8 @@ def _node(event: Any, events: Iterator[Any], name: str, depth: int) -> Any:
 
 def _scalar(event: Any, name: str) -> Any:
     word = event.value
+    if strange := NO_TEXT.search(word):
+        raise _refused_at(event, name, "holds a character that is no text", "text", ascii(strange[0]))
     if not event.implicit[0]:  # quoted, or a block of text
         return word
     if word in _WORDS:
@@ -156,5 +167,12 @@ def _refused_at(event: Any, name: str, wrong: str, expected: str, received: str)
 
 def _refused(name: str, wrong: str, expected: str, received: str) -> ConfigurationError:
     return ConfigurationError(
-        f"{name} {wrong}", expected=expected, received=received, action=f"mend {name} and run the same command again"
+        f"{_short(name)} {wrong}",
+        expected=expected,
+        received=received,
+        action=f"mend {_short(name)} and run the same command again",
     )
+
+
+def _short(name: str) -> str:
+    return name if len(name) <= LONGEST_NAME else name[:LONGEST_NAME] + "…"

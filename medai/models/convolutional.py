@@ -20,7 +20,8 @@ class SmallCNN(Frozen):
 
     ``filters: [32, 64], dense: 128`` is the net on 28×28 grey pictures; with ``dense: null`` its shorter sister; and
     ``filters: [32, 64, 64], pools: 2, dense: 64`` the net on 32×32 colour pictures, whose last convolution is not
-    pooled. The head gives probabilities where some of those give logits: the same scores after softmax.
+    pooled; ``filters: [32, 64, 128], dense: 512`` the net on 150×150 colour pictures. The head gives probabilities
+    where some of those give logits: the same scores after softmax.
 
     Attributes:
         filters: filters of each convolution.
@@ -28,6 +29,8 @@ class SmallCNN(Frozen):
         dense: units of the dense layer before the head, none when null.
         dropout: share of the features before the head that is dropped in training.
         scaling: ``standardise`` by the training pixels' mean and deviation, or ``unit``: 0–255 becomes 0–1.
+        binary_head: how a binary output is scored: one unit's ``sigmoid``, or ``softmax`` over two units, negative and
+            positive, of which the positive's probability is the score: the same loss, twice the head's weights.
     """
 
     kind: Literal["small_cnn"]
@@ -36,6 +39,7 @@ class SmallCNN(Frozen):
     dense: PositiveInt | None = 128
     dropout: float = Field(default=0.0, ge=0, lt=1)
     scaling: Literal["standardise", "unit"] = "standardise"
+    binary_head: Literal["sigmoid", "softmax"] = "sigmoid"
 
     @model_validator(mode="after")
     def _no_pool_without_convolution(self) -> SmallCNN:
@@ -70,6 +74,10 @@ class SmallCNN(Frozen):
         if self.dense is not None:
             features = layers.dense("dense", self.dense, "relu")(features)
         features = layers.dropout("dropout", self.dropout)(features)
+        if head.kind == "binary" and self.binary_head == "softmax":
+            both = layers.dense("both_classes", 2, "softmax")(features)
+            scores = keras.layers.Cropping1D((1, 0), name="positive")(keras.layers.Reshape((2, 1), name="pair")(both))
+            return keras.Model(inputs, keras.layers.Flatten(name="scores")(scores), name=self.kind)
         return keras.Model(inputs, layers.scores(head)(features), name=self.kind)
 
 

@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 
 VERSION = 1
 _BLOCK = 4096
+_BYTES = 64 << 20
+"""Rows, and bytes, copied at a time."""
 
 
 class Pixels(Frozen):
@@ -63,8 +65,9 @@ def write(
         )
     rows = samples["sample_id"].to_numpy()  # a picture's sample_id is its row in the cache
     target = new_pixels(folder / "pixels.npy", (len(rows), *expected))
-    for start in range(0, len(rows), _BLOCK):
-        target[start : start + _BLOCK] = cache[rows[start : start + _BLOCK]]
+    step = min(_BLOCK, max(1, _BYTES // (config.size[0] * config.size[1] * config.channels)))
+    for start in range(0, len(rows), step):
+        target[start : start + step] = cache[rows[start : start + step]]
     target.flush()
     del target
     write_table(folder / "samples.parquet", samples.with_row_index("row").cast({"row": pl.Int64}).to_arrow())

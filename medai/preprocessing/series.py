@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from medai.workspace import Workspace
 
 VERSION = 3
+LONGEST_HOURS = 24 * 365
+"""A window or a time of observation of more than a year is a slip."""
 SUMMARIES = ("first", "last", "minimum", "maximum", "mean", "count")
 """Summaries of one variable over the window, in the order of their columns."""
 
@@ -42,7 +44,7 @@ class Series(Frozen):
     """
 
     kind: Literal["series"]
-    hours: int = Field(48, ge=1)
+    hours: int = Field(48, ge=1, le=LONGEST_HOURS)
     step_minutes: int = Field(60, ge=1)
     variables: tuple[str, ...] = Field(min_length=1)
     static: tuple[str, ...] = ()
@@ -55,8 +57,14 @@ class Series(Frozen):
             raise ValueError(f"step_minutes must divide the window of {self.hours * 60} minutes")
         if self.steps > 255:
             raise ValueError(f"the grid may have 255 steps at most, not {self.steps}")
-        if len(set(self.variables)) < len(self.variables):
-            raise ValueError("variables must be named once each")
+        named = {"variables": self.variables, "static": self.static} | {
+            f"categories.{code}": levels for code, levels in self.categories.items()
+        }
+        for key, values in named.items():
+            if len(set(values)) < len(values):
+                raise ValueError(f"{key} must be named once each")
+        if not all(self.categories.values()):
+            raise ValueError("categories need one level at least")
         return self
 
     @property
@@ -138,6 +146,13 @@ def write(
     write_table(folder / "samples.parquet", samples.select(pl.col("row").cast(pl.Int64), "sample_id").to_arrow())
     (folder / "samples.parquet").chmod(0o600)
     empty = int(count - readings["row"].n_unique())
+    if cohort.classes and empty == count:  # labelled: to be learnt from or judged by, which nothing can be
+        raise DataRefused(
+            "not one sample has a reading in its window",
+            expected=f"readings of the variables in the {config.hours} hours before prediction_time",
+            received=f"{count} samples, all without any",
+            action="correct 'variables' and 'hours' of the preprocessing, and 'observation_hours' of the cohort",
+        )
     counts = {"samples_without_reading": empty, "readings_known_later": later}
     return Arrays(key=key, kind="series", arrays=files, samples=count, counts=counts)
 

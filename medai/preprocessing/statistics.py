@@ -7,6 +7,8 @@ from typing import Any
 import numpy as np
 
 _BLOCK = 4096
+_VALUES = 1 << 22
+"""Rows, and values, held as float64 at a time; sums of pixels are whole numbers and do not depend on either."""
 _SMALLEST_DEVIATION = 1e-6  # a variable that never changes in train is left at zero instead of divided by zero
 
 
@@ -28,8 +30,9 @@ def fit_statistics(arrays: dict[str, np.ndarray], rows: np.ndarray) -> dict[str,
             continue
         width = array.shape[-1]
         count, total, squares = np.zeros(width), np.zeros(width), np.zeros(width)
-        for start in range(0, len(rows), _BLOCK):
-            block = np.asarray(array[rows[start : start + _BLOCK]], np.float64).reshape(-1, width)
+        step = min(_BLOCK, max(1, _VALUES // (array[:1].size or 1)))
+        for start in range(0, len(rows), step):
+            block = np.asarray(array[rows[start : start + step]], np.float64).reshape(-1, width)
             known = ~np.isnan(block)
             values = np.where(known, block, 0.0)
             count += known.sum(axis=0)

@@ -7,14 +7,19 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from medai.outputs import Output
-from medai.records import Candidate, Figures, Measure, Scorecard, stage_key
+from medai.records import Candidate, Figures, Frozen, Measure, Scorecard, stage_key
+from medai.reporting import words
 from medai.scores import read_scores, truth_and_scores
 from medai.workspace import Made, Workspace
 
 if TYPE_CHECKING:
     import numpy as np
 
-VERSION = 1
+VERSION = 2
+
+
+class _Drawn(Frozen):
+    outputs: dict[str, Output]
 
 
 def draw(
@@ -24,15 +29,16 @@ def draw(
     candidates: dict[str, Candidate],
     scorecards: dict[str, Scorecard],
 ) -> Made[Figures]:
-    """Draw ROC, precision–recall, calibration and confusion on the scored rows, and the net's training curves.
+    """Draw ROC, precision–recall, calibration, net benefit and confusion on the scored rows, and the training curves.
 
     Args:
         chosen: the candidate drawn first; the others beside it (binary outputs).
         scorecards: name → scorecard of the same role.
     """
     inputs = {f"scorecard:{name}": scorecard.key for name, scorecard in scorecards.items()}
+    inputs |= {f"candidate:{name}": candidate.key for name, candidate in candidates.items()}
     inputs["chosen"] = chosen
-    key = stage_key("draw", VERSION, inputs, None, ("matplotlib",))
+    key = stage_key("draw", VERSION, inputs, _Drawn(outputs=outputs), ("matplotlib", "numpy"))
 
     def build(folder: Path) -> Figures:
         from medai.reporting import figures
@@ -40,7 +46,13 @@ def draw(
         name, output = next(iter(outputs.items()))
         order = [chosen, *(other for other in scorecards if other != chosen)]
         if output.kind == "binary":
-            curves = [_Scored(_title(other), *_scored(workspace, scorecards[other], name, output)) for other in order]
+            curves = [
+                _Scored(
+                    words.model(other, candidates[other].members[0].kind),
+                    *_scored(workspace, scorecards[other], name, output),
+                )
+                for other in order
+            ]
         else:
             truth, scores = _scored(workspace, scorecards[chosen], name, output)
             curves = [
@@ -49,6 +61,8 @@ def draw(
             ]
         measures = [scorecards[other].metrics[name] for other in order] if output.kind == "binary" else []
         files = _draw_curves(folder, curves, measures)
+        if output.kind == "binary":
+            files["net_benefit"] = _draw_net_benefit(folder, curves, candidates[chosen].thresholds[name][0])
         confusion = scorecards[chosen].confusion[name]
         columns = ("true negative", "false positive", "false negative", "true positive")
         figures.draw_confusion(
@@ -58,7 +72,7 @@ def draw(
         for candidate in candidates.values():
             history = workspace.folder("fit", candidate.key) / "history.json"
             if history.exists():
-                figures.draw_training(folder / "training.svg", json.loads(history.read_bytes()))
+                figures.draw_training(folder / "training.svg", json.loads(history.read_bytes()), kept=candidate.epochs)
                 files["training"] = "training.svg"
         return Figures(key=key, files=files)
 
@@ -72,10 +86,6 @@ class _Scored:
         self.name = name
         self.truth = truth
         self.score = scores[:, 0]
-
-
-def _title(name: str) -> str:
-    return name.replace("_", " ")
 
 
 def _scored(workspace: Workspace, scorecard: Scorecard, name: str, output: Output) -> tuple[np.ndarray, np.ndarray]:
@@ -116,3 +126,20 @@ def _draw_curves(folder: Path, curves: list[_Scored], measures: list[dict[str, M
         ],
     )
     return {"roc": "roc.svg", "precision_recall": "precision_recall.svg", "calibration": "calibration.svg"}
+
+
+def _draw_net_benefit(folder: Path, curves: list[_Scored], threshold: float) -> str:
+    import numpy as np
+
+    from medai.measurement.net_benefit import net_benefit, of_acting_on_all
+    from medai.reporting import figures
+
+    thresholds = np.arange(1, 100) / 100
+    prevalence = float(curves[0].truth.mean())
+    figures.draw_net_benefit(
+        folder / "net_benefit.svg",
+        [figures.Curve(one.name, thresholds, net_benefit(one.truth, one.score, thresholds)) for one in curves],
+        everybody=figures.Curve("act on everybody", thresholds, of_acting_on_all(prevalence, thresholds)),
+        threshold=threshold,
+    )
+    return "net_benefit.svg"

@@ -155,6 +155,35 @@ def draw_calibration(path: Path, curves: Sequence[Reliability], *, title: str = 
     _save(path, (4.8, _below(5.2, len(curves) + 1)), draw)
 
 
+def draw_net_benefit(
+    path: Path, curves: Sequence[Curve], *, everybody: Curve, threshold: float, title: str = "Decision curve"
+) -> None:
+    """Net benefit of acting on the answers against the risk from which one acts (Vickers & Elkin 2006).
+
+    Args:
+        path: .svg or .png.
+        curves: (thresholds,) net benefits a row, the candidate first.
+        everybody: the same of acting without a model.
+        threshold: the candidate's own, marked.
+        title: above the plot.
+    """
+
+    def draw(figure: Figure) -> None:
+        axes = _unit(figure, title, "Risk from which one would act", "Net benefit per sample")
+        highest = max(float(_array(curve.y).max()) for curve in (*curves, everybody))
+        axes.set_ylim(-0.12 * highest, 1.08 * highest)
+        axes.axhline(0, label="act on nobody", color=PALE, linewidth=1)
+        axes.plot(_array(everybody.x), _array(everybody.y), label=everybody.name, **_GUIDE)
+        axes.axvline(threshold, color="#d0d0d0", linewidth=1)
+        side, shift = ("right", -0.012) if threshold > 0.7 else ("left", 0.012)
+        axes.text(threshold + shift, 1.02 * highest, "threshold", color=PALE, fontsize=8, ha=side, bbox=_HALO)
+        _lines(axes, curves, "")
+        handles, labels = _ordered(axes)
+        figure.legend(handles, labels, loc="outside lower center", ncols=2)
+
+    _save(path, (4.8, _below(4.5, len(curves) + 2)), draw)
+
+
 def draw_confusion(
     path: Path,
     matrix: Sequence[Sequence[int]],
@@ -209,14 +238,16 @@ def draw_training(
         title: above the panels.
     """
     quantities = [name for name in history if not (name.startswith("val_") and name[4:] in history)]
+    quantities.sort(key=lambda name: not name.endswith("loss"))  # the loss first, the others as they come
 
     def draw(figure: Figure) -> None:
-        panels = figure.subplots(1, len(quantities), squeeze=False)[0]
+        panels = figure.subplots(len(quantities), 1, squeeze=False, sharex=True)[:, 0]
         for axes, quantity in zip(panels, quantities, strict=True):
-            _training_panel(axes, quantity, history, kept)
+            _training_panel(axes, quantity, history, kept if axes is panels[0] else None)
+            axes.set_xlabel("Epoch" if axes is panels[-1] else "")
         figure.suptitle(title, x=0.01, ha="left", fontsize=11, fontweight="bold")
 
-    _save(path, (0.6 + 4.0 * max(1, len(quantities)), 3.3), draw)
+    _save(path, (4.8, 0.8 + 2.2 * max(1, len(quantities))), draw)
 
 
 def _training_panel(axes: Axes, quantity: str, history: dict[str, Sequence[float]], kept: int | None) -> None:

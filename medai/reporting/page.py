@@ -3,46 +3,174 @@
 from __future__ import annotations
 
 import base64
+import json
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from medai.records import Page, sha256_of, stage_key
+from medai.reporting import findings, numbers, population, shapes, story, words
 from medai.reporting.content import Content
 from medai.workspace import Made, Workspace
 
-VERSION = 1
-TITLES = {
-    "roc": "Receiver operating characteristic",
-    "precision_recall": "Precision and recall",
-    "calibration": "Calibration",
-    "confusion": "Confusion matrix",
-    "training": "Training",
+if TYPE_CHECKING:
+    from jinja2 import Environment
+
+VERSION = 2
+FILE = "report.html"
+TEMPLATES = Path(__file__).with_name("templates")
+CARDS = ("auroc", "auprc", "sensitivity", "specificity")
+FIGURES = {
+    "roc": "Sensitivity against false alarms at every threshold. Further up and left is better.",
+    "precision_recall": "How pure the flagged are at every sensitivity. Further up and right is better.",
+    "calibration": "Of those given a risk, how many had the outcome. On the diagonal, risks mean what they say.",
+    "net_benefit": "True positives minus false alarms, weighed by the risk from which one would act "
+    "(Vickers & Elkin 2006). A model is of use where its line lies highest.",
+    "confusion": "Counts at the threshold, and their share of the row.",
+    "training": "Loss and accuracy after each epoch; the weights of the marked epoch were kept.",
 }
+"""Figure → what it shows, which is its caption and its alternative text."""
 
 
 def write_page(workspace: Workspace, content: Content) -> Made[Page]:
-    """Write the page of a run."""
-    template = Path(__file__).with_name("page.html")
+    """Write the page of a run. It is its owner's alone where it holds patients' pictures or curves."""
+    files = {path.name: path.read_text() for path in sorted(TEMPLATES.iterdir())}
     key = stage_key(
         "report",
         VERSION,
-        {"content": sha256_of(content.model_dump(mode="json")), "template": sha256_of(template.read_text())},
+        {"content": sha256_of(content.model_dump(mode="json")), "templates": sha256_of(files)},
         None,
-        ("jinja2",),
+        ("jinja2", "polars"),
     )
 
     def build(folder: Path) -> Page:
-        from jinja2 import Environment, StrictUndefined
-
-        from medai.measurement.metrics import in_order
-
-        environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
-        drawn = workspace.folder("draw", content.figures.key)
-        figures = {
-            TITLES[name]: "data:image/svg+xml;base64," + base64.b64encode((drawn / file).read_bytes()).decode()
-            for name, file in content.figures.files.items()
-        }
-        page = environment.from_string(template.read_text()).render(run=content, figures=figures, in_order=in_order)
-        (folder / "report.html").write_text(page)
-        return Page(key=key, file="report.html")
+        page = _environment(files).get_template("page.html").render(_facts(workspace, content, files["style.css"]))
+        path = folder / FILE
+        path.touch(mode=0o600 if content.examples else 0o644)
+        path.write_text("\n".join(line for line in page.splitlines() if line.strip()) + "\n")
+        return Page(key=key, file=FILE)
 
     return workspace.materialise("report", key, Page, build)
+
+
+def _environment(files: dict[str, str]) -> Environment:
+    from jinja2 import DictLoader, Environment, StrictUndefined
+
+    environment = Environment(
+        loader=DictLoader(files), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    )
+    shown = ("three", "signed", "between", "between_signed", "count", "percent", "minus", "several", "upper_first")
+    environment.filters |= {name: getattr(numbers, name) for name in shown}
+    environment.filters |= {"spaced": words.spaced, "metric": words.metric, "in_text": words.in_text}
+    return environment
+
+
+def _facts(workspace: Workspace, content: Content, style: str) -> dict[str, Any]:
+    """All that the templates name."""
+    from pydantic import TypeAdapter
+
+    from medai import __version__
+    from medai.measurement.metrics import in_order
+    from medai.outputs import Output
+
+    name, definition = next(iter(content.problem["outputs"].items()))
+    output: Any = TypeAdapter(Output).validate_python(definition)
+    card = content.scorecards[content.chosen.name]
+    verdicts = findings.read_verdicts(workspace, content.quality)
+    roles = population.roles(workspace, content.cohort, content.splits, {name: output})
+    models = {label: content.called(label) for label in _order(content)}
+    measures = card.metrics[name]
+    return {
+        "style": style,
+        "run": content,
+        "problem": content.problem,
+        "input": next(iter(content.problem["inputs"].values())),
+        "name": name,
+        "output": output,
+        "card": card,
+        "models": models,
+        "verdict": words.VERDICTS[content.decision.verdict],
+        "summary": story.summary(content, name, output),
+        "gate_reads": story.rules_of(content.problem),
+        "cards": [_key_figure(content, name, metric) for metric in CARDS if metric in measures],
+        "metrics": [metric for metric in in_order(measures) if "/" not in metric],
+        "explained": words.METRICS,
+        "chosen_how": story.chosen_how(content.problem),
+        "bootstrap_lies_high": "ece" in measures and measures["ece"].value < measures["ece"].low,
+        "recipe": words.recipe(content.problem["training"]),
+        "findings_of": _of_findings(output, measures),
+        "steps": population.flow(content.cohort, findings.reasons(verdicts)),
+        "roles": roles,
+        "source": words.source(next(iter(content.problem["inputs"].values()))["source"]),
+        "quality": findings.findings(content.quality, content.snapshot, verdicts),
+        "verdicts": verdicts,
+        "figures": _figures(workspace, content),
+        "captions": FIGURES,
+        "thresholds": content.chosen.thresholds.get(name, ()),
+        "threshold_choice": words.threshold(content.problem["threshold"]),
+        "hundred": story.of_hundred(card.confusion[name]) if output.kind == "binary" else None,
+        "forest": shapes.forest(card.subgroups.get(name, ()), measures.get("auroc"), _levels(content)),
+        "minimum": content.problem["evaluation"]["minimum_subgroup"],
+        "examples": _examples(workspace, content),
+        "limitations": story.limitations(content, name, output, roles),
+        "environment": content.chosen.environment,
+        "version": __version__,
+        "yaml": _yaml(content.problem),
+    }
+
+
+def _order(content: Content) -> list[str]:
+    """The chosen model, then the others."""
+    return [content.chosen.name, *(name for name in content.scorecards if name != content.chosen.name)]
+
+
+def _levels(content: Content) -> dict[str, dict[str, str]]:
+    levels: dict[str, dict[str, str]] = content.problem.get("report", {}).get("levels", {})
+    return levels
+
+
+def _key_figure(content: Content, name: str, metric: str) -> dict[str, Any]:
+    """One card: the chosen model's figure, and the best of the others."""
+    measure = content.scorecards[content.chosen.name].metrics[name][metric]
+    others = {
+        label: card.metrics[name][metric].value
+        for label, card in content.scorecards.items()
+        if label != content.chosen.name and metric in card.metrics[name]
+    }
+    best = max(others, key=lambda label: others[label]) if others else None
+    return {
+        "metric": metric,
+        "title": words.METRICS[metric][0],
+        "says": words.METRICS[metric][1],
+        "measure": measure,
+        "other": None if best is None else {"name": content.called(best), "value": others[best]},
+    }
+
+
+def _of_findings(output: Any, measures: dict[str, Any]) -> list[tuple[str, list[Any]]]:
+    """For several findings: each one's own figures, in the order of the columns AUROC … specificity."""
+    if output.kind != "multilabel":
+        return []
+    return [(finding, [measures.get(f"{metric}/{finding}") for metric in CARDS]) for finding in output.names]
+
+
+def _figures(workspace: Workspace, content: Content) -> dict[str, str]:
+    """Figure → data URI."""
+    drawn = workspace.folder("draw", content.figures.key)
+    return {
+        name: "data:image/svg+xml;base64," + base64.b64encode((drawn / file).read_bytes()).decode()
+        for name, file in content.figures.files.items()
+    }
+
+
+def _examples(workspace: Workspace, content: Content) -> list[dict[str, Any]]:
+    """Kinds of answer with their examples, ready to be shown."""
+    if content.examples is None:
+        return []
+    path = workspace.folder("illustrate", content.examples.key) / content.examples.file
+    return shapes.examples(json.loads(path.read_bytes()), list(content.examples.shown))
+
+
+def _yaml(problem: dict[str, Any]) -> str:
+    import yaml
+
+    return yaml.safe_dump(problem, sort_keys=False, allow_unicode=True, width=100)

@@ -1,24 +1,43 @@
 """One file a format: each knows where its raw files lie and how they become canonical tables.
 
 A reader is a module with a configuration class, ``VERSION`` (raised when its bytes change), ``SHAPE``, ``raw_files``
-and ``read``. To add a source: one such module, its class in ``Source``, its line in ``_READERS``, and one suite.
+and ``read``; a reader of events may offer ``names``, by which misspelt variables are found before any work. To add a
+source: one such module, its class in ``Source``, its line in ``_READERS``, and one suite.
 """
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any, Literal, Protocol
+from typing import Annotated, Any, Literal, Protocol, TypeVar, runtime_checkable
 
 from pydantic import Field
 
-from medai.sources import medmnist, physionet2012
+from medai.records import Frozen
+from medai.sources import image_folder, medmnist, mimic3, mimic4, physionet2012
+from medai.sources.image_folder import ImageFolder
 from medai.sources.medmnist import MedMNIST
+from medai.sources.mimic3 import Mimic3
+from medai.sources.mimic4 import Mimic4
 from medai.sources.physionet2012 import Physionet2012
-from medai.tables import Facts
+from medai.tables import Facts, Names
 
-__all__ = ["MedMNIST", "Physionet2012", "Reader", "Source", "reader"]
+__all__ = [
+    "ImageFolder",
+    "MedMNIST",
+    "Mimic3",
+    "Mimic4",
+    "Physionet2012",
+    "Reader",
+    "Source",
+    "elsewhere",
+    "names",
+    "reader",
+    "unlabelled",
+]
 
-Source = Annotated[MedMNIST | Physionet2012, Field(discriminator="kind")]
+Source = Annotated[ImageFolder | MedMNIST | Mimic3 | Mimic4 | Physionet2012, Field(discriminator="kind")]
+
+S = TypeVar("S", bound=Frozen)
 
 
 class Reader(Protocol):
@@ -36,9 +55,52 @@ class Reader(Protocol):
         ...
 
 
-_READERS: dict[str, Reader] = {"medmnist": medmnist, "physionet2012": physionet2012}
+_READERS: dict[str, Reader] = {
+    "image_folder": image_folder,
+    "medmnist": medmnist,
+    "mimic3": mimic3,
+    "mimic4": mimic4,
+    "physionet2012": physionet2012,
+}
 
 
-def reader(config: MedMNIST | Physionet2012) -> Reader:
+@runtime_checkable
+class _Labelled(Protocol):
+    def unlabelled(self) -> Any:
+        """The same source, its labels neither needed nor read."""
+        ...
+
+
+@runtime_checkable
+class _Naming(Protocol):
+    def names(self, config: Any, /) -> Names:
+        """What a Problem on this source may speak of."""
+        ...
+
+
+def names(config: Any) -> Names | None:
+    """What a source can give, whatever its files hold; None where its reader does not know without them."""
+    chosen = reader(config)
+    return chosen.names(config) if isinstance(chosen, _Naming) else None
+
+
+@runtime_checkable
+class _AtHome(Protocol):
+    def elsewhere(self) -> Any:
+        """The same source for other data than the Problem's own."""
+        ...
+
+
+def elsewhere(config: S) -> S:
+    """A source as it reads other data than the Problem's own, on which a champion is measured."""
+    return config.elsewhere() if isinstance(config, _AtHome) else config
+
+
+def unlabelled(config: S) -> S:
+    """A source as it is read for prediction: without its labels, where its layout can do without them."""
+    return config.unlabelled() if isinstance(config, _Labelled) else config
+
+
+def reader(config: ImageFolder | MedMNIST | Mimic3 | Mimic4 | Physionet2012) -> Reader:
     """The module that reads a source of this kind."""
     return _READERS[config.kind]

@@ -6,7 +6,9 @@ name may come from a patient. Archives are read in memory, never unpacked to dis
 
 from __future__ import annotations
 
+import errno
 import gzip
+import lzma
 import os
 import stat
 import struct
@@ -16,7 +18,7 @@ import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
-from typing import BinaryIO
+from typing import BinaryIO, cast
 
 from medai.errors import DataRefused, from_machine_failure
 
@@ -125,7 +127,7 @@ def files_below(folder: Path) -> list[Path]:
     """The regular files directly in a folder, sorted by name; hidden ones are left out.
 
     Raises:
-        DataRefused: a link leads out of the folder, or an entry is neither file, folder nor link.
+        DataRefused: a link leads out of the folder, an entry is neither file, folder nor link, or its name is no text.
     """
     root = folder.resolve()
     found = []
@@ -133,6 +135,8 @@ def files_below(folder: Path) -> list[Path]:
         for position, entry in enumerate(sorted(entries, key=lambda entry: entry.name), start=1):
             if entry.name.startswith("."):
                 continue
+            if not is_text(entry.name):
+                raise _unsafe(f"entry {position} of the folder", "a name that is not UTF-8")
             if entry.is_symlink() and not Path(entry.path).resolve().is_relative_to(root):
                 raise _unsafe(f"entry {position} of the folder", "a link that leaves the folder")
             if entry.is_symlink() and not Path(entry.path).exists():
@@ -142,6 +146,15 @@ def files_below(folder: Path) -> list[Path]:
             elif not entry.is_dir():
                 raise _unsafe(f"entry {position} of the folder", "a pipe, a socket or a device")
     return found
+
+
+def is_text(name: str) -> bool:
+    """Whether a file's name is UTF-8; other bytes come as lone surrogates, which nothing can write again.
+
+    >>> is_text("é.txt"), is_text("\\udcff.txt")
+    (True, False)
+    """
+    return not any("\ud800" <= letter <= "\udfff" for letter in name)
 
 
 def _unsafe(what: str, received: str) -> DataRefused:
@@ -172,15 +185,34 @@ def _leaves(name: str) -> bool:
     return path.is_absolute() or ".." in path.parts or (len(name) > 1 and name[1] == ":")
 
 
+_DAMAGE = (zipfile.BadZipFile, tarfile.TarError, zlib.error, lzma.LZMAError, gzip.BadGzipFile, EOFError, struct.error)
+"""What the archive readers raise at bytes that were cut or changed."""
+_OF_DAMAGE = (None, errno.EINVAL)
+"""Of bzip2's own OSError, which has no number, and of a seek to where no file has a place; others are the machine's."""
+_LYING_HEADER = (ValueError, OverflowError, IndexError, TypeError)
+"""What they raise besides at a directory or a header whose numbers or names make no sense."""
+
+
 @contextmanager
-def whole(what: str) -> Iterator[None]:
-    """Turn what the archive readers raise at damage into a refusal."""
+def whole(what: str, damage: tuple[type[Exception], ...] = _DAMAGE) -> Iterator[None]:
+    """Turn what the archive readers raise at damage into a refusal.
+
+    Args:
+        what: the archive, in the message.
+        damage: exceptions that mean damaged bytes.
+    """
     try:
         yield
-    except (zipfile.BadZipFile, tarfile.TarError, zlib.error, gzip.BadGzipFile, EOFError, struct.error):
+    except damage:
+        received = "a file that is cut short or damaged"
+    except OSError as error:
+        if error.errno not in _OF_DAMAGE:
+            raise
         received = "a file that is cut short or damaged"
     except NotImplementedError:
         received = "a compression that is not in use for this format"
+    except RecursionError:
+        received = "headers that stand for further headers without an end"
     except RuntimeError:  # zipfile's word for a member that wants a password
         received = "an encrypted archive"
     else:
@@ -193,6 +225,9 @@ def whole(what: str) -> Iterator[None]:
     )
 
 
+_ZIP = "the zip archive"
+
+
 @contextmanager
 def open_zip(path: Path, limit: int) -> Iterator[zipfile.ZipFile]:
     """A zip archive whose members were looked at before any is unpacked.
@@ -203,7 +238,9 @@ def open_zip(path: Path, limit: int) -> Iterator[zipfile.ZipFile]:
     Raises:
         DataRefused: damaged, a bomb by its own declaration, encrypted, or a member that leaves the folder.
     """
-    with whole("the zip archive"), zipfile.ZipFile(path) as archive:
+    with whole(_ZIP, (*_DAMAGE, *_LYING_HEADER)):
+        opened = zipfile.ZipFile(path)
+    with whole(_ZIP), opened as archive:
         members = archive.infolist()
         for position, member in enumerate(members, start=1):
             kind = stat.S_IFMT(member.external_attr >> 16)
@@ -215,6 +252,19 @@ def open_zip(path: Path, limit: int) -> Iterator[zipfile.ZipFile]:
         if declared > budget(size, limit):
             raise _bomb(f"{declared} bytes declared by an archive of {size} bytes", limit)
         yield archive
+
+
+@contextmanager
+def open_member(archive: zipfile.ZipFile, member: str | zipfile.ZipInfo) -> Iterator[BinaryIO]:
+    """A member of a zip archive, to be read in blocks.
+
+    Raises:
+        DataRefused: it does not lie where the archive's directory says.
+    """
+    with whole(_ZIP, (*_DAMAGE, *_LYING_HEADER)):
+        file = archive.open(member)
+    with file:
+        yield cast(BinaryIO, file)
 
 
 class _Metered:
@@ -239,12 +289,15 @@ class _Metered:
 
 
 def _tar_members(path: Path, limit: int) -> Iterator[tuple[str, bytes]]:
-    with whole("the tar.gz archive"), path.open("rb") as raw, gzip.GzipFile(fileobj=raw) as stream:
+    damage = (*_DAMAGE, *_LYING_HEADER)  # a generator: what its reader raises does not come by here
+    with whole("the tar.gz archive", damage), path.open("rb") as raw, gzip.GzipFile(fileobj=raw) as stream:
         metered = _Metered(stream, path.stat().st_size, limit)
         with tarfile.open(fileobj=metered, mode="r|", bufsize=1 << 18) as archive:  # type: ignore[call-overload]
             for position, member in enumerate(archive, start=1):
                 if _leaves(member.name) or not (member.isfile() or member.isdir()) or member.issparse():
                     raise _unsafe(f"member {position} of the archive", "a link, a device, or a path that leaves it")
+                if not is_text(member.name):
+                    raise _unsafe(f"member {position} of the archive", "a name that is not UTF-8")
                 if member.isfile():
                     file = archive.extractfile(member)
                     data = b"" if file is None else file.read()
@@ -263,7 +316,9 @@ def _zip_members(path: Path, limit: int) -> Iterator[tuple[str, bytes]]:
     with open_zip(path, limit) as archive:
         for member in archive.infolist():
             if not member.is_dir():
-                yield member.filename, archive.read(member)
+                with open_member(archive, member) as file:
+                    data = file.read()
+                yield member.filename, data
 
 
 def archive_members(path: Path, kind: str, limit: int) -> Iterator[tuple[str, bytes]]:

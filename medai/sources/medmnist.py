@@ -4,25 +4,31 @@ Six arrays ``{train,val,test}_{images,labels}``: images uint8 (pictures, height,
 integer (pictures, 1), or (pictures, findings) for several findings at once. Yang J, Shi R, Wei D, et al. MedMNIST v2.
 Sci Data 2023. MedMNIST names no patients: each distinct picture stands for a subject of its own.
 
-Rows are ordered by role, then by content, so that copies of a set in another order give the same bytes.
+Rows are ordered by role, then by content, so that copies of a set in another order give the same bytes; which row of
+which array a picture was (``test/3``, from 0) stands in ``picture_identifiers.parquet``.
 """
 
 from __future__ import annotations
 
 import hashlib
+import tokenize
 import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO, Literal, NamedTuple, cast
+from typing import TYPE_CHECKING, Annotated, BinaryIO, Literal, NamedTuple
+
+from pydantic import Field
 
 from medai.errors import DataRefused
 from medai.records import Frozen
-from medai.sources.files import look, open_zip, other_kind, read_exactly, token_of, what_is
+from medai.sources.files import look, open_member, open_zip, other_kind, read_exactly, token_of, what_is
+from medai.sources.pictures import conflicts_of, copies_of, grey_levels, shape_mark, twins_of
 from medai.tables import (
     IDENTIFIERS,
     IMAGES,
     OWNER_ALONE,
+    PICTURE_IDENTIFIERS,
     Facts,
     new_pixels,
     subject_ids,
@@ -33,20 +39,37 @@ from medai.tables import (
 if TYPE_CHECKING:
     import numpy as np
 
-VERSION = 1
+VERSION = 3
 SHAPE: Literal["images", "events"] = "images"
 
 UNPACKED_LIMIT = 32 << 30
 """Bytes all arrays together may unpack to; the largest MedMNIST set at 224 × 224 holds 16 GiB."""
+MOST_FINDINGS = 1000
+"""Label columns; ChestMNIST has 14. More are pictures taken for labels."""
 _BLOCK = 32 << 20
 _ROLES = (("train", "train"), ("val", "validation"), ("test", "test"))
-_STANDING = {"train": 0, "validation": 1, "test": 2}
 
 
 class MedMNIST(Frozen):
-    """Any 2-D MedMNIST set, at any of its sizes."""
+    """Any 2-D MedMNIST set, at any of its sizes.
+
+    Attributes:
+        labelled: False for pictures to predict: one of the three ``…_images`` is enough, and no label is read.
+        expect: publisher's role → its pictures, by which a Problem knows its set: nothing inside a file tells chest
+            from breast, but each published set has counts of its own. Left out for data of one's own.
+    """
 
     kind: Literal["medmnist"]
+    labelled: bool = True
+    expect: dict[Literal["train", "validation", "test"], Annotated[int, Field(ge=1)]] | None = Field(None, min_length=1)
+
+    def elsewhere(self) -> MedMNIST:
+        """The same source for another set than the Problem's."""
+        return self.model_copy(update={"expect": None})
+
+    def unlabelled(self) -> MedMNIST:
+        """The same source for any pictures, without their labels."""
+        return self.elsewhere().model_copy(update={"labelled": False})
 
 
 def raw_files(_config: MedMNIST, path: Path) -> list[tuple[str, Path]]:
@@ -70,6 +93,7 @@ class _Header(NamedTuple):
 class _Role(NamedTuple):
     """One role's rows in their final order: where each picture of the file goes, and what was found out about it."""
 
+    split: str
     name: str
     order: np.ndarray
     hashes: list[str]
@@ -77,8 +101,10 @@ class _Role(NamedTuple):
     levels: np.ndarray
 
 
-def read(_config: MedMNIST, path: Path, folder: Path) -> Facts:
-    """Write images, labels, identifiers and ``pixels.npy`` (uint8, pictures × height × width × channels, by row_id).
+def read(config: MedMNIST, path: Path, folder: Path) -> Facts:
+    """Write images, labels, identifiers, picture_identifiers and ``pixels.npy``.
+
+    The pixels are uint8, pictures × height × width × channels, by row_id.
 
     The archive is inflated twice, once to hash and once to copy, so that memory does not grow with the set.
 
@@ -88,26 +114,50 @@ def read(_config: MedMNIST, path: Path, folder: Path) -> Facts:
     import numpy as np
 
     with open_zip(path, UNPACKED_LIMIT) as archive:
-        headers = {(split, part): _header(archive, f"{split}_{part}") for split, _ in _ROLES for part in _PARTS}
+        present = _ROLES if config.labelled else _roles_with_pictures(archive)
+        parts = _PARTS if config.labelled else _PARTS[:1]
+        headers = {(split, part): _header(archive, f"{split}_{part}") for split, _ in present for part in parts}
         shape = _check_headers(headers)
-        roles = [_study(archive, split, name, headers, shape) for split, name in _ROLES]
+        _check_counts(config, headers)
+        known = {f"{split}_{part}.npy" for split, _ in _ROLES for part in _PARTS}
+        ignored = sum(member.filename not in known for member in archive.infolist())
+        roles = [_study(archive, split, name, headers, shape) for split, name in present]
         total = sum(len(role.hashes) for role in roles)
         pixels = new_pixels(folder / "pixels.npy", (total, *shape))
         start = 0
-        for (split, _), role in zip(_ROLES, roles, strict=True):
+        for role in roles:
             target = np.empty(len(role.order), np.int64)
             target[role.order] = np.arange(start, start + len(role.order))
             position = 0
-            for block in _blocks(archive, f"{split}_images", headers[split, "images"]):
+            for block in _blocks(archive, f"{role.split}_images", headers[role.split, "images"]):
                 pixels[target[position : position + len(block)]] = block.reshape(-1, *shape)
                 position += len(block)
             start += len(role.order)
         pixels.flush()
         del pixels
-    return _write_tables(roles, shape, folder)
+    return _write_tables(roles, shape, folder, ignored)
 
 
 _PARTS = ("images", "labels")
+
+
+def _roles_with_pictures(archive: zipfile.ZipFile) -> tuple[tuple[str, str], ...]:
+    present = tuple(role for role in _ROLES if f"{role[0]}_images.npy" in archive.namelist())
+    if not present:
+        raise _refuse("…_images", "at least one of {train,val,test}_images", "none of them")
+    return present
+
+
+def _check_counts(config: MedMNIST, headers: dict[tuple[str, str], _Header]) -> None:
+    received = {role: headers[split, "images"].shape[0] for split, role in _ROLES if (split, "images") in headers}
+    wanted = config.expect or {}
+    if any(received.get(role) != count for role, count in wanted.items()):
+        raise DataRefused(
+            "the file holds another set than the Problem's",
+            expected=", ".join(f"{count} pictures in {role}" for role, count in wanted.items()),
+            received=", ".join(f"{received.get(role, 0)} in {role}" for role in wanted),
+            action="point --data at the Problem's own set; for other data, leave 'expect' of the source out",
+        )
 
 
 def _refuse(array: str, expected: str, received: str) -> DataRefused:
@@ -117,6 +167,10 @@ def _refuse(array: str, expected: str, received: str) -> DataRefused:
         received=received,
         action="fetch the set again from its publisher, or bring it into this layout",
     )
+
+
+_NO_HEADER = (ValueError, TypeError, LookupError, OverflowError, SyntaxError, RecursionError, tokenize.TokenError)
+"""What NumPy raises at a header that is no description of an array."""
 
 
 @contextmanager
@@ -129,15 +183,16 @@ def _member(archive: zipfile.ZipFile, array: str) -> Iterator[tuple[BinaryIO, _H
     if found != 1:
         received = "no such array" if found == 0 else f"{found} arrays of this name"
         raise _refuse(array, "each of {train,val,test}_{images,labels} once", received)
-    with archive.open(name) as opened:
-        file = cast(BinaryIO, opened)
+    with open_member(archive, name) as file:
         try:
             version = np.lib.format.read_magic(file)
             if version == (1, 0):
                 header = _Header(*np.lib.format.read_array_header_1_0(file))
-            else:
+            elif version in ((2, 0), (3, 0)):  # they differ in the letters that field names may have
                 header = _Header(*np.lib.format.read_array_header_2_0(file))
-        except ValueError:
+            else:
+                raise ValueError
+        except _NO_HEADER:
             raise _refuse(array, "a NumPy array", "a member that is no NumPy array") from None
         if header.dtype.hasobject:
             raise _refuse(array, "numbers", "pickled objects, which medai never loads")
@@ -155,31 +210,41 @@ def _header(archive: zipfile.ZipFile, array: str) -> _Header:
 
 
 def _check_headers(headers: dict[tuple[str, str], _Header]) -> tuple[int, int, int]:
-    """Height, width and channels that all three roles share; labels must fit their images."""
+    """Height, width and channels that all roles share; labels, where they are read, must fit their images."""
     shapes, widths = {}, {}
-    for split, _ in _ROLES:
-        images, labels = headers[split, "images"], headers[split, "labels"]
-        if images.dtype != "uint8":
-            raise _refuse(f"{split}_images", "grey levels as uint8", f"{images.dtype}")
-        grey, colour = len(images.shape) == 3, len(images.shape) == 4 and images.shape[3] == 3
+    for (split, part), header in headers.items():
+        if part == "labels":
+            widths[split] = _check_labels(split, header, headers[split, "images"])
+            continue
+        if header.dtype != "uint8":
+            raise _refuse(f"{split}_images", "grey levels as uint8", f"{header.dtype}")
+        grey, colour = len(header.shape) == 3, len(header.shape) == 4 and header.shape[3] == 3
         if not (grey or colour):
-            raise _refuse(f"{split}_images", "(pictures, height, width) or (…, 3)", f"shape {images.shape}")
-        if 0 in images.shape:
-            raise _refuse(f"{split}_images", "at least one picture", f"shape {images.shape}")
-        if labels.dtype.kind not in "iu":
-            raise _refuse(f"{split}_labels", "whole numbers", f"{labels.dtype}")
-        if len(labels.shape) != 2 or labels.shape[1] == 0:
-            raise _refuse(f"{split}_labels", "(pictures, 1) or (pictures, findings)", f"shape {labels.shape}")
-        if labels.shape[0] != images.shape[0]:
-            raise _refuse(f"{split}_labels", f"{images.shape[0]} rows, one a picture", f"{labels.shape[0]} rows")
-        shapes[split] = (images.shape[1], images.shape[2], 1 if grey else 3)
-        widths[split] = labels.shape[1]
-    for split, _ in _ROLES:
-        if shapes[split] != shapes["train"]:
-            raise _refuse(f"{split}_images", f"pictures of {shapes['train']}, as in train", f"{shapes[split]}")
-        if widths[split] != widths["train"]:
-            raise _refuse(f"{split}_labels", f"{widths['train']} columns, as in train", f"{widths[split]}")
-    return shapes["train"]
+            raise _refuse(f"{split}_images", "(pictures, height, width) or (…, 3)", f"shape {header.shape}")
+        if 0 in header.shape:
+            raise _refuse(f"{split}_images", "at least one picture", f"shape {header.shape}")
+        shapes[split] = (header.shape[1], header.shape[2], 1 if grey else 3)
+    first = next(iter(shapes))
+    for split, shape in shapes.items():
+        if shape != shapes[first]:
+            raise _refuse(f"{split}_images", f"pictures of {shapes[first]}, as in {first}", f"{shape}")
+    for split, width in widths.items():
+        if width != widths[first]:
+            raise _refuse(f"{split}_labels", f"{widths[first]} columns, as in {first}", f"{width}")
+    return shapes[first]
+
+
+def _check_labels(split: str, labels: _Header, images: _Header) -> int:
+    """The number of label columns."""
+    if labels.dtype.kind not in "iu":
+        raise _refuse(f"{split}_labels", "whole numbers", f"{labels.dtype}")
+    if len(labels.shape) != 2 or labels.shape[1] == 0:
+        raise _refuse(f"{split}_labels", "(pictures, 1) or (pictures, findings)", f"shape {labels.shape}")
+    if labels.shape[1] > MOST_FINDINGS:
+        raise _refuse(f"{split}_labels", f"at most {MOST_FINDINGS} findings", f"shape {labels.shape}")
+    if labels.shape[0] != images.shape[0]:
+        raise _refuse(f"{split}_labels", f"{images.shape[0]} rows, one a picture", f"{labels.shape[0]} rows")
+    return labels.shape[1]
 
 
 def _blocks(archive: zipfile.ZipFile, array: str, header: _Header) -> Iterator[np.ndarray]:
@@ -214,55 +279,35 @@ def _study(
     """Hash and measure one role's pictures and put them in order of content, then label."""
     import numpy as np
 
-    labels = np.concatenate(list(_blocks(archive, f"{split}_labels", headers[split, "labels"]))).astype(np.int64)
-    if labels.min() < 0:
+    if (split, "labels") in headers:
+        labels = np.concatenate(list(_blocks(archive, f"{split}_labels", headers[split, "labels"]))).astype(np.int64)
+    else:
+        labels = np.zeros((headers[split, "images"].shape[0], 0), np.int64)
+    if (labels < 0).any():
         raise _refuse(f"{split}_labels", "labels from 0", f"{int((labels < 0).any(axis=1).sum())} rows below 0")
-    mark = ",".join(map(str, shape)).encode() + b"\0"
+    mark = shape_mark(shape)
     hashes: list[str] = []
     levels = []
     for block in _blocks(archive, f"{split}_images", headers[split, "images"]):
         flat = block.reshape(len(block), -1)
         hashes += [hashlib.sha256(mark + picture.tobytes()).hexdigest() for picture in flat]
-        levels.append(_grey_levels(flat))
+        levels.append(grey_levels(flat))
     keys = (*(labels[:, column] for column in reversed(range(labels.shape[1]))), np.array(hashes))
     order = np.lexsort(keys)
-    return _Role(role, order, [hashes[row] for row in order], labels[order], np.concatenate(levels)[order])
+    return _Role(split, role, order, [hashes[row] for row in order], labels[order], np.concatenate(levels)[order])
 
 
-def _grey_levels(flat: np.ndarray) -> np.ndarray:
-    """(pictures, 4) float64: mean, standard deviation, minimum, maximum; sums are whole numbers, so exact anywhere."""
-    import numpy as np
-
-    count = flat.shape[1]
-    sums = flat.sum(axis=1, dtype=np.int64)
-    squares = np.einsum("ij,ij->i", flat, flat, dtype=np.int64, casting="safe")
-    spread = np.sqrt((count * squares - sums * sums).astype(np.float64)) / count
-    return np.stack([sums / count, spread, flat.min(axis=1), flat.max(axis=1)], axis=1)
-
-
-def _write_tables(roles: list[_Role], shape: tuple[int, int, int], folder: Path) -> Facts:
+def _write_tables(roles: list[_Role], shape: tuple[int, int, int], folder: Path, ignored: int) -> Facts:
     import numpy as np
 
     hashes = [one for role in roles for one in role.hashes]
     names = [role.name for role in roles for _ in role.hashes]
     labels = np.concatenate([role.labels for role in roles])
     levels = np.concatenate([role.levels for role in roles])
-    holders: dict[str, str] = {}
-    for content, name in zip(hashes, names, strict=True):
-        if _STANDING[name] >= _STANDING[holders.get(content, "train")]:
-            holders[content] = name
-    twins = [
-        holders[content] if holders[content] != name else None for content, name in zip(hashes, names, strict=True)
-    ]
-    copies: list[int] = []
-    seen: dict[tuple[str, str], int] = {}
-    for content, name in zip(hashes, names, strict=True):
-        copies.append(seen.get((name, content), 0))
-        seen[name, content] = copies[-1] + 1
-    labelled: dict[tuple[str, str], set[bytes]] = {}
-    for name, content, label in zip(names, hashes, labels, strict=True):
-        labelled.setdefault((name, content), set()).add(label.tobytes())
-    conflicts = [len(labelled[key]) > 1 for key in zip(names, hashes, strict=True)]
+    twins = twins_of(names, hashes)
+    within = list(zip(names, hashes, strict=True))
+    copies = copies_of(within)
+    conflicts = conflicts_of(within, [label.tobytes() for label in labels])
 
     distinct = sorted(set(hashes))
     subjects = dict(zip(distinct, subject_ids("medmnist", distinct), strict=True))
@@ -298,9 +343,12 @@ def _write_tables(roles: list[_Role], shape: tuple[int, int, int], folder: Path)
     }
     people = {"subject_id": [subjects[content] for content in distinct], "site_id": distinct}
     write_table(folder / "identifiers.parquet", table_of(people, IDENTIFIERS).sort_by("subject_id"), mode=OWNER_ALONE)
+    places = {"row_id": rows, "site_id": [f"{role.split}/{place}" for role in roles for place in role.order.tolist()]}
+    write_table(folder / "picture_identifiers.parquet", table_of(places, PICTURE_IDENTIFIERS), mode=OWNER_ALONE)
     counts = {
         "twin_in_another_role": sum(twin is not None for twin in twins),
         "copy_in_same_role": sum(copy > 0 for copy in copies),
         "label_conflict": sum(conflicts),
+        "ignored_array": ignored,
     }
     return Facts(unit="image", tables=tables, counts={reason: count for reason, count in counts.items() if count})

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import logging
-import re
 import sqlite3
 import time
 from collections.abc import Callable, Iterator
 from typing import TypeVar
 
-from medai.errors import ServiceFailed, from_machine_failure
+from medai.errors import ServiceFailed, from_machine_failure, redacted
 
 log = logging.getLogger(__name__)
 
@@ -119,4 +118,4 @@ def _reason(failure: BaseException, status: int | None) -> str:
     if status is not None and status != 500:
         return f"HTTP {status}"
     first = (str(failure).splitlines() or [""])[0]
-    return f"{type(failure).__name__}: {re.sub(r'//[^@/ ]*@', '//', first)[:160]}"
+    return f"{type(failure).__name__}: {redacted(first)[:160]}"

@@ -42,6 +42,9 @@ PARAMETER_CHARACTERS = 6000
 DIGEST_CHARACTERS = 36
 """MLflow's limit for a data set's digest."""
 
+TAG_CHARACTERS = 5000
+"""Well under MLflow's limit for a registry tag, so that a page can still show it."""
+
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,199}")
 NOT_IN_A_KEY = re.compile(r"[^\w./ -]")
 
@@ -63,6 +66,7 @@ class Package:
         figures: PNG or SVG files; their names become the artifacts' names.
         decision: the gate's, once it has spoken.
         seed: the run's.
+        overrides: ``section.key=value``, as they were given.
     """
 
     problem: str
@@ -77,6 +81,7 @@ class Package:
     scorecards: tuple[Scorecard, ...]
     baselines: Mapping[str, Mapping[str, float]]
     seed: int
+    overrides: tuple[str, ...] = ()
     figures: tuple[Path, ...] = ()
     decision: Decision | None = None
 
@@ -148,6 +153,8 @@ class Package:
             "medai.instruction_set": environment.instruction_set,
         }
         tags |= {f"medai.library.{name}": number for name, number in sorted(environment.libraries.items())}
+        if self.overrides:
+            tags["medai.overrides"] = "\n".join(self.overrides)[:TAG_CHARACTERS]
         if self.decision is not None:
             tags["medai.decision"] = self.decision.verdict
         return tags

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import io
 import json
+import logging
 import shutil
 import tempfile
 import time
@@ -17,7 +18,7 @@ from typing import Any, TypeVar
 from medai.records import Verdict
 from medai.tracking.failures import is_missing, patiently
 from medai.tracking.flavour import write_model
-from medai.tracking.package import Package, check_name
+from medai.tracking.package import TAG_CHARACTERS, Package, check_name
 from medai.workspace import Workspace, sync_directory, sync_file
 
 T = TypeVar("T")
@@ -27,8 +28,6 @@ PARAMETERS_PER_CALL = 100
 METRICS_PER_CALL = 1000
 MODEL_ID = "medai.model_id"
 """Tag of a version: MLflow's open-source registry does not remember which logged model a version came from."""
-TAG_CHARACTERS = 5000
-"""Well under MLflow's limit for a registry tag, so that a page can still show it."""
 
 
 @dataclass(frozen=True)
@@ -122,6 +121,9 @@ class Tracking:
 
     def _connect(self) -> Any:
         from mlflow import MlflowClient
+
+        # "Creating initial MLflow database tables" at INFO, past our log: nothing that a reader must know.
+        logging.getLogger("mlflow.store.db.utils").setLevel(logging.WARNING)
 
         def ask(uri: str) -> Any:
             client = MlflowClient(uri, uri)

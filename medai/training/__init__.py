@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import logging
 import os
 import platform
 import sys
@@ -42,11 +43,15 @@ PARITY = 1e-4
 
 Progress = Callable[[float], None]
 
+log = logging.getLogger(__name__)
+
 
 class Training(Frozen):
     """How a net is fitted.
 
     Attributes:
+        steps_per_epoch: batches of an epoch; the train rows are then gone through again and again, shuffled anew each
+            time, in full batches, and an epoch begins where the last one ended. None: each row once an epoch.
         optimizer: ``adamw`` decays weights apart from the gradient (Loshchilov and Hutter 2019).
         schedule: ``cosine`` falls from learning_rate to zero over all steps.
         weight_decay: of AdamW; ignored by the others.
@@ -58,6 +63,7 @@ class Training(Frozen):
 
     epochs: int = Field(ge=1, le=10_000)
     batch_size: int = Field(32, ge=1)
+    steps_per_epoch: int | None = Field(None, ge=1, le=1_000_000)
     optimizer: Literal["adam", "adamw", "rmsprop", "sgd"] = "adam"
     learning_rate: float = Field(1e-3, gt=0)
     schedule: Literal["constant", "cosine"] = "constant"
@@ -150,6 +156,7 @@ def fit(
         _refuse_one_sided(output_name, output, truth[train])
         statistics = fit_statistics(data, train)
         epochs, parameters = 0, 0
+        log.info("fit %s on %d samples …", name, len(train))
         # Small classical models lose more to threads than they gain, and logistic regression's bytes depend on them.
         threads = execution.threads if is_net else 1
         if is_net:

@@ -11,6 +11,8 @@ import hashlib
 import io
 import json
 import logging
+import math
+import time
 import zipfile
 import zlib
 from pathlib import Path
@@ -20,7 +22,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from medai.errors import ServiceFailed
+from medai.errors import ConfigurationError, ServiceFailed
 from medai.models import Head
 from medai.models.exchange import onnx_bytes
 from medai.outputs import Output
@@ -30,7 +32,10 @@ from medai.workspace import write_durably
 log = logging.getLogger(__name__)
 
 CHECKPOINT = "epoch.npz"
+SECONDS_BETWEEN_LINES = 10.0
+"""At most one line of progress in so many seconds."""
 _PARITY_ROWS = 64
+_HELD_OUT_VALUES = 1 << 22
 
 
 class EpochBatches(keras.utils.PyDataset):  # type: ignore[misc]  # keras is not typed
@@ -43,6 +48,7 @@ class EpochBatches(keras.utils.PyDataset):  # type: ignore[misc]  # keras is not
         sample_weights: (samples,) or None.
         batch_size: rows a batch; the last one may be smaller.
         seed: keys the permutations; None keeps the order (validation).
+        steps: full batches an epoch, drawn on from one permutation to the next; None: each row once an epoch.
     """
 
     def __init__(
@@ -53,19 +59,33 @@ class EpochBatches(keras.utils.PyDataset):  # type: ignore[misc]  # keras is not
         sample_weights: np.ndarray | None,
         batch_size: int,
         seed: int | None,
+        steps: int | None = None,
     ) -> None:
         super().__init__()
         self.arrays, self.truth, self.rows = arrays, truth, rows
-        self.sample_weights, self.batch_size, self.seed = sample_weights, batch_size, seed
+        self.sample_weights, self.batch_size, self.seed, self.steps = sample_weights, batch_size, seed, steps
         self.order = rows
 
     def arrange(self, epoch: int) -> None:
         """Arrange an epoch's order. Keras' own ``on_epoch_end`` cannot count: it is also called before the first."""
-        if self.seed is not None:
-            self.order = self.rows[np.random.default_rng((self.seed, epoch)).permutation(len(self.rows))]
+        if self.seed is None:
+            return
+        if self.steps is None:
+            self.order = self._permuted(epoch)
+            return
+        drawn = self.steps * self.batch_size
+        first, skipped = divmod(epoch * drawn, len(self.rows))
+        last = (skipped + drawn - 1) // len(self.rows)
+        passes = [self._permuted(first + number) for number in range(last + 1)]
+        self.order = np.concatenate(passes)[skipped : skipped + drawn]
+
+    def _permuted(self, number: int) -> np.ndarray:
+        """All rows once, in the order of this pass."""
+        assert self.seed is not None  # noqa: S101 - without a seed nothing is arranged
+        return self.rows[np.random.default_rng((self.seed, number)).permutation(len(self.rows))]
 
     def __len__(self) -> int:
-        return -(-len(self.rows) // self.batch_size)
+        return self.steps or -(-len(self.rows) // self.batch_size)
 
     def __getitem__(self, index: int) -> tuple[Any, ...]:
         rows = self.order[index * self.batch_size : (index + 1) * self.batch_size]
@@ -89,6 +109,7 @@ class Epochs(keras.callbacks.Callback):  # type: ignore[misc]  # keras is not ty
         super().__init__()
         self.batches, self.path, self.curves = batches, path, curves
         self.progress, self.epochs = progress, epochs
+        self.told = time.monotonic()
 
     def on_epoch_begin(self, epoch: int, _logs: dict[str, float] | None = None) -> None:
         """Arrange the epoch."""
@@ -104,6 +125,10 @@ class Epochs(keras.callbacks.Callback):  # type: ignore[misc]  # keras is not ty
         buffer = io.BytesIO()
         np.savez(buffer, allow_pickle=False, **kept)
         write_durably(self.path, buffer.getvalue())
+        if time.monotonic() - self.told >= SECONDS_BETWEEN_LINES:
+            self.told = time.monotonic()
+            figures = ", ".join(f"{name} {values[-1]:.4g}" for name, values in sorted(self.curves.items()))
+            log.info("epoch %d of %d: %s", epoch + 1, self.epochs, figures)
         if self.progress is not None:
             self.progress((epoch + 1) / self.epochs)
 
@@ -230,13 +255,13 @@ def fit_net(
     weights = None
     if training.class_weights == "balanced" and output.kind != "multilabel":
         weights = balanced_weights(truth, train)
-    compile_net(model, training, output, -(-len(train) // training.batch_size))
+    batches = EpochBatches(arrays, goal, train, weights, training.batch_size, seed, training.steps_per_epoch)
+    compile_net(model, training, output, len(batches))
     model.optimizer.build(model.trainable_variables)
 
     curves: dict[str, list[float]] = {}
     finished = _restore(model, scratch / CHECKPOINT, curves)
-    batches = EpochBatches(arrays, goal, train, weights, training.batch_size, seed)
-    held_out = EpochBatches(arrays, goal, validation, None, max(training.batch_size, 256), None)
+    held_out = EpochBatches(arrays, goal, validation, None, max(training.batch_size, _held_out_rows(shapes)), None)
     model.fit(
         batches,
         validation_data=held_out,
@@ -246,18 +271,26 @@ def fit_net(
         verbose=0,
         callbacks=[Epochs(batches, scratch / CHECKPOINT, curves, progress, training.epochs)],
     )
-    if not all(np.isfinite(value).all() for value in (np.asarray(weight) for weight in model.weights)):
-        raise ServiceFailed(
-            "the fit diverged: a weight is not a finite number",
-            expected="finite weights",
-            received="NaN or infinity",
-            action="lower training.learning_rate in the Problem",
-        )
+    some = {name: values[validation[:_PARITY_ROWS]] for name, values in arrays.items()}
+    learnt: dict[str, list[Any]] = {"loss": list(curves.values())}
+    learnt["weight"] = [np.asarray(weight) for weight in model.weights]
+    learnt["score"] = [np.asarray(model({name: values.copy() for name, values in some.items()}, training=False))]
+    for what, values in learnt.items():
+        if not all(np.isfinite(value).all() for value in values):
+            raise ConfigurationError(
+                f"the fit diverged: a {what} is not a finite number",
+                expected=f"finite {what}s" if what != "loss" else "finite losses",
+                received="NaN or infinity",
+                action="lower training.learning_rate in the Problem",
+            )
     _write(model, folder, curves)
-    _check_parity(
-        model, folder / "model.onnx", {name: values[validation[:_PARITY_ROWS]] for name, values in arrays.items()}
-    )
+    _check_parity(model, folder / "model.onnx", some)
     return weights_sha256(model), int(model.count_params())
+
+
+def _held_out_rows(shapes: dict[str, tuple[int, ...]]) -> int:
+    """Validation rows a batch: 256, fewer where large pictures would fill memory with what lies between layers."""
+    return min(256, max(1, _HELD_OUT_VALUES // max(math.prod(shape) for shape in shapes.values())))
 
 
 def weights_sha256(model: keras.Model) -> str:

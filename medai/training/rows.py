@@ -28,7 +28,10 @@ class Rows:
     def load(
         cls, workspace: Workspace, arrays: Arrays, cohort: Cohort, splits: Splits, outputs: dict[str, Output]
     ) -> Rows:
-        """Join cohort and splits to the arrays' index; rows stay in the order of sample_id."""
+        """Join cohort and splits to the arrays' index; rows stay in the order of sample_id.
+
+        A sample that the split dropped stays, so that rows and arrays agree; it has no role and is in none.
+        """
         table = pl.DataFrame(read_table(workspace.folder("select", cohort.key) / "cohort.parquet"))
         roles = pl.DataFrame(read_table(workspace.folder("split", splits.key) / "splits.parquet"))
         table = table.join(roles.select("sample_id", "role"), on="sample_id", how="left", maintain_order="left")
@@ -45,7 +48,7 @@ class Rows:
 
     def of(self, *roles: Role) -> np.ndarray:
         """Positions of the rows in these roles."""
-        return np.flatnonzero(self.table["role"].is_in(list(roles)).to_numpy())
+        return np.flatnonzero(self.table["role"].is_in(list(roles)).fill_null(False).to_numpy())
 
     def write_subjects(self, path: Path, roles: tuple[Role, ...]) -> None:
         """Keep which subjects a model has seen, for the owner's eyes only."""

@@ -36,6 +36,11 @@ def configurations(rules: Sequence[Rule]) -> list[dict[str, Any]]:
     return declared
 
 
+def load_engine() -> None:
+    """Import Great Expectations, which takes seconds: for whoever knows that data will be judged, and has to wait."""
+    import great_expectations.expectations  # noqa: F401
+
+
 def load_expectations(name: str, declared: Sequence[Mapping[str, Any]]) -> list[Any]:
     """The expectation objects of a suite, one for each declared configuration, in their order.
 

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-VERSION = 1
+VERSION = 2
 """Raised when this stage's bytes change for the same inputs."""
 
 SET_ASIDE, VERDICTS = "set_aside.parquet", "verdicts.json"
@@ -48,7 +48,8 @@ def validate(
         tolerance: in place of the suite's own; a share between 0 and 1.
 
     Returns:
-        The report; ``passed`` is false when a blocking rule failed or a table lost more rows than the tolerance.
+        The report; ``passed`` is false when a blocking rule failed or a table lost more rows than the
+        tolerance, those that its reader left out for a fault (``Snapshot.dropped``) among them.
 
     Raises:
         ConfigurationError: the suite cannot be followed, or one of its expectations did not load.
@@ -111,6 +112,7 @@ def set_aside_rows(folder: Path, table: str) -> pl.DataFrame:
 
 def _build(folder: Path, key: str, tables: Path, snapshot: Snapshot, suite: Suite, tolerance: float) -> QualityReport:
     from medai.validation.judging import configurations, judge, load_expectations
+    from medai.validation.translation import ROW_COUNT
 
     # Which columns a pattern stands for depends on the table; all else is known from the suite.
     rules = [rule for declared in suite.rules for rule in _resolved(declared, tables)]
@@ -152,34 +154,46 @@ def _build(folder: Path, key: str, tables: Path, snapshot: Snapshot, suite: Suit
                 "action": rule.action,
                 "success": success,
                 "unanswerable": measured.unanswerable,
+                "spoken_of": measured.metrics.get(ROW_COUNT, measured.evaluated),
                 "unexpected": measured.unexpected,
                 "evaluated": measured.evaluated,
             }
         )
     rows_aside = _write_set_aside(folder / SET_ASIDE, passes, rules)
     for table, judged in passes.items():
-        failures += _too_many(suite.name, table, judged, tolerance)
+        failures += _too_many(suite.name, table, judged, snapshot.dropped.get(table, 0), tolerance)
     failures.sort(key=lambda failure: not failure.blocking)  # stable: the suite's order within each half
     (folder / VERDICTS).write_bytes(canonical_json(verdicts))
     report = QualityReport(
         key=key,
         passed=not any(failure.blocking for failure in failures),
-        rows=sum(judged.rows for judged in passes.values()),
+        rows=next((judged.rows for judged in passes.values()), 0),
+        tables={table: judged.rows for table, judged in passes.items()},
         set_aside=rows_aside,
         warned=warned,
+        idle=_idle(verdicts),
         failures=tuple(failures),
         rules=len(rules),
     )
     log.info(
-        "validated snapshot %s by suite %s: %d rules, %d rows, %d set aside, %s",
+        "validated snapshot %s by suite %s: %d rules, %s, %d set aside, %s",
         snapshot.key,
         suite.name,
         report.rules,
-        report.rows,
+        ", ".join(f"{rows} {table}" for table, rows in report.tables.items()),
         sum(rows_aside.values()),
         "passed" if report.passed else "failed",
     )
     return report
+
+
+def _idle(verdicts: list[dict[str, Any]]) -> tuple[str, ...]:
+    """Reasons of conditions that speak of no row of a table that has rows: fitting data, or a misspelt word."""
+    spoken_of: dict[str, int] = {}
+    for verdict in verdicts:
+        if verdict["row_condition"] and not verdict["unanswerable"]:
+            spoken_of[verdict["reason"]] = spoken_of.get(verdict["reason"], 0) + verdict["spoken_of"]
+    return tuple(reason for reason, rows in spoken_of.items() if not rows)
 
 
 def _resolved(rule: Rule, tables: Path) -> list[Rule]:
@@ -234,16 +248,20 @@ def _write_set_aside(path: Path, passes: dict[str, Pass], rules: list[Rule]) -> 
     return {rule.reason: counts[rule.reason] for rule in rules if rule.reason in counts}
 
 
-def _too_many(suite: str, table: str, judged: Pass, tolerance: float) -> list[Failure]:
-    """A failure when the table would lose a larger share of its rows than is tolerated."""
+def _too_many(suite: str, table: str, judged: Pass, dropped: int, tolerance: float) -> list[Failure]:
+    """A failure when the table would lose a larger share of the rows handed over for it than is tolerated.
+
+    Args:
+        dropped: rows that the reader left out for a fault; they are not in the table any more.
+    """
     from medai.validation.judging import judge, load_expectations
     from medai.validation.translation import ROW_COUNT
 
-    aside = judged.set_aside.height
-    most = math.floor(judged.rows * tolerance + 1e-9)  # 0.2 × 15 is 3, in floating point as well
+    aside, rows = judged.set_aside.height + dropped, judged.rows + dropped
+    most = math.floor(rows * tolerance + 1e-9)  # 0.2 × 15 is 3, in floating point as well
     kind = "expect_table_row_count_to_be_between"
-    declared = {"type": kind, "kwargs": {"min_value": judged.rows - most}, "severity": "critical"}
-    if judge(load_expectations(suite, [declared])[0], {ROW_COUNT: judged.rows - aside}):
+    declared = {"type": kind, "kwargs": {"min_value": rows - most}, "severity": "critical"}
+    if judge(load_expectations(suite, [declared])[0], {ROW_COUNT: rows - aside}):
         return []
     return [
         Failure(
@@ -253,6 +271,6 @@ def _too_many(suite: str, table: str, judged: Pass, tolerance: float) -> list[Fa
             reason=TOO_MANY,
             blocking=True,
             unexpected=aside,
-            evaluated=judged.rows,
+            evaluated=rows,
         )
     ]

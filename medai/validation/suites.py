@@ -7,19 +7,22 @@ from __future__ import annotations
 
 import math
 import re
-import warnings
 from collections.abc import Callable
 from importlib.resources import files
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple, TypeGuard
 
 from medai.conditions import parse_condition
 from medai.errors import ConfigurationError, near_match
 from medai.records import Frozen, sha256_of
+from medai.validation.patterns import both_read, is_portable
 from medai.yaml_files import read_yaml
 
 DEFAULT_TOLERANCE = 0.2
 """Largest share of a table's rows that may be set aside where a suite states none."""
+
+SELECTED_FROM = ("events", "images", "labels", "notes", "stays")
+"""Tables whose rows can be set aside: what is selected and prepared leaves such rows out, of these tables alone."""
 
 Action = Literal["block", "set_aside", "warn"]
 ACTIONS: tuple[Action, ...] = ("block", "set_aside", "warn")
@@ -232,6 +235,8 @@ def _rule(table: str, data: Any, where: str) -> Rule:
             "set_aside only for a rule on rows, without mostly (the suite's tolerance bounds what is set aside)",
             data["type"],
         )
+    if meta["action"] == "set_aside" and table not in SELECTED_FROM:
+        raise refused(where, "meta.action", "set_aside only in the tables " + ", ".join(SELECTED_FROM), table)
     severity = data.get("severity", _SEVERITIES[meta["action"]])
     if severity not in _SEVERITIES.values():
         raise refused(where, "severity", "one of " + ", ".join(_SEVERITIES.values()), severity)
@@ -248,7 +253,7 @@ def _rule(table: str, data: Any, where: str) -> Rule:
 def _arguments(kind: Kind, kwargs: dict[str, Any], data: dict[str, Any], where: str) -> dict[str, Any]:
     required = kind.required
     if "columns_matching" in data:
-        if "column" not in required or not _is_regex(data["columns_matching"]):
+        if "column" not in required or not is_portable(data["columns_matching"]):
             raise refused(where, "columns_matching", "a pattern, for a rule on one column", data["columns_matching"])
         required = tuple(name for name in required if name != "column")
     _keys(kwargs, f"{where}, kwargs", required=required, optional=kind.optional)
@@ -261,6 +266,8 @@ def _arguments(kind: Kind, kwargs: dict[str, Any], data: dict[str, Any], where: 
             parse_condition(kwargs["row_condition"])
         except ValueError as error:
             raise refused(where, "kwargs.row_condition", str(error), kwargs["row_condition"]) from error
+    if "column_A" in kwargs and kwargs["column_A"] == kwargs["column_B"]:
+        raise refused(where, "kwargs", "two columns", kwargs["column_A"])
     if "min_value" in kind.optional:
         low, high = kwargs.get("min_value", -math.inf), kwargs.get("max_value", math.inf)
         if (low, high) == (-math.inf, math.inf) or low > high:
@@ -290,8 +297,12 @@ def _is_share(value: object) -> bool:
     return _is_number(value) and 0 <= value <= 1  # type: ignore[operator]
 
 
-def _is_texts(value: object) -> bool:
+def _is_texts(value: object) -> TypeGuard[list[str]]:
     return isinstance(value, list) and bool(value) and all(map(_is_text, value))
+
+
+def _are_columns(value: object) -> bool:
+    return _is_texts(value) and 1 < len(value) == len(set(value))
 
 
 def _is_value_set(value: object) -> bool:
@@ -304,24 +315,11 @@ def _is_value_set(value: object) -> bool:
     )
 
 
-def _is_regex(value: object) -> bool:
-    """Whether Python's and Rust's engines read the pattern alike: no look-around, references, or nested sets."""
-    if not _is_text(value) or re.search(r"\(\?(?!:)|\\[1-9GZzpPkgN]", str(value)):
-        return False
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("error")  # Python warns where a set would mean something else in other engines
-            re.compile(str(value))
-    except (re.error, Warning):
-        return False
-    return True
-
-
 _ARGUMENTS: dict[str, tuple[str, Callable[[object], bool]]] = {
     "column": ("a column's name", _is_text),
     "column_A": ("a column's name", _is_text),
     "column_B": ("a column's name", _is_text),
-    "column_list": ("two columns or more", lambda value: _is_texts(value) and len(value) > 1),  # type: ignore[arg-type]
+    "column_list": ("two columns or more, each once", _are_columns),
     "column_set": ("a list of columns", _is_texts),
     "min_value": ("a finite number", _is_number),
     "max_value": ("a finite number", _is_number),
@@ -334,7 +332,7 @@ _ARGUMENTS: dict[str, tuple[str, Callable[[object], bool]]] = {
         lambda value: isinstance(value, int) and not isinstance(value, bool) and value >= 0,
     ),
     "value_set": ("a list of texts, of numbers, or of true and false", _is_value_set),
-    "regex": ("a pattern without look-around, references or inline flags", _is_regex),
+    "regex": ("a pattern that Python and Rust read alike, without look-around, references or inline flags", both_read),
     "mostly": ("a share between 0 and 1", _is_share),
     "row_condition": ("a condition as text", _is_text),
     "ignore_row_if": (

@@ -8,10 +8,10 @@ judge (text where numbers belong), makes the rule unanswerable, and an unanswera
 
 from __future__ import annotations
 
-import re
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from medai.conditions import Columns, Unanswerable, parse_condition
+from medai.validation.patterns import rust_pattern
 from medai.validation.suites import Rule
 
 if TYPE_CHECKING:
@@ -100,7 +100,7 @@ class _Translator:
         if kind.endswith("in_set"):
             is_in = self.columns.is_in(column, self.kwargs["value_set"])
             return ~is_in if kind == "expect_column_values_to_not_be_in_set" else is_in
-        matches = self.columns.text(column).str.contains(_rust_pattern(self.kwargs["regex"]))
+        matches = self.columns.text(column).str.contains(rust_pattern(self.kwargs["regex"]))
         return ~matches if "not" in kind else matches
 
     def _aggregate(self, kind: str, column: str, judged: pl.Expr, domain: pl.Expr) -> Translation:
@@ -182,13 +182,3 @@ def _within(value: pl.Expr, kwargs: dict[str, Any]) -> pl.Expr:
     if high is not None:
         parts.append(value < float(high) if kwargs.get("strict_max") else value <= float(high))
     return pl.all_horizontal(parts)
-
-
-def _rust_pattern(pattern: str) -> str:
-    """The pattern for Polars: in Python a ``$`` also matches before a newline that ends the text."""
-    return re.sub(
-        r"\\.|\[\^?\]?(?:\\.|[^\]\\])*\]|\$",
-        lambda token: r"(?:\n?\z)" if token.group() == "$" else token.group(),
-        pattern,
-        flags=re.DOTALL,
-    )

@@ -4,6 +4,7 @@ import contextlib
 import hashlib
 import json
 import re
+import shlex
 import shutil
 import sqlite3
 import subprocess
@@ -15,12 +16,20 @@ from typing import Any
 import pytest
 import yaml
 
+from medai import __version__
 from medai.sources.synthetic import Synthetic, generate
+
+PICTURE = {
+    "source": {"kind": "medmnist"},
+    "preprocessing": {"kind": "pixels", "size": [28, 28], "channels": 1},
+    "encoder": {"kind": "small_cnn", "filters": [8, 8], "dense": 16},
+}
 
 HEAVY = ("tensorflow", "keras", "great_expectations", "mlflow", "sklearn", "onnxruntime", "matplotlib", "pandas")
 
-STAGES = ["generate", "ingest", "validate", "select", "split", "prepare", "fit", "fit:logistic_regression", "evaluate",
-          "evaluate:logistic_regression", "compare", "draw", "decide", "register", "promote", "report"]  # fmt: skip
+STAGES = ["generate", "ingest", "validate", "select", "split", "prepare", "screen", "fit", "fit:logistic_regression",
+          "evaluate", "evaluate:logistic_regression", "compare", "draw", "illustrate", "decide", "register", "promote",
+          "report"]  # fmt: skip
 
 
 def is_interval(measure: dict[str, float]) -> bool:
@@ -49,6 +58,8 @@ def test_run_prints_one_json_object_with_every_key_of_the_contract(medai: Any, h
     assert found["decision"] == "promoted"
     assert found["reasons"]
     assert all(isinstance(reason, str) for reason in found["reasons"])
+    assert all(condition["passed"] is True for condition in found["conditions"])
+    assert found["withdrawn"] is None
     assert found["cohort"]["samples"] == found["cohort"]["subjects"] == 300
     assert sum(found["cohort"]["classes"]["opacity"].values()) == 300
     assert set(found["cohort"]["classes"]["opacity"]) == {"absent", "present"}
@@ -64,6 +75,23 @@ def test_run_prints_one_json_object_with_every_key_of_the_contract(medai: Any, h
         assert type(facts["reused"]) is bool
     assert Path(found["report"]).read_text().startswith("<!doctype html>")
     assert "generate" in answer.err  # progress
+
+
+def test_a_run_names_the_command_that_makes_it_again(medai: Any, home: Path, problems: Any) -> None:
+    """The problem as given, the seed, each override, quoted for a shell; all conditions are shown, met or not."""
+    problem = problems.pictures("remade")
+    given = ["--seed", "3", "--set", "gate.floors={auroc: 0.9999}", "--set", "evaluation.resamples=100"]
+    answer = medai("run", problem, *given, "--json", home=home)
+    found = answer.json
+    assert "fit net on 210 samples …" in answer.err  # said before it begins; nothing of other libraries beside it
+    assert "Warning" not in answer.err
+    assert "MLflow" not in answer.err
+    assert shlex.split(found["reproduce"]) == ["medai", "run", problem, *given]
+    assert medai.run(*shlex.split(found["reproduce"])[2:], home=home)["run_id"] == found["run_id"]
+    shown = medai("run", problem, *given, home=home).out
+    assert "  ✓ positives in test: " in shown
+    assert "  ✗ opacity auroc in test: " in shown
+    assert f"to make it again: {found['reproduce']}" in shown
 
 
 def test_run_shows_a_summary_to_a_person(medai: Any, home: Path, problems: Any) -> None:
@@ -123,7 +151,7 @@ def npz(folder: Path, **changes: Any) -> Path:
 
 
 def test_check_passes_good_data(medai: Any, home: Path, problems: Any) -> None:
-    """Ingest and validate only: the contract's keys, exit 0, nothing in the ledger."""
+    """Ingest, validate and select only: the contract's keys, exit 0, nothing in the ledger."""
     problem = problems.pictures("checked")
     answer = medai("check", problem, "--json", home=home)
     assert answer.status == 0, answer.err
@@ -131,10 +159,27 @@ def test_check_passes_good_data(medai: Any, home: Path, problems: Any) -> None:
     assert (found["passed"], found["set_aside"], found["failures"]) == (True, {}, [])
     assert type(found["rows"]) is int
     assert found["rows"] > 0
-    assert list(found["stages"]) == ["generate", "ingest", "validate"]
+    assert list(found["stages"]) == ["generate", "ingest", "validate", "select"]
+    assert found["tables"] == {"images": found["rows"], "labels": found["rows"]}
     shown = medai("check", problem, home=home)
-    assert shown.out.startswith("passed: ")
+    assert re.match(rf"passed: \d+ rules on {found['rows']} images, {found['rows']} labels\n", shown.out)
     assert medai("history", problem, "--json", home=home).json["entries"] == []
+
+
+def test_check_judges_labels_as_a_run_does(medai: Any, home: Path, problems: Any) -> None:
+    """Classes that the data do not have, and another set than the Problem's, end both with status 3."""
+    classes = {"kind": "binary", "classes": {1: "absent", 2: "present"}, "positive": "present"}
+    others = problems.pictures("others", outputs={"opacity": classes})
+    plain = problems.pictures("plain")
+    expect = "inputs.picture.source.expect={train: 546}"
+    for problem, override, wrong in (
+        (others, "training.epochs=1", "labels outside the Problem's classes"),
+        (plain, expect, "another set than the Problem's"),
+    ):
+        for command in ("check", "run"):
+            answer = medai(command, problem, "--set", override, "--json", home=home)
+            assert answer.status == 3
+            assert wrong in answer.error["wrong"]
 
 
 @pytest.fixture
@@ -186,7 +231,8 @@ def test_every_command_has_a_help_line(medai: Any, home: Path) -> None:
     """Each command of the contract and each of its options explains itself."""
     overview = medai("--help", home=home)
     assert overview.status == 0
-    for command in ("run", "check", "demo", "problems", "show", "history", "promote", "rollback", "up", "deploy"):
+    running = ("run", "check", "evaluate", "predict", "demo", "synth")
+    for command in (*running, "problems", "show", "history", "promote", "rollback", "up", "deploy"):
         assert re.search(rf"^  {command}  +[A-Z]", overview.out, re.MULTILINE), command
         page = medai(command, "--help", home=home)
         assert page.status == 0
@@ -211,11 +257,31 @@ def test_a_command_that_needs_no_data_imports_nothing_heavy(bare_environment: di
 
 
 @pytest.mark.slow
+def test_synth_writes_a_hospital_and_says_what_it_holds(medai: Any, tmp_path: Path, home: Path) -> None:
+    """For a person in sentences, with --json as one object; the same folder is not written to twice."""
+    out = tmp_path / "hospital"
+    answer = medai("synth", "hospital", str(out), "--patients", "20", "--faults", "0.2", home=home)
+    assert answer.status == 0, answer.err
+    assert f"{out}: " in answer.out
+    assert re.search(r"\d+ planted faults of \d+ kinds, counted in planted_faults.json", answer.out)
+    again = medai("synth", "hospital", str(out), "--json", home=home)
+    assert again.status == 2
+    assert again.json["error"]["wrong"] == "the place to write to is taken"
+    plain = medai(
+        "synth", "hospital", str(tmp_path / "plain"), "--patients", "20", "--faults", "0", "--mimic-version", "2.2",
+        "--seed", "3", "--signal", "0", "--json", home=home,
+    )  # fmt: skip
+    assert plain.status == 0, plain.err
+    assert (plain.json["kind"], plain.json["patients"], plain.json["seed"]) == ("hospital", 20, 3)
+    assert set(plain.json["faults"].values()) == {0}
+    assert "MIMIC-IV v2.2" in (tmp_path / "plain" / "README.txt").read_text()
+
+
 def test_demo_promotes_two_champions(medai: Any, tmp_path: Path) -> None:
     """Both generated problems to a champion, with few epochs."""
-    answer = medai("demo", "--set", "training.epochs=2", "--json", home=tmp_path / "home")
+    answer = medai("demo", "--set", "training.epochs=4", "--json", home=tmp_path / "home")
     assert answer.status == 0, answer.err
-    assert [one["problem"] for one in answer.json["runs"]] == ["synthetic_pictures", "synthetic_stays"]
+    assert [one["problem"] for one in answer.json["runs"]] == ["hospital_radiographs", "hospital_mortality"]
     assert [one["decision"] for one in answer.json["runs"]] == ["promoted", "promoted"]
 
 
@@ -233,6 +299,8 @@ def test_demo_promotes_two_champions(medai: Any, tmp_path: Path) -> None:
         (("--set", "training.epochs=-1"), {}, "training.epochs"),
         (("--set", "training.learning_rate=.nan"), {}, "training.learning_rate"),
         (("--set", "training.epochs=many"), {}, "training.epochs"),
+        (("--set", "training.epochs=true"), {}, "training.epochs: true"),
+        (("--data", "~nosuchuser/x.npz"), {}, "~nosuchuser/x.npz"),
         (("--set", "name.x=1"), {}, "name is a single value"),
         (("--set", "data=!!python/object:os.system"), {}, ""),
         (("--set", "inputs.picture.encoder.kind=small_cn"), {}, "did you mean 'small_cnn'?"),
@@ -253,7 +321,10 @@ def test_what_cannot_be_followed_ends_with_status_2(
     assert not (tmp_path / "home" / "audit.jsonl").exists()
 
 
-@pytest.mark.parametrize("arguments", [("run",), ("run", "--jsn", "x"), ("run", "x", "--seed", "-1"), ("rum",)])
+@pytest.mark.parametrize(
+    "arguments",
+    [("run",), ("run", "--jsn", "x"), ("run", "x", "--seed", "-1"), ("run", "x", "--seed", str(2**32)), ("rum",)],
+)
 def test_a_misused_command_ends_with_status_2(arguments: tuple[str, ...], medai: Any, home: Path) -> None:
     """A usage error says how it is used, on standard error."""
     answer = medai(*arguments, home=home)
@@ -356,14 +427,83 @@ def test_a_full_disk_ends_with_status_4_and_works_again_with_space(mounted: Path
 
 
 def test_a_home_that_cannot_be_written_ends_with_status_4(mounted: Path, medai: Any, problems: Any) -> None:
-    """A read-only disk, and a file where the folder belongs."""
+    """A read-only disk."""
     problem = problems.pictures("read_only")
-    (mounted / "file").write_text("")
-    for place in ("file", "home"):
-        answer = medai("run", problem, "--json", home=mounted / place)
-        assert answer.status == 4, answer.err
-        assert answer.error["kind"] == "ServiceFailed"
-        subprocess.run(["mount", "-o", "remount,ro", str(mounted)], check=True)
+    subprocess.run(["mount", "-o", "remount,ro", str(mounted)], check=True)
+    answer = medai("run", problem, "--json", home=mounted / "home")
+    assert answer.status == 4, answer.err
+    assert answer.error["kind"] == "ServiceFailed"
+
+
+@pytest.mark.parametrize(
+    "command", [("history",), ("promote", "1", "--reason", "x"), ("rollback", "--reason", "x"), ("run",), ("check",)]
+)
+def test_a_state_folder_that_is_none_is_named(
+    command: tuple[str, ...], medai: Any, problems: Any, tmp_path: Path
+) -> None:
+    """A home that is a file is a wrong setting, status 2; a lock folder or an audit that is none, status 4. Both are
+    named by path and setting, in words.
+    """
+    (tmp_path / "file").touch()
+    home = tmp_path / "home"
+    (home / "audit.jsonl").mkdir(parents=True)
+    (home / "locks").touch()
+    problem = problems.pictures("nowhere")
+    for place, status in ((tmp_path / "file", 2), (home, 4)):
+        answer = medai(command[0], problem, *command[1:], "--json", home=place)
+        assert answer.status == status, answer.err
+        assert "MEDAI_HOME" in str(answer.error)
+        assert str(place) in str(answer.error)
+        assert "rrno" not in str(answer.error)
+
+
+def test_data_are_found_in_the_folder_of_data_sets_and_nowhere_else(medai: Any, problems: Any, tmp_path: Path) -> None:
+    """``--data`` may name that folder, as MEDAI_DATA does; a link that leads out of it is refused."""
+    source = {"picture": PICTURE | {"location": "sets/pictures.npz"}}
+    problem = problems.pictures("located", data=None, inputs=source)
+    sets = tmp_path / "all" / "sets"
+    sets.mkdir(parents=True)
+    made = npz(tmp_path)
+    (sets / "pictures.npz").symlink_to(made)
+    for given, environment in ((("--data", str(sets.parent)), {}), ((), {"MEDAI_DATA": str(sets.parent)})):
+        answer = medai("check", problem, *given, "--json", home=tmp_path / "home", environment=environment)
+        assert (answer.status, answer.error["wrong"]) == (3, "the data's location leads out of the folder of data sets")
+    (sets / "pictures.npz").unlink()
+    made.rename(sets / "pictures.npz")
+    answer = medai("check", problem, "--data", str(sets.parent), "--json", home=tmp_path / "home")
+    assert answer.json["passed"] is True
+    nowhere = medai("check", problem, "--json", home=tmp_path / "home")
+    assert nowhere.error["action"] == f"medai check {problem} --data PATH"
+
+
+@pytest.mark.parametrize("arguments", [["show", "synthetic_stays", "--json"], ["show", "synthetic_stay", "--json"]])
+def test_a_standard_output_that_is_full_ends_with_status_4(
+    arguments: list[str], bare_environment: dict[str, str], tmp_path: Path
+) -> None:
+    """In three parts and without a traceback, for an answer as for a refusal; a reader that left is no failure."""
+    command = [sys.executable, "-c", "from flows.cli import main; main()", *arguments]
+    with Path("/dev/full").open("w") as full:
+        answer = subprocess.run(
+            command, stdout=full, stderr=subprocess.PIPE, text=True, env=bare_environment, cwd=tmp_path, check=False
+        )
+    assert answer.returncode == 4
+    assert "medai: standard output takes no more." in answer.stderr
+    assert "Traceback" not in answer.stderr
+    assert "Exception ignored" not in answer.stderr
+
+
+def test_the_version_is_told(medai: Any, home: Path) -> None:
+    """As ``medai --version``."""
+    answer = medai("--version", home=home)
+    assert (answer.status, answer.out) == (0, f"medai {__version__}\n")
+
+
+@pytest.mark.parametrize("argument", ["\udcff.yaml", "p\udcff"])
+def test_an_argument_that_is_no_text_ends_with_status_2(argument: str, medai: Any, home: Path) -> None:
+    """Bytes that are not UTF-8 can be neither logged nor answered."""
+    for arguments in (("show", argument), ("check", "synthetic_stays", "--data", argument)):
+        answer = medai(*arguments, "--json", home=home)
+        assert (answer.status, answer.error["wrong"]) == (2, "an argument is no text")
 
 
 # -- whose names are never shown -----------------------------------------------------------------------------------
@@ -413,7 +553,9 @@ def test_a_patients_identifier_appears_nowhere(
     places = [path for path in [*home.rglob("*"), *prefect_home.rglob("*")] if path.is_file()]
     texts = {f"standard output {number}": answer.out.encode() for number, answer in enumerate(shown)}
     texts |= {f"standard error {number}": answer.err.encode() for number, answer in enumerate(shown)}
-    texts |= {str(path): path.read_bytes() for path in places if path.stat().st_mode & 0o077}
+    for path in places:  # the page is its owner's alone, and yet the one that is handed on
+        if path.stat().st_mode & 0o077 or path.name == "report.html":
+            texts[str(path)] = path.read_bytes()
     assert any(path.endswith("mlflow.db") for path in texts)
     assert any(path.endswith("report.html") for path in texts)
     assert len(pattern.findall((planted / "Outcomes-a.txt").read_bytes())) == 200

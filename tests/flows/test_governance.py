@@ -1,10 +1,20 @@
 """What a person decides stands: rollback, promotion by hand, and MLflow's alias that follows each time."""
 
+import os
+import threading
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import pytest
+
+from flows.governance import promote_by_hand, roll_back
+from medai.errors import ChampionMoved, ConfigurationError
+from medai.ledger import Ledger
+from medai.records import Candidate, Environment
+from medai.tracking import Tracking
+from medai.workspace import Workspace
 
 
 @pytest.fixture
@@ -31,13 +41,25 @@ def test_what_a_person_decides_stays(medai: Any, home: Path, problems: Any, alia
     assert (first["champion"], alias("ruled"), alias("ruled", "challenger")) == (1, 1, 1)
 
     answer = medai("rollback", problem, "--reason", "the ward saw false alarms", "--json", home=home)
-    assert (answer.status, answer.json) == (0, {"problem": "ruled", "champion": None}), answer.err
+    assert answer.status == 0, answer.err
+    assert answer.json == {
+        "problem": "ruled", "champion": None, "withdrawn": 1, "reason": "the ward saw false alarms"
+    }  # fmt: skip
     assert alias("ruled") is None
     nobody = datetime.now(UTC).isoformat()
 
     same = medai.run(problem, home=home)
     assert (same["decision"], same["version"], same["champion"]) == ("promoted", 1, None)
+    assert same["withdrawn"]["reason"] == "the ward saw false alarms"
+    assert same["withdrawn"]["by"]
+    assert first["withdrawn"] is None
     assert alias("ruled") is None
+    shown = medai("run", problem, home=home).out
+    assert f"decided at {same['withdrawn']['decided'][:19]} UTC: promoted (version 1" in shown
+    assert "withdrawn since by a person" in shown
+    assert "`medai promote ruled 1 --reason …` brings it back" in shown
+    again = medai("rollback", problem, "--expect", "1", "--reason", "twice", "--json", home=home)
+    assert (again.status, again.error["wrong"]) == (4, "version 1 of ruled is already withdrawn")
     stricter = medai.run(problem, "--set", "gate.floors.auroc=0.61", home=home)
     assert (stricter["decision"], stricter["champion"]) == ("refused", None)
     assert stricter["reasons"] == [
@@ -49,7 +71,12 @@ def test_what_a_person_decides_stays(medai: Any, home: Path, problems: Any, alia
     assert alias("ruled") == 2
 
     by_hand = medai("promote", problem, "1", "--reason", "the alarms were the monitor's", home=home)
-    assert (by_hand.status, by_hand.out) == (0, "ruled: version 1 is champion\n"), by_hand.err
+    assert by_hand.status == 0, by_hand.err
+    assert by_hand.out.startswith(
+        "ruled: version 1 is champion\nthe gate had refused it:\n  not rolled back by a person"
+    )
+    once_more = medai("promote", problem, "1", "--reason", "again", home=home)
+    assert once_more.out == "ruled: version 1 was already champion; nothing recorded\n"
     assert alias("ruled") == 1
     back = medai("rollback", problem, "--reason", "no, they were not", "--json", home=home)
     assert back.json["champion"] == 2
@@ -65,8 +92,21 @@ def test_what_a_person_decides_stays(medai: Any, home: Path, problems: Any, alia
     assert medai("history", problem, "--at", "2020-01-01", home=home).out.startswith("ruled: no champion at 2020-01-01")
     assert medai("history", problem, "--at", "2099-01-01", "--json", home=home).json["champion"]["version"] == 2
     shown = medai("history", problem, home=home).out
-    assert "champion by person" in shown
-    assert "no, they were not" in shown
+    for part in (
+        "version 1 withdrawn: the ward saw false alarms; nobody stands",
+        "version 1 made champion by a person: the alarms were the monitor's",
+        "version 1 withdrawn: no, they were not; version 2 stands again",
+        "version 2 made champion by the gate\n    positives in test",
+        "version 1 judged by the gate: refused\n    not rolled back by a person: rolled back",
+        first["data_sha256"][:12],
+    ):
+        assert part in shown
+    assert [(version["seed"], version["figure"]["metric"]) for version in history["versions"]] == [
+        (0, "auroc"), (1, "auroc")
+    ]  # fmt: skip
+    past = medai("history", problem, "--at", nobody, "--json", home=home).json
+    assert [entry["kind"] for entry in past["entries"]] == ["champion", "settled", "champion"]
+    assert [version["version"] for version in past["versions"]] == [1]
 
 
 @pytest.mark.parametrize(
@@ -74,6 +114,10 @@ def test_what_a_person_decides_stays(medai: Any, home: Path, problems: Any, alia
     [
         (("promote", "7", "--reason", "x"), "has no version 7"),
         (("promote", "1", "--reason", "  "), "a promotion or rollback needs a reason"),
+        (("promote", "1", "--reason", "\u00a0\u200b"), "a promotion or rollback needs a reason"),
+        (("promote", "1", "--reason", "a\nb\x1b[2J"), "the reason cannot be written in the audit"),
+        (("rollback", "--reason", "x" * 3000), "the reason cannot be written in the audit"),
+        (("rollback", "--reason", os.fsdecode(b"\xff")), "an argument is no text"),
         (("rollback", "--reason", "x"), "has no champion"),
         (("history", "--at", "yesterday"), "a date cannot be read"),
     ],
@@ -107,3 +151,133 @@ def test_an_altered_champion_is_not_promoted_by_hand(medai: Any, problems: Any, 
     assert healed["model_sha256"] == first["model_sha256"]
     assert not healed["stages"]["fit"]["reused"]
     assert healed["champion"] == 1
+
+
+# -- two people at once --------------------------------------------------------------------------------------------
+
+
+class Watched(Tracking):
+    """MLflow, with something that happens just before an alias moves."""
+
+    meanwhile: Callable[[], object] | None = None
+
+    def set_alias(self, problem: str, alias: str, version: int) -> None:
+        """Let it happen, once, in a thread as another person's command would be, and give it time to be done."""
+        act, self.meanwhile = self.meanwhile, None
+        if act is not None:
+            other = threading.Thread(target=act)
+            other.start()
+            other.join(1)
+            self.other = other
+        super().set_alias(problem, alias, version)
+
+
+@pytest.fixture(scope="module")
+def registry(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Workspace, Watched]]:
+    """A state folder whose MLflow database knows a model ``p`` with versions 1 to 3."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("MLFLOW_DISABLE_TELEMETRY", "true")
+        workspace = Workspace(tmp_path_factory.mktemp("raced"))
+        database = f"sqlite:///{workspace.root / 'mlflow.db'}"
+        tracking = Watched(database, workspace.root / "artifacts", workspace)
+        tracking.prepare()
+        from mlflow import MlflowClient
+
+        client = MlflowClient(database, database)
+        client.create_registered_model("p")
+        for version in (1, 2, 3):
+            client.create_model_version("p", f"s3://nowhere/{version}")
+        for version in (1, 2, 3):
+            workspace.materialise(
+                "fit", f"{version}" * 32, Candidate, lambda _folder, key=f"{version}" * 32: fitted(key)
+            )
+        yield workspace, tracking
+
+
+def fitted(key: str) -> Candidate:
+    """A candidate whose files are its record alone."""
+    nothing: dict[str, Any] = {
+        "thresholds": {},
+        "calibration": {},
+        "preprocessing": {},
+        "outputs": {},
+        "statistics": {},
+    }
+    environment = Environment(threads=1, onednn=True, instruction_set="x", libraries={})
+    return Candidate(
+        key=key, name="net", members=(), trained_on={}, seed=0, epochs=1, environment=environment, **nothing
+    )
+
+
+@pytest.fixture
+def ledger(registry: tuple[Workspace, Watched]) -> Ledger:
+    """A ledger of its own in which the three versions are registered and 1, then 2 became champion."""
+    workspace, tracking = registry
+    for name in ("audit.jsonl", "audit.head"):
+        (workspace.root / name).unlink(missing_ok=True)
+    found = Ledger(workspace, by="ward")
+    for version in (1, 2, 3):
+        found.append("registered", "p", {"version": version, "run_id": "r", "candidate": f"{version}" * 32})
+    for version in (1, 2):
+        promote_by_hand(found, tracking, "p", version, "good")
+    return found
+
+
+def test_a_change_waits_until_the_alias_of_the_one_before_has_followed(
+    registry: tuple[Workspace, Watched], ledger: Ledger
+) -> None:
+    """Promoted while another promotion's alias is on its way, or withdrawn: ledger and alias agree in the end."""
+    _, tracking = registry
+    for act, stands in (
+        (lambda: promote_by_hand(ledger, tracking, "p", 3, "later"), 3),
+        (lambda: roll_back(ledger, tracking, "p", "it harms", expected=1), 3),
+    ):
+        tracking.meanwhile = act
+        answer = promote_by_hand(ledger, tracking, "p", 1, "sooner")
+        assert answer["champion"] == 1
+        tracking.other.join(60)
+        champion = ledger.champion("p")
+        assert champion is not None
+        assert champion.version == stands == tracking.alias("p", "champion")
+        assert ledger.projected("p")
+
+
+def test_two_rollbacks_of_one_champion_withdraw_one(registry: tuple[Workspace, Watched], ledger: Ledger) -> None:
+    """The second person is told who was faster; so is one who names a champion that nobody sees any more."""
+    _, tracking = registry
+    told: list[str] = []
+
+    def second() -> None:
+        try:
+            roll_back(ledger, tracking, "p", "2 harms", expected=2)
+        except ChampionMoved as error:
+            told.append(error.wrong)
+
+    tracking.meanwhile = second
+    assert roll_back(ledger, tracking, "p", "2 harms") == {"problem": "p", "champion": 1, "withdrawn": 2}
+    tracking.other.join(60)
+    assert told == ["version 2 of p is already withdrawn"]
+    assert tracking.alias("p", "champion") == 1
+
+
+def test_an_alias_that_somebody_moved_by_hand_is_put_right(registry: tuple[Workspace, Watched], ledger: Ledger) -> None:
+    """By the next command that looks, also when that command changes nothing."""
+    _, tracking = registry
+    tracking.set_alias("p", "champion", 3)
+    assert promote_by_hand(ledger, tracking, "p", 2, "again")["recorded"] is False
+    assert tracking.alias("p", "champion") == 2
+
+
+def test_nobody_stands_again_whose_files_are_gone(registry: tuple[Workspace, Watched], ledger: Ledger) -> None:
+    """A rollback verifies what it would bring back, as a promotion does; the champion stays."""
+    workspace, tracking = registry
+    record = workspace.folder("fit", "1" * 32) / "record.json"
+    data = record.read_bytes()
+    record.write_bytes(data[:-9])
+    with pytest.raises(ConfigurationError, match="version 1 of p cannot serve"):
+        roll_back(ledger, tracking, "p", "2 harms")
+    champion = ledger.champion("p")
+    assert champion is not None
+    assert champion.version == 2
+    workspace.materialise("fit", "1" * 32, Candidate, lambda _folder: fitted("1" * 32))
+    assert roll_back(ledger, tracking, "p", "2 harms")["champion"] == 1

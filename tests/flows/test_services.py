@@ -235,6 +235,20 @@ def test_a_record_left_by_a_killed_up_is_ignored(
         assert server.own
 
 
+@pytest.mark.parametrize("place", ["locks", "locks/up.lock", "logs", "prefect"])
+def test_up_names_what_is_in_its_way(place: str, tmp_path: Path) -> None:
+    """A file where a folder of ours belongs, or a folder where a lock does: status 4, by its path."""
+    path = tmp_path / place
+    path.parent.mkdir(exist_ok=True)
+    if place.endswith(".lock"):
+        path.mkdir()
+    else:
+        path.touch()
+    with pytest.raises(ServiceFailed) as caught:
+        up(Settings.load(home=tmp_path))
+    assert caught.value.wrong == f"{path} cannot be used"
+
+
 def test_up(tmp_path: Path) -> None:
     """It records its services once they answer; runs use them; a second one is told; one that dies ends all."""
     settings = Settings.load(home=tmp_path)

@@ -151,6 +151,86 @@ def test_dotenv_that_is_not_text(bare: Path) -> None:
     assert caught.value.wrong == "the file .env cannot be read"
 
 
+@pytest.mark.parametrize(
+    ("content", "line"),
+    [
+        (b"MEDAI_THREADS=2\nMEDAI THREADS=4\n", 2),
+        (b"# ours\n\nMEDAI_THREADS\n", 3),
+        (b"MEDAI_DATA=a\0b\n", 1),
+        (b"MEDAI_HOME='open\nX=1\n", 1),
+    ],
+)
+def test_a_line_of_dotenv_that_cannot_be_read_is_named(content: bytes, line: int, bare: Path) -> None:
+    """By its number, and not shown: it may hold a secret."""
+    (bare / ".env").write_bytes(content)
+    with pytest.raises(ConfigurationError) as caught:
+        Settings.load()
+    assert caught.value.wrong == f"line {line} of .env cannot be read"
+    assert "THREADS" not in caught.value.received
+
+
+def test_dotenv_of_another_kind(bare: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A pipe is refused without waiting; a byte order mark hides nothing; a folder (an environment) is not ours."""
+    os.mkfifo(bare / ".env")
+    with pytest.raises(ConfigurationError) as caught:
+        Settings.load()
+    assert caught.value.received == "a pipe, a socket or a device"
+    (bare / ".env").unlink()
+    (bare / ".env").write_bytes(b"\xef\xbb\xbfMEDAI_THREADZ=4\n")
+    with pytest.raises(ConfigurationError, match="MEDAI_THREADZ is no setting"):
+        Settings.load()
+    (bare / ".env").write_bytes(b"\xef\xbb\xbfMEDAI_THREADS=3\n")
+    assert Settings.load().threads == 3
+    (bare / ".env").unlink()
+    (bare / ".env").mkdir()
+    assert Settings.load().threads <= 2
+
+
+@pytest.mark.parametrize(
+    ("place", "told"),
+    [
+        ("file", "it is a file"),
+        ("file/below", "through something that is no folder"),
+        ("loop", "links that lead round in a circle"),
+        ("x" * 300, "a name that is too long"),
+        ("~nosuchuser/home", "~ for your own home"),
+    ],
+)
+def test_a_home_that_can_be_none_is_refused(place: str, told: str, bare: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Status 2, by the variable and the path, in words."""
+    (bare / "file").touch()
+    (bare / "loop").symlink_to("loop")
+    monkeypatch.setenv("MEDAI_HOME", place)
+    with pytest.raises(ConfigurationError) as caught:
+        Settings.load()
+    assert caught.value.wrong == "the setting MEDAI_HOME cannot be used"
+    assert told in caught.value.expected
+    assert place in caught.value.received
+    assert "rrno" not in str(caught.value)
+
+
+@pytest.mark.parametrize("address", ["ftp://host/?token=hunter2", "https://host/api?apikey=hunter2"])
+def test_a_secret_in_an_addresss_query_is_not_shown(address: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nor taken: it would be logged by the libraries."""
+    monkeypatch.setenv("MEDAI_PREFECT_API_URL", address)
+    with pytest.raises(ConfigurationError) as caught:
+        Settings.load()
+    assert "hunter2" not in str(caught.value) + str(caught.value.as_dict()) + repr(caught.value)
+
+
+def test_somebody_without_a_name_is_a_number() -> None:
+    """A user of a container who stands in no list of users."""
+    if os.getuid() != 0:
+        pytest.skip("only root may become somebody else")
+    script = "import os; from flows.settings import user; os.setuid(54321); print(user())"
+    kept = {name: value for name, value in os.environ.items() if name not in ("USER", "LOGNAME", "LNAME", "USERNAME")}
+    root = str(Path(sys.modules["flows.settings"].__file__ or "").parents[1])
+    answer = subprocess.run(
+        [sys.executable, "-c", script], check=True, capture_output=True, text=True, env=kept | {"PYTHONPATH": root}
+    )
+    assert answer.stdout == "uid 54321\n"
+
+
 def test_known_variables() -> None:
     """Every attribute has its variable."""
     assert {"MEDAI_HOME", "MEDAI_DATA", "MEDAI_THREADS", "MEDAI_ONEDNN"} <= set(known_variables())

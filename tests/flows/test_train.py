@@ -91,11 +91,11 @@ def sides(home: Path, subjects: int) -> dict[str, str]:
     raise AssertionError("no such split")
 
 
-def test_grown_data_move_nobody_and_are_judged_on_new_eyes_only(medai: Any, home: Path, problems: Any) -> None:
+def test_grown_data_move_nobody_and_are_judged_on_new_eyes_only(medai: Any, tmp_path: Path, problems: Any) -> None:
     """5 % more stays: each earlier stay keeps its side, and candidate and champion are compared on gate patients that
     neither has learnt from.
     """
-    problem = problems.stays("grown")
+    problem, home = problems.stays("grown"), tmp_path / "home"
     first = medai.run(problem, home=home)
     assert first["champion"] == 1
     found = medai.run(problem, "--set", "data.subjects=210", home=home)

@@ -77,7 +77,7 @@ def test_every_synthetic_stay_is_a_prediction_after_its_window(stay_road: Any) -
 
 def test_rows_set_aside_leave_by_reason(put: Put, output_of: Callable[..., Output]) -> None:
     """Each reason is a line of the attrition table; a row of another table with the same number stays."""
-    aside = (("images", 1, "too_dark"), ("images", 2, "blank"), ("images", 4, "too_dark"), ("labels", 0, "blank"))
+    aside = (("images", 1, "too_dark"), ("images", 2, "blank"), ("images", 4, "too_dark"), ("events", 0, "blank"))
     workspace, snapshot, quality = put(pictures({"label": [0, 1, 0, 1, 0, 1]}), "images", aside)
     cohort = select(workspace, snapshot, quality, PICTURES, {"ill": output_of(**BINARY)}).record
     assert lines(cohort) == [
@@ -87,6 +87,25 @@ def test_rows_set_aside_leave_by_reason(put: Put, output_of: Callable[..., Outpu
         ("selected", 3, 3),
     ]
     assert table(workspace, cohort)["sample_id"].to_list() == [0, 3, 5]
+
+
+def test_who_lost_a_row_of_labels_leaves(
+    put: Put, event_tables: Callable[..., Any], output_of: Callable[..., Output]
+) -> None:
+    """A label that was set aside is not learnt from: by the picture's row, and by a row of a stay's own."""
+    aside = (("labels", 1, "placeholder"), ("labels", 2, "negative"))
+    workspace, snapshot, quality = put(pictures({"label": [0, 1, 0, 1]}), "images", aside)
+    cohort = select(workspace, snapshot, quality, PICTURES, {"ill": output_of(**BINARY)}).record
+    assert lines(cohort)[1:3] == [("labels not set aside: negative", 3, 3), ("labels not set aside: placeholder", 2, 2)]
+    assert table(workspace, cohort)["sample_id"].to_list() == [0, 3]
+
+    tables = stay_tables(event_tables, [])
+    stays = tables["labels"]["stay_id"].to_list()
+    tables["labels"] = tables["labels"].with_columns(row_id=pl.Series([7, 1, 2, 3], dtype=pl.Int64))
+    workspace, snapshot, quality = put(tables, "events", (("labels", 7, "placeholder"),))
+    cohort = select(workspace, snapshot, quality, Stays(kind="stays"), {"ill": output_of(**BINARY)}).record
+    assert lines(cohort)[1][0] == "labels not set aside: placeholder"
+    assert stays[0] not in table(workspace, cohort)["sample_id"].to_list()
 
 
 def test_a_sample_without_a_label_leaves(put: Put, output_of: Callable[..., Output]) -> None:
@@ -160,20 +179,52 @@ def test_labels_outside_the_classes_are_refused(
 
 
 @pytest.mark.parametrize(
-    ("definition", "output", "message"),
+    ("definition", "output", "message", "near", "status"),
     [
-        ({"groups": ("sex",)}, BINARY, "the cohort has no column sex to group by"),
-        ({}, BINARY | {"label": "mortality"}, "output x: the labels table has no column mortality"),
+        ({"groups": ("frame_",)}, BINARY, "the cohort has no column frame_ to group by", "mean 'frame'", 2),
+        ({}, BINARY | {"label": "labl"}, "output x: the labels table has no column labl", "mean 'label'", 3),
+        ({}, BINARY | {"label": "frame"}, "output x: the labels table has no column frame", "known: label", 3),
+        ({}, BINARY | {"label": "row_id"}, "output x: the labels table has no column row_id", "known: label", 3),
     ],
 )
 def test_columns_that_the_data_lack_are_named(
-    put: Put, output_of: Callable[..., Output], definition: dict[str, Any], output: dict[str, Any], message: str
+    put: Put,
+    output_of: Callable[..., Output],
+    definition: dict[str, Any],
+    output: dict[str, Any],
+    message: str,
+    near: str,
+    status: int,
 ) -> None:
-    """A misspelt group or label column is refused with the columns that there are."""
+    """A misspelt group, or a label that is no column of the labels, is refused with the near match."""
     workspace, snapshot, quality = put(pictures({"label": [0, 1]}), "images")
-    with pytest.raises(DataRefused, match=message) as raised:
+    with pytest.raises(MedaiError, match=message) as raised:
         select(workspace, snapshot, quality, Pictures(kind="pictures", **definition), {"x": output_of(**output)})
-    assert "publisher_role" in raised.value.received
+    assert near in raised.value.received
+    assert raised.value.exit_status == status
+
+
+def test_a_label_is_a_class_number(put: Put, output_of: Callable[..., Output]) -> None:
+    """True and false are read as 1 and 0; text is refused by its type."""
+    tables = pictures({"label": [0, 1]})
+    told = {"label": pl.Series([False, True]), "diagnosis": pl.Series(["none", "flu"])}
+    tables["labels"] = tables["labels"].with_columns(**told)
+    workspace, snapshot, quality = put(tables, "images")
+    cohort = select(workspace, snapshot, quality, PICTURES, {"ill": output_of(**BINARY)}).record
+    assert table(workspace, cohort)["ill"].to_list() == [0, 1]
+    with pytest.raises(DataRefused, match="output x: the label diagnosis is no class number") as raised:
+        select(workspace, snapshot, quality, PICTURES, {"x": output_of(**BINARY | {"label": "diagnosis"})})
+    assert raised.value.received == "a column of String"
+
+
+@pytest.mark.parametrize("groups", [["subject_id"], ["prediction_time"], ["frame", "frame"]])
+def test_groups_are_columns_of_their_own(groups: list[str]) -> None:
+    """A cohort holds each column once."""
+    for kind in (Pictures, Stays):
+        with pytest.raises(ValidationError, match=r"group|column that every cohort has"):
+            kind.model_validate({"kind": kind.__name__.lower(), "groups": groups})
+    with pytest.raises(ValidationError, match="less than or equal to 8760"):
+        Stays(kind="stays", observation_hours=10**6)
 
 
 def test_a_cohort_of_another_shape_is_refused(put: Put, output_of: Callable[..., Output]) -> None:

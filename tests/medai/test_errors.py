@@ -45,6 +45,33 @@ def test_each_kind_has_its_exit_status_and_survives_a_process_border(kind: type[
     }
 
 
+def test_an_address_keeps_its_secrets() -> None:
+    """User, password, query and fragment leave every part of every message, also in JSON."""
+    error = ServiceFailed(
+        "https://u:pw1@host/a does not answer",
+        expected="an answer from http://host:1/api?token=pw2 within 3 seconds",
+        received="'postgresql://u:pw3@db/x#pw4'",
+        action="see s3://bucket/kept",
+    )
+    assert "pw" not in str(error) + str(error.as_dict()) + repr(error)
+    assert error.wrong == "https://host/a does not answer"
+    assert error.expected == "an answer from http://host:1/api?… within 3 seconds"
+    assert error.action == "see s3://bucket/kept"
+
+
+class ResourceExhaustedError(Exception):
+    """Named as TensorFlow's own."""
+
+
+def test_memory_that_is_spent_names_what_to_make_smaller() -> None:
+    """Python's and TensorFlow's, with status 4."""
+    for failure in (MemoryError(), ResourceExhaustedError("OOM")):
+        told = from_machine_failure(failure)
+        assert told is not None
+        assert told.wrong == "the machine is out of memory"
+        assert "training.batch_size" in told.action
+
+
 @pytest.mark.parametrize(
     ("number", "wrong"),
     [

@@ -12,7 +12,7 @@ import pytest
 from pydantic import ValidationError
 from sklearn.metrics import roc_auc_score
 
-from medai.evaluation import Evaluation, compare, evaluate, paired, score
+from medai.evaluation import Evaluation, _level, _standing, compare, evaluate, paired, score
 from medai.inference import Scorer
 from medai.measurement.calibration import CalibrationChoice
 from medai.measurement.thresholds import Threshold
@@ -131,20 +131,40 @@ def test_scores_are_the_files_through_the_calibration(
     np.testing.assert_allclose(kept, expected[:, 0], atol=1e-5)
 
 
-def test_subgroups_are_the_levels_with_enough_samples(
+def test_subgroups_are_the_levels_and_small_ones_are_counted_only(
     stay_road: Any, fitted: Callable[..., Candidate], carded: Callable[..., Scorecard]
 ) -> None:
-    """Each level of the group with its own counts; a level with too few samples is not shown."""
+    """Each level of the group with its own counts; a level with too few samples has no figures."""
     rows = stay_road.table("select").join(stay_road.table("split"), on="sample_id").filter(pl.col("role") == "test")
-    counts = dict(rows.group_by("ICUType").len().iter_rows())
+    counts = {f"{level:g}": n for level, n in rows.group_by("ICUType").len().iter_rows()}
     groups = carded(fitted(0.01)).subgroups["death"]
-    assert {one.level: one.samples for one in groups} == {f"{level:g}": n for level, n in counts.items() if n >= 5}
+    assert {one.level: one.samples for one in groups} == counts
+    assert [one.level for one in groups] == sorted(counts)
+    assert {one.level for one in groups if one.metrics} <= {level for level, n in counts.items() if n >= 5}
     assert {one.group for one in groups} == {"ICUType"}
     for one in groups:
         level = rows.filter(pl.col("ICUType") == float(one.level))
         assert one.positives == int(level["death"].sum())
     least = max(counts.values()) + 1
-    assert carded(fitted(0.01), config=Evaluation(resamples=100, minimum_subgroup=least)).subgroups == {}
+    judged = carded(fitted(0.01), config=Evaluation(resamples=100, minimum_subgroup=least)).subgroups["death"]
+    assert all(one.metrics == {} for one in judged)
+
+
+def test_levels_are_named_as_they_are_called() -> None:
+    """Whole numbers without a point, by size; then names; what is not recorded comes last."""
+    values = [10.0, 2.0, None, "female", float("nan"), 1.5, "AP", True]
+    levels = {_level(value) for value in values}
+    assert sorted(levels, key=_standing) == ["1.5", "2", "10", "AP", "True", "female", "not recorded"]
+
+
+def test_the_calibration_of_probabilities_is_measured(
+    fitted: Callable[..., Candidate], carded: Callable[..., Scorecard]
+) -> None:
+    """Slope and intercept of the logistic recalibration, each inside its interval."""
+    calibration = carded(fitted(0.01)).calibration["death"]
+    assert set(calibration) == {"slope", "intercept"}
+    for measure in calibration.values():
+        assert measure.low <= measure.value <= measure.high
 
 
 def test_the_same_scorecard_is_found_and_another_made(

@@ -9,7 +9,7 @@ import pytest
 
 from medai.generation import generate
 from medai.records import sha256_of_file
-from medai.sources.synthetic import Synthetic
+from medai.sources.synthetic import Synthetic, SyntheticHospital
 from medai.workspace import Workspace
 
 
@@ -36,3 +36,14 @@ def test_another_configuration_is_another_folder(tmp_path: Path) -> None:
     workspace = Workspace(tmp_path / "home")
     found = {generate(workspace, Synthetic.model_validate(keys | change)).record.key for change in changes}
     assert len(found) == len(changes)
+
+
+def test_problems_with_the_same_hospital_share_its_folder(tmp_path: Path) -> None:
+    """Tables and radiographs lie below one folder, which is made once."""
+    config = SyntheticHospital(kind="synthetic", layout="hospital", subjects=10, size=32)
+    workspace = Workspace(tmp_path / "home")
+    first, second = generate(workspace, config), generate(workspace, config.model_copy())
+    assert (first.reused, second.reused) == (False, True)
+    assert (first.record.layout, first.record.path) == ("hospital", ".")
+    folder = workspace.folder("generate", first.record.key)
+    assert {"hosp", "icu", "radiographs"} <= {path.name for path in folder.iterdir()}

@@ -16,7 +16,7 @@ from medai import ingestion
 from medai.errors import DataRefused, ServiceFailed
 from medai.ingestion import ingest
 from medai.records import sha256_of_file
-from medai.sources import MedMNIST, Physionet2012, physionet2012
+from medai.sources import MedMNIST, Physionet2012, physionet2012, reader
 from medai.sources.synthetic import Synthetic, generate
 from medai.tables import Facts, read_table
 from medai.workspace import Workspace
@@ -26,9 +26,9 @@ STAYS = Physionet2012(kind="physionet2012")
 
 GOLDEN: dict[str, dict[str, str]] = {
     "medmnist": {"images": "ebec9b31a0ceffbc", "labels": "95ec9cd654bb47c7"},
-    "physionet2012": {"events": "c3e6619dde710baa", "stays": "26718dcac107d245", "labels": "fce04ade098df6d6"},
+    "physionet2012": {"events": "59ad7bea903e8bd5", "stays": "edaef182af36d0a1", "labels": "a5ef95696440f7d3"},
 }
-"""Table → hash of its content, for version 1 of each reader and the synthetic sets below."""
+"""Table → hash of its content, for version 3 of medmnist, 4 of physionet2012 and the synthetic sets below."""
 
 
 @pytest.fixture
@@ -161,14 +161,31 @@ def _sums(*files: Path, root: Path) -> str:
     return "".join(f"{sha256_of_file(file)}  {file.relative_to(root).as_posix()}\n" for file in files)
 
 
-def test_a_manifest_beside_the_data_is_believed(workspace: Workspace, npz: Path) -> None:
-    """A right sum passes, whatever else the manifest names; a wrong one is refused."""
+def test_what_differs_from_a_manifest_beside_is_counted(workspace: Workspace, npz: Path) -> None:
+    """A right sum passes, whatever else the manifest names; a wrong one is counted, in a snapshot of its own."""
     manifest = npz.parent / "SHA256SUMS.txt"
     manifest.write_text(f"{'0' * 64} *other.npz\n" + _sums(npz, root=npz.parent))
-    assert ingest(workspace, PICTURES, npz).record.tables["images"] == 40
+    right = ingest(workspace, PICTURES, npz).record
+    assert (right.tables["images"], right.counts.get("file_differs_from_manifest")) == (40, None)
     manifest.write_text(f"{'0' * 64}  ./{npz.name}\n")
+    wrong = ingest(workspace, PICTURES, npz).record
+    assert wrong.counts["file_differs_from_manifest"] == 1
+    assert wrong.key != right.key
+    assert wrong.data_sha256 == right.data_sha256
+    manifest.write_text(f"{'0' * 64}  another.npz\n")
+    assert ingest(workspace, PICTURES, npz).record.counts["file_not_in_manifest"] == 1
+    with pytest.raises(DataRefused, match="the manifest does not name every file of the data"):
+        ingest(workspace, PICTURES, npz, manifest)
+
+
+def test_a_manifest_as_physionet_writes_it(workspace: Workspace, npz: Path) -> None:
+    """One space between sum and name, and lines that end as on Windows."""
+    manifest = npz.parent / "SHA256SUMS.txt"
+    manifest.write_bytes(f"{sha256_of_file(npz)} {npz.name}\r\n".encode())
+    ingest(workspace, PICTURES, npz, manifest)
+    manifest.write_bytes(f"{'0' * 64} {npz.name}\r\n".encode())
     with pytest.raises(DataRefused, match=r"a file of the data \(pictures\) is not the one that its manifest names"):
-        ingest(workspace, PICTURES, npz)
+        ingest(workspace, PICTURES, npz, manifest)
 
 
 def test_a_given_manifest_must_name_every_file(tmp_path: Path, workspace: Workspace, stays: Path) -> None:
@@ -185,6 +202,41 @@ def test_a_given_manifest_must_name_every_file(tmp_path: Path, workspace: Worksp
     with pytest.raises(DataRefused, match="is not the one that its manifest names") as refusal:
         ingest(workspace, STAYS, stays, manifest)
     assert files[3].stem not in str(refusal.value)
+
+
+def test_a_file_that_the_manifest_misses_is_told(workspace: Workspace, stays: Path) -> None:
+    """A stay that was lost on the way is missed; another set that nobody fetched is not."""
+    files = sorted(file for file in stays.rglob("*") if file.is_file())
+    manifest = stays / "SHA256SUMS.txt"
+    manifest.write_text(_sums(*files, root=stays) + f"{'0' * 64}  set-b/142675.txt\n")
+    whole = ingest(workspace, STAYS, stays, manifest).record
+    assert (whole.tables["stays"], whole.counts.get("file_missing_beside_manifest")) == (12, None)
+    next((stays / "set-a").iterdir()).unlink()
+    assert ingest(workspace, STAYS, stays).record.counts["file_missing_beside_manifest"] == 1
+    with pytest.raises(DataRefused, match="files that the manifest names are missing") as refusal:
+        ingest(workspace, STAYS, stays, manifest)
+    assert refusal.value.received == "1 of them are not there"
+
+
+def test_a_folder_in_place_of_the_manifest_is_refused(workspace: Workspace, npz: Path) -> None:
+    """Sums that were meant to be there are not passed over."""
+    (npz.parent / "SHA256SUMS.txt").mkdir()
+    with pytest.raises(DataRefused, match="the manifest cannot be read"):
+        ingest(workspace, PICTURES, npz)
+
+
+def test_a_file_changed_and_set_back_in_time_is_hashed_anew(workspace: Workspace, npz: Path) -> None:
+    """Size, inode and modification time may be kept by whoever changes a file; the change itself leaves its time."""
+    status = npz.stat()
+    before = ingestion._marks(reader(PICTURES), PICTURES, npz)
+    data = bytearray(npz.read_bytes())
+    data[-1] ^= 1
+    npz.write_bytes(data)
+    os.utime(npz, ns=(status.st_atime_ns, status.st_mtime_ns))
+    after = ingestion._marks(reader(PICTURES), PICTURES, npz)
+    (old,), (new,) = before.values(), after.values()
+    assert (old[:2], old[3]) == (new[:2], new[3])
+    assert before != after
 
 
 @pytest.mark.parametrize("text", ["not a sum at all\n", f"{'a' * 64}  x\n{'b' * 64}  x\n", None])
@@ -216,7 +268,7 @@ def test_sources_import_nothing_heavy() -> None:
 
 
 def test_golden_snapshot(workspace: Workspace, npz: Path, stays: Path) -> None:
-    """A reader whose tables change must raise its VERSION: these are the contents of version 1."""
+    """A reader whose tables change must raise its VERSION: these are the contents of the versions named above."""
     for source, path, tables in (
         (PICTURES, npz, ("images", "labels")),
         (STAYS, stays, ("events", "stays", "labels")),

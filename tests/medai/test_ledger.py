@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from collections.abc import Callable
@@ -11,8 +12,9 @@ from typing import Any
 
 import pytest
 
+from medai.audit import AUDIT, HEAD
 from medai.errors import ChampionMoved, ConfigurationError, MedaiError, ServiceFailed
-from medai.ledger import AUDIT, Ledger, moment
+from medai.ledger import Ledger, moment
 from medai.workspace import Workspace
 
 SEPSIS = "sepsis"
@@ -36,6 +38,11 @@ def promote(ledger: Ledger, candidate: str, expected: str | None, version: int =
         reason=f"{candidate} is good",
         expected=expected,
     )
+
+
+def head_of(ledger: Ledger) -> Path:
+    """The file that knows the last line."""
+    return ledger.path.with_name(HEAD)
 
 
 def lines(ledger: Ledger) -> list[bytes]:
@@ -102,14 +109,98 @@ def test_a_line_that_was_touched_is_named_and_nothing_goes_on(
 def test_a_line_that_a_kill_cut_short_never_happened(ledger: Ledger) -> None:
     """It is ignored by readers, and cleared away by the next writer, at whatever byte it was cut."""
     ledger.append("opened", SEPSIS, {"n": 0})
-    whole = ledger.path.read_bytes()
+    whole, head = ledger.path.read_bytes(), head_of(ledger).read_bytes()
     ledger.append("opened", SEPSIS, {"n": 1})
     second = ledger.path.read_bytes()[len(whole) :]
-    for length in (1, len(second) // 2, len(second) - 1):
+    for length in (1, len(second) // 2, len(second) - 2):
         ledger.path.write_bytes(whole + second[:length])
+        head_of(ledger).write_bytes(head)
         assert [entry.facts["n"] for entry in ledger.entries()] == [0]
         ledger.append("opened", SEPSIS, {"n": 2})
         assert [entry.facts["n"] for entry in ledger.entries()] == [0, 2]
+
+
+@pytest.mark.parametrize("end", [b"", b"\n"])
+@pytest.mark.parametrize("before", [0, 1])
+def test_a_kill_between_a_line_and_the_head_is_healed(ledger: Ledger, before: int, end: bytes) -> None:
+    """The line is whole and counts, with or without its newline; the next writer brings both up to date."""
+    for number in range(before):
+        ledger.append("opened", SEPSIS, {"n": number})
+    head = head_of(ledger).read_bytes() if before else None
+    ledger.append("opened", SEPSIS, {"n": before})
+    ledger.path.write_bytes(ledger.path.read_bytes().removesuffix(b"\n") + end)
+    if head is None:
+        head_of(ledger).unlink()
+    else:
+        head_of(ledger).write_bytes(head)
+    assert [entry.facts["n"] for entry in ledger.entries()] == list(range(before + 1))
+    ledger.append("opened", SEPSIS, {"n": before + 1})
+    assert [entry.facts["n"] for entry in ledger.entries()] == list(range(before + 2))
+    assert json.loads(head_of(ledger).read_bytes())["count"] == before + 2
+    assert ledger.path.read_bytes().count(b"\n") == before + 2
+
+
+def forged(ledger: Ledger) -> None:
+    """Two more lines, rightly chained, by somebody who does not know the head."""
+    head = head_of(ledger).read_bytes()
+    for number in range(2):
+        ledger.append("opened", SEPSIS, {"n": 10 + number})
+    head_of(ledger).write_bytes(head)
+
+
+@pytest.mark.parametrize(
+    ("harm", "named"),
+    [
+        (lambda it: it.path.write_bytes(b"".join(lines(it)[:-1])), f"line 4 of {AUDIT} was removed"),
+        (lambda it: it.path.write_bytes(b""), f"line 1 of {AUDIT} was removed"),
+        (lambda it: it.path.unlink(), f"line 1 of {AUDIT} was removed"),
+        (lambda it: it.path.write_bytes(it.path.read_bytes()[:-20]), f"line 4 of {AUDIT} was altered"),
+        (lambda it: it.path.write_bytes(b"\xef\xbb\xbf" + it.path.read_bytes()), f"line 1 of {AUDIT}"),
+        (lambda it: it.path.write_bytes(it.path.read_bytes().replace(b"\n", b"\r\n")), f"line 1 of {AUDIT}"),
+        (lambda it: it.path.write_bytes(it.path.read_bytes().replace(b'"n":2', b'"n": 2')), f"line 3 of {AUDIT}"),
+        (
+            lambda it: it.path.write_bytes(it.path.read_bytes().replace(b'{"at"', b'{"by":"x","at"')),
+            f"line 1 of {AUDIT}",
+        ),
+        (lambda it: it.path.write_bytes(it.path.read_bytes() + b"[" * 200_000 + b"\n"), f"line 5 of {AUDIT}"),
+        (lambda it: it.path.write_bytes(it.path.read_bytes() + b'{"a":NaN}\n'), f"line 5 of {AUDIT}"),
+        (forged, f"line 6 of {AUDIT} is unknown to {HEAD}"),
+        (lambda it: head_of(it).unlink(), f"{HEAD} is missing"),
+        (lambda it: head_of(it).write_bytes(b"{}"), f"{HEAD} was altered"),
+    ],
+)
+def test_a_tail_that_was_cut_or_bytes_that_moved_are_named(
+    ledger: Ledger, refusal: Callable[[MedaiError], str], harm: Callable[[Ledger], object], named: str
+) -> None:
+    """Lines gone from the end, another form of the same line, forged lines, a head that is gone: nobody is promoted."""
+    for number in range(4):
+        ledger.append("opened", SEPSIS, {"n": number})
+    harm(ledger)
+    for act in (ledger.entries, lambda: promote(ledger, "a", None)):
+        with pytest.raises(ServiceFailed) as raised:
+            act()
+        assert named in refusal(raised.value)
+        assert AUDIT in raised.value.action
+
+
+def test_an_audit_that_is_no_file_is_refused_without_waiting(ledger: Ledger) -> None:
+    """A folder, a pipe, a loop of links: status 4, named by its path."""
+    ledger.append("opened", SEPSIS, {"n": 0})
+    for make, told in (
+        (Path.mkdir, "a folder"),
+        (os.mkfifo, "a pipe"),
+        (lambda path: path.symlink_to(path), "in a circle"),
+    ):
+        ledger.path.unlink()
+        make(ledger.path)
+        with pytest.raises(ServiceFailed) as raised:
+            ledger.champion(SEPSIS)
+        assert raised.value.wrong == f"{ledger.path} cannot be used"
+        assert told in raised.value.received
+        assert "MEDAI_HOME" in raised.value.action
+        if ledger.path.is_dir():
+            ledger.path.rmdir()
+            ledger.path.touch()
 
 
 def test_the_champion_is_the_last_promoted(ledger: Ledger) -> None:
@@ -279,15 +370,41 @@ def test_registrations_are_found_by_version(ledger: Ledger) -> None:
 
 
 def test_the_registry_lags_until_it_is_projected(ledger: Ledger) -> None:
-    """Nothing to project at first; each change of champion, a rollback too, asks for it again."""
+    """Nothing to project at first; each change of champion, a rollback too, asks for it again, and a projection of
+    another version than the champion's counts for nothing.
+    """
     assert ledger.projected(SEPSIS)
     promote(ledger, "a", None)
     assert not ledger.projected(SEPSIS)
-    ledger.append("projected", SEPSIS, {})
+    ledger.append("projected", SEPSIS, {"version": 2})
+    assert not ledger.projected(SEPSIS)
+    ledger.append("projected", SEPSIS, {"version": 1})
     ledger.append("opened", SEPSIS, {"test_sha256": "t", "candidate": "a"})
     assert ledger.projected(SEPSIS)
     ledger.rollback(SEPSIS, "harm")
     assert not ledger.projected(SEPSIS)
+
+
+def test_a_rollback_withdraws_the_version_that_was_meant(ledger: Ledger, refusal: Callable[[MedaiError], str]) -> None:
+    """Another champion since, or a second click: told who stands and who withdrew it, and nothing is written."""
+    for version, name in enumerate("ab", start=1):
+        ledger.append("registered", SEPSIS, {"version": version, "candidate": name})
+    promote(ledger, "a", None)
+    promote(ledger, "b", "a", version=2)
+    with pytest.raises(ChampionMoved, match="version 1 of sepsis is not champion"):
+        ledger.rollback(SEPSIS, "1 harms", expected=1)
+    before = ledger.before(SEPSIS)
+    assert before is not None
+    assert before.version == 1
+    ledger.rollback(SEPSIS, "2 harms", expected=2)
+    held = ledger.path.read_bytes()
+    with pytest.raises(ChampionMoved, match="version 2 of sepsis is already withdrawn") as raised:
+        ledger.rollback(SEPSIS, "2 harms", expected=2)
+    assert "version 1, champion since" in refusal(raised.value)
+    assert "tester withdrew it at" in raised.value.received
+    assert raised.value.received.endswith(": 2 harms")
+    assert ledger.path.read_bytes() == held
+    assert ledger.before(SEPSIS) is None
 
 
 def test_openings_count_candidates_and_not_runs(ledger: Ledger) -> None:
@@ -297,6 +414,18 @@ def test_openings_count_candidates_and_not_runs(ledger: Ledger) -> None:
     assert ledger.opened(SEPSIS, "u", "a") == 1
     assert (ledger.openings("t"), ledger.openings("u"), ledger.openings("v")) == (3, 1, 0)
     assert len(ledger.entries(kind="opened")) == 4
+
+
+def test_a_look_at_other_data_is_written_once(ledger: Ledger) -> None:
+    """With its facts; the same scorecard again adds nothing, and each champion's looks count for itself."""
+    assert ledger.evaluated(SEPSIS, "a", "card 1", {"samples": 7}) == 1
+    assert ledger.evaluated(SEPSIS, "a", "card 1", {"samples": 7}) == 1
+    assert ledger.evaluated(SEPSIS, "a", "card 2", {"samples": 9}) == 2
+    assert ledger.evaluated(SEPSIS, "b", "card 1", {"samples": 7}) == 1
+    (first, *_) = entries = ledger.entries(SEPSIS, "evaluated")
+    assert len(entries) == 3
+    assert first.facts == {"samples": 7, "candidate": "a", "scorecard": "card 1"}
+    assert ledger.champion(SEPSIS) is None
 
 
 APPEND = """

@@ -17,7 +17,7 @@ from medai.errors import DataRefused, MedaiError
 from medai.outputs import Output
 from medai.records import Cohort, QualityReport, Snapshot
 from medai.sources.synthetic import Synthetic, generate
-from medai.splitting import KeyedHash, Publisher, split
+from medai.splitting import KeyedHash, Publisher, most_protected, split
 from medai.workspace import Workspace
 
 Put = Callable[..., tuple[Workspace, Snapshot, QualityReport]]
@@ -92,6 +92,62 @@ def test_a_patient_on_two_sides_is_refused(
         split(*made, Publisher(kind="publisher"))
     assert raised.value.received == "1 of 3 subjects in several roles"
     assert "902" not in refusal(raised.value)
+
+
+def test_straddling_patients_may_keep_their_most_protected_role(
+    chosen: Callable[..., tuple[Workspace, Snapshot, Cohort]],
+) -> None:
+    """Train goes before validation before test; what is dropped has no role and is counted, nobody else moves."""
+    subjects = [1, 1, 2, 2, 3, 3, 3, 4, 5, 6, 6]
+    roles: list[str | None] = [
+        "train", "train", "train", "validation", "train", "validation", "test", "validation", "test", "validation",
+        "test",
+    ]  # fmt: skip
+    workspace, snapshot, cohort = chosen(subjects, roles)
+    splits = split(workspace, snapshot, cohort, Publisher(kind="publisher", straddling="drop_from_train")).record
+    assert roles_of(workspace, splits.key) == {
+        0: "train", 1: "train", 3: "validation", 6: "test", 7: "validation", 8: "test", 10: "test",
+    }  # fmt: skip
+    assert splits.samples == {"train": 2, "validation": 2, "test": 3}
+    assert splits.subjects == {"train": 1, "validation": 2, "test": 3}
+    assert (splits.straddling, splits.dropped) == (3, {"train": 2, "validation": 2})
+
+
+def test_without_straddlers_nothing_is_dropped(picture_road: Any) -> None:
+    """The option changes nothing where the publisher kept the law."""
+    publisher = Publisher(kind="publisher", straddling="drop_from_train")
+    splits = split(picture_road.workspace, picture_road.snapshot, picture_road.cohort, publisher).record
+    assert (splits.straddling, splits.dropped) == (0, {})
+    assert splits.samples == picture_road.splits.samples
+    assert splits.test_sha256 == picture_road.splits.test_sha256
+
+
+def test_a_role_that_dropping_empties_is_refused(chosen: Callable[..., tuple[Workspace, Snapshot, Cohort]]) -> None:
+    """Every train patient also stands in test: there is nobody to learn from."""
+    made = chosen([1, 2, 3, 1, 2], ["train", "train", "validation", "test", "test"])
+    with pytest.raises(DataRefused, match="no sample is in train"):
+        split(*made, Publisher(kind="publisher", straddling="drop_from_train"))
+
+
+def test_the_choice_is_spelt_right() -> None:
+    """Another word is refused."""
+    with pytest.raises(ValidationError, match="'refuse' or 'drop_from_train'"):
+        Publisher.model_validate({"kind": "publisher", "straddling": "drop"})
+
+
+@given(st.lists(st.tuples(st.integers(1, 6), st.sampled_from(["train", "validation", "test"])), min_size=1))
+def test_dropping_never_leaves_a_patient_on_two_sides(stands: list[tuple[int, str]]) -> None:
+    """Whatever the publisher wrote: the kept role is the patient's most protected one (the rule, in plain Python)."""
+    order = {"train": 0, "validation": 1, "test": 2}
+    best: dict[int, str] = {}
+    for subject, role in stands:
+        best[subject] = max(role, best.get(subject, "train"), key=order.__getitem__)
+    table = pl.DataFrame(stands, schema={"subject_id": pl.Int64, "role": pl.String}, orient="row")
+    found = most_protected(table)
+    assert dict(found.select("subject_id", "kept").iter_rows()) == best
+    assert dict(found.select("subject_id", "roles").iter_rows()) == {
+        subject: len({role for other, role in stands if other == subject}) for subject in best
+    }
 
 
 def test_a_sample_without_a_publishers_role_is_refused(

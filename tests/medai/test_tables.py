@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import stat
 from pathlib import Path
 
@@ -12,7 +13,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from medai.errors import DataRefused
-from medai.tables import read_table, subject_ids, table_of, write_table
+from medai.tables import ROWS_IN_GROUP, read_table, subject_ids, table_of, write_table, write_tables
 
 TYPES = {"row_id": "int64", "time": "timestamp[us]", "code": "string"}
 
@@ -97,3 +98,22 @@ def test_colliding_subject_ids_are_refused(monkeypatch: pytest.MonkeyPatch) -> N
     monkeypatch.setattr("medai.tables._subject_id", lambda namespace, site_id: 7)
     with pytest.raises(DataRefused, match="hash to the same subject"):
         subject_ids("x", ["1", "2"])
+
+
+@pytest.mark.parametrize("counters", [(), ("number",)])
+def test_parts_are_written_as_one_table(tmp_path: Path, counters: tuple[str, ...]) -> None:
+    """However a table comes in parts, it gives the bytes of the whole; differences of counters read as numbers."""
+    rows = 2 * ROWS_IN_GROUP + 5
+    whole = pa.table({"number": np.arange(rows), "word": ["a", "b", "c", "d", "e"] * (rows // 5) + ["a"] * (rows % 5)})
+    hashes = set()
+    for number, cuts in enumerate(([], [7], [ROWS_IN_GROUP], [1, ROWS_IN_GROUP + 1, 2 * ROWS_IN_GROUP])):
+        edges = [0, *cuts, rows]
+        parts = [whole.slice(start, end - start) for start, end in itertools.pairwise(edges)]
+        path = tmp_path / f"{number}.parquet"
+        assert write_tables(path, parts, counters=counters) == rows
+        hashes.add(path.read_bytes())
+    assert len(hashes) == 1
+    assert read_table(tmp_path / "3.parquet").equals(whole)
+    if not counters:
+        write_table(tmp_path / "whole.parquet", whole)
+        assert (tmp_path / "whole.parquet").read_bytes() in hashes

@@ -183,6 +183,14 @@ def tracking(root: Path) -> Tracking:
     return tracking
 
 
+def test_the_overrides_of_a_run_are_a_tag(tmp_path: Path) -> None:
+    """As they were given, one a line, so that a page says how to make the run again; none: no tag."""
+    package = make_package(tmp_path)
+    assert "medai.overrides" not in package.tags()
+    given = replace(package, overrides=("training.epochs=3", "gate=null"))
+    assert given.tags()["medai.overrides"] == "training.epochs=3\ngate=null"
+
+
 def client_of(tracking: Tracking) -> Any:
     """A second, plain client of the same store: what anybody else sees."""
     from mlflow import MlflowClient

@@ -6,6 +6,7 @@ import errno
 import json
 import logging
 import os
+import sqlite3
 import subprocess
 import sys
 from pathlib import Path
@@ -42,6 +43,56 @@ def stored(workspace: Workspace) -> list[str]:
     """Everything below the stage's folder of the store, dot files and all."""
     root = workspace.root / "store" / "report"
     return sorted(path.relative_to(root).as_posix() for path in root.rglob("*")) if root.exists() else []
+
+
+LOCK = f"locks/report-{KEY}.lock"
+
+
+@pytest.mark.parametrize(
+    ("place", "kind"),
+    [
+        *((place, kind) for place in (".", "store", "locks", "store/report") for kind in ("file", "loop", "pipe")),
+        *((LOCK, kind) for kind in ("folder", "loop", "pipe")),
+    ],
+)
+def test_something_else_where_the_state_belongs_is_named(workspace: Workspace, place: str, kind: str) -> None:
+    """Status 4, by its path and MEDAI_HOME, in words; what stands there is left alone."""
+    path = workspace.root / place
+    path.parent.mkdir(parents=True, exist_ok=True)
+    {"file": Path.touch, "folder": Path.mkdir, "loop": lambda it: it.symlink_to(it), "pipe": os.mkfifo}[kind](path)
+    with pytest.raises(ServiceFailed) as raised:
+        make(workspace)
+    assert str(path) in raised.value.wrong
+    assert "MEDAI_HOME" in raised.value.action
+    assert "rrno" not in str(raised.value)
+    assert path.is_symlink() or path.exists()
+
+
+@pytest.mark.parametrize("kind", ["file", "loop", "pipe", "deep"])
+def test_a_stage_that_is_something_else_is_set_apart_and_made_again(workspace: Workspace, kind: str) -> None:
+    """The folder itself or its record: never a wait, never a defect."""
+    folder = workspace.folder("report", KEY)
+    folder.parent.mkdir(parents=True)
+    if kind == "file":
+        folder.touch()
+    elif kind == "loop":
+        folder.symlink_to(folder)
+    else:
+        folder.mkdir()
+        (folder / "manifest.json").write_text("{}")
+        if kind == "pipe":
+            os.mkfifo(folder / "record.json")
+        else:
+            (folder / "record.json").write_text("[" * 200_000)
+    assert not make(workspace).reused
+    assert make(workspace).reused
+
+
+def test_a_file_of_any_name_is_hashed(workspace: Workspace, tmp_path: Path) -> None:
+    """Also one whose name is not UTF-8."""
+    path = Path(os.fsdecode(os.fsencode(tmp_path) + b"/\xff"))
+    path.write_bytes(b"a")
+    assert [workspace.hash_file(path) for _ in range(2)] == [sha256_of_file(path)] * 2
 
 
 def test_a_stage_is_made_once_and_then_found(workspace: Workspace) -> None:
@@ -141,16 +192,17 @@ def test_an_altered_file_is_set_apart_and_made_again(
 
 
 def test_a_hash_is_remembered_until_the_file_changes(workspace: Workspace, tmp_path: Path) -> None:
-    """The same path, size, time and inode answer from memory; another time is another look."""
+    """A file that nobody touched answers from memory; one that was changed and set back in time is looked at."""
     file = tmp_path / "raw"
     file.write_bytes(b"one")
     first = workspace.hash_file(file)
     assert first == sha256_of_file(file)
+    with sqlite3.connect(workspace.root / "hashes.sqlite") as memory:
+        memory.execute("update remembered set sha256 = 'remembered'")
+    assert workspace.hash_file(file) == "remembered"
     status = file.stat()
     file.write_bytes(b"two")
     os.utime(file, ns=(status.st_atime_ns, status.st_mtime_ns))
-    assert workspace.hash_file(file) == first  # nothing that memory goes by has changed
-    os.utime(file, ns=(status.st_atime_ns, status.st_mtime_ns + 1))
     assert workspace.hash_file(file) == sha256_of_file(file) != first
 
 

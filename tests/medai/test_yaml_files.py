@@ -68,6 +68,9 @@ def test_plain_data() -> None:
         ("a: " + "[" * 40 + "]" * 40, "is nested too deeply (line 1)"),
         ("a: \x00", "is not YAML"),
         ('a: "\\UFFFFFFFF"', "is not YAML"),
+        ('a: "\\0"', "holds a character that is no text (line 1)"),
+        ('a: 1\nb: "\\e[2J"', "holds a character that is no text (line 2)"),
+        ('"\\ud800": 1', "holds a character that is no text (line 1)"),
         ("a: " + "9" * 5000, "holds a whole number of more than 18 digits (line 1)"),
     ],
 )

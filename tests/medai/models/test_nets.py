@@ -189,8 +189,14 @@ def test_a_net_is_saved_and_read_back_without_code(name: str, tmp_path: Path) ->
         ({"filters": [32, 64], "dense": None}, (28, 28, 1), Head(kind="multiclass", columns=10), 34_826),
         ({"filters": [32, 64, 64], "pools": 2, "dense": 64}, (32, 32, 3), Head(kind="multiclass", columns=10), 122_570),
         ({"filters": [32, 64, 128], "dense": 512}, (150, 150, 3), BINARY, 19_034_177),
+        (
+            {"filters": [32, 64, 64], "pools": 2, "dense": 64, "binary_head": "softmax"},
+            (224, 224, 1),
+            BINARY,
+            11_131_522,
+        ),
     ],
-    ids=["dense-128", "no-dense", "colour", "folders"],
+    ids=["dense-128", "no-dense", "colour", "folders", "radiographs"],
 )
 def test_small_cnn_is_the_net_of_the_textbooks(
     values: dict[str, Any], shape: tuple[int, ...], head: Head, parameters: int
@@ -202,6 +208,33 @@ def test_small_cnn_is_the_net_of_the_textbooks(
     )
     assert model.count_params() == parameters
     assert "augment" not in [layer.name for layer in model.layers]
+
+
+def test_softmax_over_two_units_scores_the_positive_class() -> None:
+    """The probability of the second unit, negative and positive summing to one; the exported file says the same."""
+    arrays = pictures()
+    shapes = {"pixels": arrays["pixels"].shape[1:]}
+    values = {"kind": "small_cnn", "filters": [4], "dense": 8, "binary_head": "softmax"}
+    model = net(values).build(shapes, {"pixels": {"mean": [120.0], "deviation": [70.0]}}, BINARY, None, 3)
+    both = model.get_layer("both_classes")
+    assert both.activation.__name__ == "softmax"
+    scores = np.asarray(model(arrays, training=False))
+    assert scores.shape == (8, 1)
+    import keras
+    import onnxruntime
+
+    pair = np.asarray(keras.Model(model.inputs, both.output)(arrays))
+    np.testing.assert_allclose(pair.sum(axis=1), 1, rtol=1e-6)
+    np.testing.assert_array_equal(scores[:, 0], pair[:, 1])
+    session = onnxruntime.InferenceSession(onnx_bytes(model), providers=["CPUExecutionProvider"])
+    np.testing.assert_allclose(session.run(None, arrays)[0], scores, atol=1e-6)
+    rebuilt = keras.models.model_from_json(model.to_json())
+    rebuilt.set_weights(model.get_weights())
+    np.testing.assert_array_equal(np.asarray(rebuilt(arrays, training=False)), scores)
+    several = net(values).build(
+        shapes, {"pixels": {"mean": [120.0], "deviation": [70.0]}}, Head(kind="multiclass", columns=4), None, 3
+    )
+    assert several.output_shape == (None, 4)
 
 
 def test_residual_cnn_has_about_300_000_parameters() -> None:

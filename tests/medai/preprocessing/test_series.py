@@ -56,11 +56,12 @@ def prepared(put: Put, event_tables: Callable[..., Any], ill: dict[str, Output])
         config: Series = GRID,
         subjects: int = 2,
         aside: tuple[Any, ...] = (),
+        labelled: bool = False,
     ) -> dict[str, Any]:
         tables = event_tables(readings, subjects=subjects)
         workspace, snapshot, quality = put(tables, "events", aside, home=f"home-{next(homes)}")
         definition = Stays(kind="stays", observation_hours=OBSERVED)
-        cohort = select(workspace, snapshot, quality, definition, ill).record
+        cohort = select(workspace, snapshot, quality, definition, ill if labelled else {}).record
         arrays = prepare(workspace, snapshot, quality, cohort, config).record
         folder = workspace.folder("prepare", arrays.key)
         found: dict[str, Any] = {name: np.load(folder / file.file) for name, file in arrays.arrays.items()}
@@ -284,6 +285,16 @@ def test_elapsed_says_the_grids_length_for_never(prepared: Prepare) -> None:
     assert "static" not in found
 
 
+def test_samples_without_any_reading_teach_nothing(prepared: Prepare) -> None:
+    """Where every window is empty, a labelled cohort is refused; one to predict is scored all the same."""
+    readings: list[Reading] = [(0, 1, 1, "HR", 80), (1, 20, 20, "HR", 80)]
+    assert prepared(readings)["counts"]["samples_without_reading"] == 2
+    with pytest.raises(DataRefused, match="not one sample has a reading in its window") as refusal:
+        prepared(readings, labelled=True)
+    assert refusal.value.received == "2 samples, all without any"
+    assert prepared([*readings, (1, 3, 3, "HR", 80)], labelled=True)["counts"]["samples_without_reading"] == 1
+
+
 @pytest.mark.parametrize(
     ("keys", "message"),
     [
@@ -292,6 +303,10 @@ def test_elapsed_says_the_grids_length_for_never(prepared: Prepare) -> None:
         ({"variables": ["HR", "HR"]}, "variables must be named once each"),
         ({"variables": []}, "at least 1 item"),
         ({"hours": 0}, "greater than or equal to 1"),
+        ({"hours": 10**12, "step_minutes": 60 * 10**12}, "less than or equal to 8760"),
+        ({"static": ["Age", "Age"]}, "static must be named once each"),
+        ({"categories": {"Unit": [1, 1]}}, "categories.Unit must be named once each"),
+        ({"categories": {"Unit": []}}, "categories need one level at least"),
         ({"step_minute": 60}, "did you mean 'step_minutes'"),
     ],
 )

@@ -17,6 +17,7 @@ from medai.reporting.figures import (
     Reliability,
     draw_calibration,
     draw_confusion,
+    draw_net_benefit,
     draw_precision_recall,
     draw_roc,
     draw_training,
@@ -31,6 +32,12 @@ FIGURES: dict[str, Callable[[Path], None]] = {
     "precision_recall": lambda path: draw_precision_recall(path, CURVES, prevalence=0.4),
     "calibration": lambda path: draw_calibration(
         path, [Reliability("net", [0.1, NAN, 0.9], [0.2, NAN, 0.8], [5, 0, 7], MEASURE)]
+    ),
+    "net_benefit": lambda path: draw_net_benefit(
+        path,
+        [Curve("net", [0.1, 0.5, 0.9], [0.3, 0.2, -0.4])],
+        everybody=Curve("act on everybody", [0.1, 0.5, 0.9], [0.3, 0.0, -4.0]),
+        threshold=0.8,
     ),
     "confusion": lambda path: draw_confusion(path, ((8, 2), (0, 0)), ("normal", "a rather long name of a finding")),
     "findings": lambda path: draw_confusion(

@@ -1,193 +1,314 @@
-"""``report``: one self-contained page, with every figure of the run and no patient in it."""
+"""``report``: one self-contained page, with every figure of the run, that tells whose data it holds."""
 
 from __future__ import annotations
 
 import re
+import stat
 from collections.abc import Callable
+from html import unescape
 from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
-from medai.records import (
-    Candidate,
-    Comparison,
-    Condition,
-    Decision,
-    Environment,
-    Figures,
-    Measure,
-    Member,
-    Scorecard,
-    Subgroup,
-)
+from medai.problem import Problem
+from medai.records import Comparison, Condition, Decision, Failure, Measure, Screening, SingleColumn
 from medai.reporting import Content, write_page
-from medai.workspace import Workspace
 
-AUROC = Measure(value=0.8765, low=0.8012, high=0.9345)
-
-
-@pytest.fixture
-def workspace(tmp_path: Path) -> Workspace:
-    """A workspace with one drawn figure."""
-    home = Workspace(tmp_path / "home")
-    folder = home.folder("draw", "figures")
-    folder.mkdir(parents=True)
-    (folder / "roc.svg").write_text('<svg xmlns="http://www.w3.org/2000/svg"/>')
-    return home
+Page = Callable[[Any, Content], str]
 
 
-@pytest.fixture
-def content(stay_road: Any) -> Callable[..., Content]:
-    """A run's records: the stays' own, with a decision and figures made up."""
-
-    def make(**changes: Any) -> Content:
-        environment = Environment(threads=2, onednn=True, instruction_set="x86_64 AVX2", libraries={"keras": "3.15.1"})
-        chosen = Candidate(
-            key="c",
-            name="net",
-            members=(Member(kind="gru", weights_sha256="5" * 64, onnx_sha256="6" * 64),),
-            thresholds={"death": (0.4321,)},
-            calibration={},
-            preprocessing={},
-            outputs={},
-            statistics={},
-            trained_on={},
-            seed=3,
-            epochs=2,
-            environment=environment,
-        )
-        group = Subgroup(group="ICUType", level="4", samples=33, positives=11, metrics={"auroc": AUROC})
-        card = Scorecard(
-            key="s",
-            candidate="c",
-            role="test",
-            unit="stay",
-            samples=31,
-            subjects=31,
-            confidence=0.95,
-            resamples=200,
-            classes={},
-            metrics={"death": {"auroc": AUROC, "brier": Measure(value=0.1, low=0.05, high=0.15)}},
-            confusion={},
-            subgroups={"death": (group,)},
-            rows_sha256="0",
-            opens_test=True,
-        )
-        plain = card.model_copy(update={"metrics": {"death": {"auroc": AUROC}}, "subgroups": {}})
-        keys: dict[str, Any] = {
-            "problem": {"name": "synthetic_stays", "question": "Will <this> stay & that end in death?"},
-            "seed": 3,
-            "snapshot": stay_road.snapshot,
-            "quality": stay_road.quality,
-            "cohort": stay_road.cohort,
-            "splits": stay_road.splits,
-            "chosen": chosen,
-            "scorecards": {"net": card, "logistic_regression": plain},
-            "comparison": Comparison(
-                key="d",
-                scorecard="s",
-                differences={"logistic_regression": {"auroc": Measure(value=0.0123, low=-0.01, high=0.03)}},
-            ),
-            "figures": Figures(key="figures", files={"roc": "roc.svg"}),
-            "decision": Decision(
-                key="e",
-                verdict="refused",
-                candidate="c",
-                conditions=(
-                    Condition(name="positives in gate", passed=True, figure="40", required="at least 30"),
-                    Condition(name="death auroc in gate", passed=False, figure="0.60", required="at least 0.7"),
-                ),
-                reasons=("death auroc in gate: 0.60 (required: at least 0.7)",),
-            ),
-            "run_id": "run-1",
-            "version": 7,
-            "openings": 2,
-        }
-        return Content(**(keys | changes))
-
-    return make
-
-
-def page_of(workspace: Workspace, content: Content) -> str:
-    """The page's text."""
-    record = write_page(workspace, content).record
-    return (workspace.folder("report", record.key) / record.file).read_text()
+def text_of(page: str) -> str:
+    """What a reader sees, in one line."""
+    body = re.sub(r"<style>.*?</style>", "", page, flags=re.DOTALL)
+    return re.sub(r"\s+", " ", unescape(re.sub(r"<[^>]+>", " ", body))).replace("\u00a0", " ")
 
 
 def rows_of(page: str) -> list[list[str]]:
     """Every table row as its cells' plain text."""
-    cells = [re.findall(r"<t[dh][^>]*>(.*?)</t[dh]>", row) for row in re.findall(r"<tr>(.*?)</tr>", page, re.DOTALL)]
-    return [[re.sub(r"<[^>]+>", "", cell) for cell in row] for row in cells]
+    rows = []
+    for row in re.findall(r"<tr>(.*?)</tr>", page, re.DOTALL):
+        cells = re.findall(r"<t[dh][^>]*>(.*?)</t[dh]>", row, re.DOTALL)
+        plain = [
+            unescape(re.sub(r"<[^>]+>", " ", re.sub(r"<svg.*?</svg>", "", cell, flags=re.DOTALL))) for cell in cells
+        ]
+        rows.append([re.sub(r"\s+", " ", cell).strip() for cell in plain])
+    return rows
 
 
-def test_every_figure_of_the_run_stands_on_the_page(
-    workspace: Workspace, content: Callable[..., Content], stay_road: Any
-) -> None:
+def test_every_figure_of_the_run_stands_on_the_page(stays: Any, page_of: Page) -> None:
     """Decision, metrics with intervals, differences, subgroups, attrition, and how to make it again."""
-    page = page_of(workspace, content())
-    rows = rows_of(page)
-    assert ["✓", "positives in gate", "40", "at least 30"] in rows
-    assert ["✗", "death auroc in gate", "0.60", "at least 0.7"] in rows
-    assert ["auroc", "0.876 [0.801, 0.934]", "0.876 [0.801, 0.934]"] in rows
-    assert ["brier", "0.100 [0.050, 0.150]", "–"] in rows
-    assert ["logistic regression", "auroc", "+0.0123 [-0.0100, +0.0300]"] in rows
-    assert ["ICUType", "4", "33", "11", "0.876 [0.801, 0.934]", "–"] in rows
-    for line in stay_road.cohort.attrition:
-        assert [line.criterion, str(line.samples), str(line.subjects)] in rows
-    assert ["model SHA-256", "5" * 64] in rows
-    assert ["data SHA-256", stay_road.snapshot.data_sha256] in rows
-    assert ["command", "medai run synthetic_stays --seed 3 on the same data"] in rows
-    text = re.sub(r"\s+", " ", re.sub(r"<[^>]+>", "", page))
+    page = page_of(stays, stays.content(figures=stays.figures()))
+    rows, text = rows_of(page), text_of(page)
+    assert ["positives in gate", "40", "at least 30", "✓ met"] in rows
+    assert ["death AUROC in gate", "0.6000 [0.5000, 0.7000]", "lower bound at least 0.7", "✗ not met"] in rows
+    auroc = stays.scorecards["net"].metrics["answer"]["auroc"]
+    row = next(row for row in rows if row[0].startswith("AUROC chance"))
+    assert row[1] == f"{auroc.value:.3f} ({auroc.low:.3f} to {auroc.high:.3f})"
+    assert ["logistic regression", "AUROC", "+0.0123 (−0.0100 to +0.0300)", "no clear difference"] in rows
+    group = next(row for row in rows if row[0] == "medical ICUType")
+    assert group[1:] == ["33", "11 33.3 %", "", "0.876 (0.801 to 0.934)", "undefined", "undefined"]
+    assert "ICUType: surgical (12), ICUType: not recorded (fewer than 5)." in text
     assert "synthetic_stays · version 7 · seed 3" in text
-    assert "Intervals: 95 % percentile bootstrap, 200 resamples of the stay." in text
-    assert "opened for 2 candidates." in text
-    assert "Threshold chosen on validation: 0.4321." in text
-    assert '<span class="verdict refused">refused</span>' in page
+    assert "95 % percentile bootstrap, 100 resamples of the stay." in text
+    assert "opened for 2 candidates, this one included." in text
+    assert "at least 0.500. It was chosen on the validation rows" in text
+    for role, samples in stays.splits.samples.items():
+        assert any(row[:3] == [role.capitalize(), str(samples), str(stays.splits.subjects[role])] for row in rows)
+    for line in stays.cohort.attrition[:-1]:
+        assert line.criterion in text
+    for told in ("5" * 64, "6" * 64, stays.snapshot.data_sha256, stays.splits.test_sha256, "run-1", "keras 3.15.1"):
+        assert told in text
+    assert {"roc", "precision_recall", "calibration", "net_benefit", "confusion", "training"} == set(
+        stays.figures().files
+    )
+    assert page.count('src="data:image/svg+xml;base64,') == 6
 
 
-def test_the_page_needs_no_network_and_runs_no_script(workspace: Workspace, content: Callable[..., Content]) -> None:
-    """Figures are inside, text is escaped, and nothing is fetched."""
-    page = page_of(workspace, content())
-    assert page.count('src="data:image/svg+xml;base64,') == 1
-    assert not re.findall(r"""(?:src|href)\s*=\s*["'](?!data:)""", page)
-    assert "<script" not in page
-    assert "url(" not in page
-    assert "Will &lt;this&gt; stay &amp; that end in death?" in page
+def test_the_summary_is_worked_out_from_the_run(stays: Any, page_of: Page) -> None:
+    """What was asked, on how many, AUROC beside the best baseline, the verdict and the condition that decided."""
+    net, other = (stays.scorecards[name].metrics["answer"]["auroc"] for name in ("net", "logistic_regression"))
+    text = text_of(page_of(stays, stays.content()))
+    card = stays.scorecards["net"]
+    died = card.classes["answer"]["died"]
+    assert (
+        f"Asked “Will <this> stay & that end in death?”, the recurrent network (GRU) answered for {card.samples} stays"
+        f" that it had not learnt from ({died} died, {100 * died / card.samples:.1f} %): AUROC {net.value:.3f}"
+    ) in text
+    assert f"no clear difference from the best baseline, logistic regression, at {other.value:.3f}" in text
+    assert "It was refused, because of death AUROC in gate, at 0.6000 [0.5000, 0.7000] where the gate" in text
+    assert "1 of 2 conditions are met." in text
 
 
-def test_the_page_names_no_patient(workspace: Workspace, content: Callable[..., Content], stay_road: Any) -> None:
-    """Neither a subject id nor the site's own number of any stay stands on it."""
-    import polars as pl
+@pytest.mark.parametrize(
+    ("verdict", "failing", "told"),
+    [
+        ("promoted", None, "It was promoted, because all 2 conditions of the gate are met; the deciding one was floor"),
+        ("refused", 1, "It was refused, because of floor, at 0.8 where the gate requires: lower bound at least 0.7"),
+        ("insufficient_evidence", 0, "There is not enough evidence to promote or refuse it, because of positives"),
+    ],
+)
+def test_each_verdict_names_what_decided_it(
+    verdict: str, failing: int | None, told: str, stays: Any, page_of: Page
+) -> None:
+    """The first condition not met; of a promotion, the floor."""
+    conditions = [
+        Condition(name="positives", passed=failing != 0, figure="4", required="at least 30"),
+        Condition(name="floor", passed=failing != 1, figure="0.8", required="lower bound at least 0.7"),
+    ]
+    decision = Decision(key="e", verdict=verdict, candidate="c", conditions=tuple(conditions))
+    page = page_of(stays, stays.content(decision=decision))
+    assert told in text_of(page)
+    assert f'<div class="verdict {verdict}">' in page
 
-    page = page_of(workspace, content())
-    identifiers = pl.read_parquet(stay_road.workspace.folder("ingest", stay_road.snapshot.key) / "identifiers.parquet")
-    assert identifiers.height == 150
-    for subject, site in identifiers.select("subject_id", "site_id").iter_rows():
-        assert str(subject) not in page
-        assert site not in page
 
-
-def test_equal_runs_have_equal_pages(workspace: Workspace, content: Callable[..., Content]) -> None:
-    """Found the second time; another decision is another page."""
-    first, second = write_page(workspace, content()), write_page(workspace, content())
-    assert (first.reused, second.reused) == (False, True)
-    assert write_page(workspace, content(openings=3)).record.key != first.record.key
-
-
-def test_without_a_gate_the_reason_stands_there(workspace: Workspace, content: Callable[..., Content]) -> None:
+def test_without_a_gate_the_reason_stands_there(stays: Any, page_of: Page) -> None:
     """There is no table of conditions; one opening is one candidate, and nothing is compared."""
     reason = "the Problem has no gate, so nothing is promoted"
     page = page_of(
-        workspace,
-        content(
+        stays,
+        stays.content(
             decision=Decision(key="e", verdict="no_gate", candidate="c", reasons=(reason,)),
             comparison=Comparison(key="d", scorecard="s", differences={}),
+            problem=stays.problem | {"gate": None},
             openings=1,
         ),
     )
-    assert f"<p>{reason}</p>" in page
-    assert "no gate</span>" in page
-    assert "Paired differences" not in page
-    text = re.sub(r"\s+", " ", page)
-    assert "opened for 1 candidate." in text
+    text = text_of(page)
+    assert f"Nothing was promoted: {reason}." in text
+    assert "Beside" not in text
+    assert "opened for 1 candidate, this one included." in text
+    assert "Test was opened before" not in text
+
+
+def test_a_hundred_patients_add_up(stays: Any, page_of: Page) -> None:
+    """The dots are a hundred, and the words count the same."""
+    page = page_of(stays, stays.content())
+    parts = re.search(r"A hundred dots: (\d+) found, (\d+) missed, (\d+) false alarms, (\d+) rightly", page)
+    assert parts is not None
+    found, missed, alarms, cleared = map(int, parts.groups())
+    assert found + missed + alarms + cleared == 100
+    (tn, fp), (fn, tp) = stays.scorecards["net"].confusion["answer"]
+    whole = tn + fp + fn + tp
+    for shown, count in ((found, tp), (missed, fn), (alarms, fp), (cleared, tn)):
+        assert abs(shown - 100 * count / whole) <= 1
+    assert f"The model flags {found + alarms}: {found} of them rightly, {alarms} as false alarms." in text_of(page)
+
+
+def test_telling_columns_are_named(stays: Any, page_of: Page) -> None:
+    """The strongest single columns stand in a table; a strong one is a limitation too."""
+
+    def told(auroc: float) -> str:
+        column = SingleColumn(column="lactate.last", output="answer", label="died", auroc=auroc)
+        screening = Screening(key="s", columns=12, strongest=(column,), leaking=(), largest_auroc=0.995)
+        return text_of(page_of(stays, stays.content(screening=screening)))
+
+    assert "12 columns of the training rows were ranked alone." in told(0.31)
+    assert "lactate.last died 0.690" in " ".join(told(0.31).split())
+    assert "One column tells much" not in told(0.31)
+    assert "Lactate.last alone separates died on train with an AUROC of 0.930." in told(0.07)
+
+
+def test_limitations_follow_from_the_facts(stays: Any, page_of: Page) -> None:
+    """Each stands there when its fact does, and not otherwise."""
+    slope = {"slope": Measure(value=0.6, low=0.4, high=0.8), "intercept": Measure(value=0, low=-0.1, high=0.1)}
+    card = stays.scorecards["net"].model_copy(update={"calibration": {"answer": slope}})
+    cards = stays.scorecards | {"net": card}
+    text = text_of(page_of(stays, stays.content(generated=True, scorecards=cards)))
+    for what in (
+        "Generated data",
+        "The unit is not a patient",
+        "Test was opened before",
+        "Few samples of a class",
+        "The calibration slope is 0.600 (0.400 to 0.800), its interval excludes 1: the probabilities are too extreme",
+        "No clear gain over another model",
+        "2 of 3 subgroups are too small to be judged.",
+        "No external validation",
+    ):
+        assert what in text, what
+    for what in ("The gate reads test", "off on average", "Many exclusions", "No subgroup was looked at"):
+        assert what not in text, what
+    better = Comparison(
+        key="d",
+        scorecard="s",
+        differences={"logistic_regression": {"auroc": Measure(value=0.1, low=0.05, high=0.15)}},
+    )
+    good = {"slope": Measure(value=1, low=0.9, high=1.1), "intercept": Measure(value=0.5, low=0.3, high=0.8)}
+    changed = card.model_copy(update={"calibration": {"answer": good}, "unit": "patient", "subgroups": {}})
+    problem = stays.problem | {"gate": stays.problem["gate"] | {"role": "test"}}
+    text = text_of(
+        page_of(
+            stays,
+            stays.content(
+                comparison=better, problem=problem, openings=1, scorecards=stays.scorecards | {"net": changed}
+            ),
+        )
+    )
+    for what in ("The gate reads test", "its interval excludes 0: the probabilities are too low on average"):
+        assert what in text, what
+    for what in ("Generated data", "The unit is not a patient", "No clear gain", "in spread", "opened before"):
+        assert what not in text, what
+
+
+def test_reasons_are_told_in_the_words_of_the_suite(stays: Any, page_of: Page) -> None:
+    """Set aside and warned with rows, place and clinical reason; all rules stand in the fold."""
+    quality = stays.quality.model_copy(
+        update={
+            "set_aside": {"implausible_hr": 7},
+            "failures": (
+                Failure(
+                    expectation="e",
+                    table="events",
+                    column="numeric_value",
+                    reason="implausible_hr",
+                    blocking=False,
+                    unexpected=7,
+                    evaluated=100,
+                ),
+            ),
+        }
+    )
+    page = page_of(stays, stays.content(quality=quality))
+    row = next(row for row in rows_of(page) if row[0].startswith("implausible hr"))
+    assert row[1:3] == ["7", "set aside"]
+    assert "A heart rate" in row[3]
+    assert f"All {stays.quality.rules} rules, one by one" in text_of(page)
+
+
+def test_the_problem_on_the_page_is_the_problem(stay_road: Any, stays: Any, page_of: Page) -> None:
+    """The folded YAML, saved and read again, is the same Problem."""
+    from medai.problem import load_problem
+
+    problem = load_problem("synthetic_stays")
+    resolved = problem.model_dump(mode="json")
+    content = stays.content(problem=resolved | {"outputs": stays.problem["outputs"]})
+    page = page_of(stays, content)
+    folded = re.search(r"<summary>The Problem, resolved</summary><pre>(.*?)</pre>", page, re.DOTALL)
+    assert folded is not None
+    read = yaml.safe_load(unescape(folded[1]))
+    assert Problem.model_validate(read | {"outputs": resolved["outputs"]}) == problem
+
+
+def test_several_classes(classes: Any, page_of: Page) -> None:
+    """Macro figures, no threshold, one curve a class, a wide confusion matrix, right and wrong examples."""
+    page = page_of(classes, classes.content(figures=classes.figures(), examples=classes.examples()))
+    text = text_of(page)
+    assert "macro AUROC" in text
+    assert "The answer is the class with the highest probability; no threshold is chosen." in text
+    assert "class 5" in text
+    assert "Right the answer is the truth" in text
+    assert "Wrong the answer is not the truth" in text
+    assert '<figure class="wide">' in page
+    assert set(classes.figures().files) == {"roc", "precision_recall", "calibration", "confusion", "training"}
+    assert page.count('src="data:image/png;base64,') == 4
+
+
+def test_several_findings(several_findings: Any, page_of: Page) -> None:
+    """Each finding has its own figures and threshold; an example names the finding it is about."""
+    run = several_findings
+    page = page_of(run, run.content(figures=run.figures(), examples=run.examples()))
+    rows, text = rows_of(page), text_of(page)
+    measures = run.scorecards["net"].metrics["answer"]
+    for finding in ("oedema", "effusion", "mass"):
+        shown = next(row for row in rows if row[0] == finding and len(row) == 5)
+        assert shown[1].startswith(f"{measures[f'auroc/{finding}'].value:.3f} (")
+        assert [finding, "0.500"] in rows
+    assert "Each finding has a threshold of its own." in text
+    assert re.search(r"answer (no )?(oedema|effusion|mass) truth (no )?(oedema|effusion|mass)", text)
+
+
+def test_the_page_needs_no_network_and_runs_no_script(stays: Any, page_of: Page) -> None:
+    """Figures are inside, text is escaped, links stay on the page, and nothing is fetched."""
+    page = page_of(stays, stays.content(figures=stays.figures(), examples=stays.examples()))
+    assert not re.findall(r"""(?:src|href)\s*=\s*["'](?!data:|#)""", page)
+    targets = set(re.findall(r'href="#([a-z]+)"', page))
+    assert targets <= set(re.findall(r'id="([a-z]+)"', page))
+    for forbidden in ("<script", "url(", "@import", "http:", "https:", "<link"):
+        assert forbidden not in page, forbidden
+    assert "content=\"default-src 'none'; img-src data:; style-src 'unsafe-inline'\"" in page
+    assert "Will &lt;this&gt; stay &amp; that end in death?" in page
+    assert len(page) < 2_000_000
+
+
+def test_the_page_can_be_read_by_a_machine(stays: Any, page_of: Page) -> None:
+    """Language, one first heading, alternative texts on every picture, headers with a scope."""
+    page = page_of(stays, stays.content(figures=stays.figures(), examples=stays.examples()))
+    assert '<html lang="en">' in page
+    assert page.count("<h1") == 1
+    assert all(re.search(r'alt="[^"]{10,}"', image) for image in re.findall(r"<img[^>]*>", page))
+    assert all("aria-label=" in svg or 'aria-hidden="true"' in svg for svg in re.findall(r"<svg[^>]*>", page))
+    assert not re.findall(r"<th(?![^>]*scope)[ >]", page)
+    opened = re.findall(r"<(section|table|figure|ul|ol|dl|details|div|svg)\b", page)
+    closed = re.findall(r"</(section|table|figure|ul|ol|dl|details|div|svg)>", page)
+    assert sorted(opened) == sorted(closed)
+
+
+def test_equal_runs_have_equal_pages(stays: Any, tmp_path: Path) -> None:
+    """Found the second time; another decision is another page; made again, the bytes are the same."""
+    content = stays.content(figures=stays.figures(), examples=stays.examples())
+    first, second = write_page(stays.workspace, content), write_page(stays.workspace, content)
+    assert second.reused
+    path = stays.workspace.folder("report", first.record.key)
+    before = (path / "report.html").read_bytes()
+    path.rename(tmp_path / "aside")
+    assert not write_page(stays.workspace, content).reused
+    assert (path / "report.html").read_bytes() == before
+    assert write_page(stays.workspace, stays.content(openings=3)).record.key != first.record.key
+
+
+def test_a_page_with_patients_data_says_so_and_is_its_owners_alone(stays: Any, page_of: Page) -> None:
+    """Curves of patients: a notice, and no rights for others. Generated ones need no notice; without examples none."""
+
+    def rights(content: Content) -> int:
+        page = write_page(stays.workspace, content).record
+        return stat.S_IMODE((stays.workspace.folder("report", page.key) / page.file).stat().st_mode)
+
+    notice = "This page holds patients' curves."
+    shown = stays.content(examples=stays.examples())
+    assert notice in text_of(page_of(stays, shown))
+    assert rights(shown) == 0o600
+    assert notice not in text_of(page_of(stays, stays.content(examples=stays.examples(), generated=True)))
+    plain = stays.content()
+    assert "None are shown: the page holds no patient's picture or curve." in text_of(page_of(stays, plain))
+    assert rights(plain) & 0o077 == rights(plain) & 0o044

@@ -61,3 +61,74 @@ def write_stays(tmp_path: Path) -> Callable[..., Path]:
         return root
 
     return write
+
+
+MIMIC3 = {
+    "patients": "row_id,subject_id,gender,dob,dod,dod_hosp,dod_ssn,expire_flag\n"
+    "1,11,F,2070-03-01 00:00:00,,,,0\n"
+    "2,12,M,2100-06-15 00:00:00,2130-01-05 00:00:00,2130-01-05 00:00:00,,1\n"
+    "3,13,F,1830-01-01 00:00:00,,,,0\n",
+    "admissions": "row_id,subject_id,hadm_id,admittime,dischtime,deathtime,admission_type,admission_location,"
+    "discharge_location,insurance,language,religion,marital_status,ethnicity,edregtime,edouttime,diagnosis,"
+    "hospital_expire_flag,has_chartevents_data\n"
+    "1,11,21,2130-01-01 08:00:00,2130-01-09 12:00:00,,EMERGENCY,ER,HOME,Medicare,ENGL,,,WHITE - RUSSIAN,,,"
+    '"SEPSIS, ""SEVERE""\nWITH SHOCK",0,1\n'
+    "2,12,22,2130-01-01 00:00:00,2130-01-05 10:30:00,2130-01-05 10:00:00,URGENT,ER,DEAD,Private,,,,"
+    "BLACK/AFRICAN AMERICAN,,,FALL,1,1\n"
+    "3,13,23,2130-02-01 00:00:00,2130-02-08 00:00:00,,ELECTIVE,ER,HOME,Medicaid,,,,MULTI RACE ETHNICITY,,,CABG,0,1\n",
+    "icustays": "row_id,subject_id,hadm_id,icustay_id,dbsource,first_careunit,last_careunit,first_wardid,last_wardid,"
+    "intime,outtime,los\n"
+    "1,11,21,31,metavision,MICU,MICU,50,50,2130-01-01 10:00:00,2130-01-06 10:00:00,5\n"
+    "2,12,22,32,carevue,SICU,MICU,7,50,2130-01-02 00:00:00,2130-01-05 10:00:00,3.4167\n"
+    "3,13,23,33,carevue,CSRU,CSRU,14,14,2130-02-01 06:00:00,,\n",
+    "d_items": "row_id,itemid,label,abbreviation,dbsource,linksto,category,unitname,param_type,conceptid\n"
+    "1,211,Heart Rate,,carevue,chartevents,,,,\n2,678,Temperature F,,carevue,chartevents,,,,\n"
+    "3,223761,Temperature Fahrenheit,TF,metavision,chartevents,Vitals,?F,Numeric,\n"
+    "4,220739,GCS - Eye Opening,,metavision,chartevents,Neuro,,Text,\n"
+    "5,40055,Urine Out Foley,,carevue,outputevents,,,,\n",
+    "d_labitems": "row_id,itemid,label,fluid,category,loinc_code\n1,50931,Glucose,Blood,Chemistry,2345-7\n"
+    "2,50820,pH,Blood,Blood Gas,11558-4\n",
+    "chartevents": "row_id,subject_id,hadm_id,icustay_id,itemid,charttime,storetime,cgid,value,valuenum,valueuom,"
+    "warning,error,resultstatus,stopped\n"
+    "1,11,21,31,211,2130-01-01 11:00:00,2130-01-01 11:30:00,,88,88,BPM,,,,NotStopd\n"
+    "2,11,21,31,223761,2130-01-01 11:00:00,2130-01-01 10:00:00,,98.6,98.6,?F,0,0,,\n"
+    "3,11,21,31,220739,2130-01-01 12:00:00,,,None,,,0,0,,\n"
+    "4,12,22,32,211,2130-01-02 01:00:00,2130-01-02 01:05:00,,ERROR,,BPM,,,,\n"
+    "5,12,22,32,211,2130-01-02 02:00:00,2130-01-02 02:05:00,,250,250,BPM,0,1,,\n",
+    "labevents": "row_id,subject_id,hadm_id,itemid,charttime,value,valuenum,valueuom,flag\n"
+    "1,11,,50931,2129-12-01 09:00:00,101,101,mg/dL,\n"
+    "2,11,21,50931,2130-01-01 07:00:00,7,7,mmol/L,\n"
+    "3,13,23,50820,2130-02-01 08:00:00,<6.8,6.8,units,abnormal\n",
+    "outputevents": "row_id,subject_id,hadm_id,icustay_id,charttime,itemid,value,valueuom,storetime,cgid,stopped,"
+    "newbottle,iserror\n1,11,21,31,2130-01-01 13:00:00,40055,120,mL,2130-01-01 13:10:00,,,,\n",
+}
+"""Three patients of MIMIC-III's form: nobody. One died in hospital, one is over 89 years old."""
+
+
+@pytest.fixture
+def write_mimic3(tmp_path: Path) -> Callable[..., Path]:
+    """Write a small MIMIC-III; keywords replace a table's text, or leave it out (None)."""
+
+    def write(folder: str = "mimic3", *, name: str = "{}.csv", **tables: str | None) -> Path:
+        root = tmp_path / folder
+        root.mkdir()
+        for table, text in (MIMIC3 | tables).items():
+            if text is not None:
+                (root / name.format(table)).write_text(text, encoding="utf-8")
+        return root
+
+    return write
+
+
+@pytest.fixture
+def mimic3_text() -> Callable[..., str]:
+    """A table of the small MIMIC-III with one text put in place of another, which must be there."""
+
+    def change(table: str, *changes: tuple[str, str]) -> str:
+        text = MIMIC3[table]
+        for old, new in changes:
+            assert old in text
+            text = text.replace(old, new)
+        return text
+
+    return change

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from medai.errors import DataRefused
-from medai.sources.files import archive_members, files_below, look, open_zip, what_is
+from medai.sources.files import archive_members, files_below, look, open_member, open_zip, what_is
 
 GZIP, ZIP = what_is(b"\x1f\x8b"), what_is(b"PK\x03\x04")
 LIMIT = 1 << 26
@@ -224,3 +224,81 @@ def test_a_flipped_byte_in_an_archive_is_refused(tmp_path: Path) -> None:
     path.write_bytes(data)
     with pytest.raises(DataRefused, match="cannot be read to its end"):
         list(archive_members(path, ZIP, LIMIT))
+
+
+@pytest.mark.parametrize("method", [zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA])
+def test_damage_is_noticed_in_every_compression(tmp_path: Path, method: int) -> None:
+    """bzip2 and LZMA have words of their own for changed bytes."""
+    path = tmp_path / "x.zip"
+    with zipfile.ZipFile(path, "w", method) as archive:
+        archive.writestr("1.txt", os.urandom(500) * 9)
+    data = bytearray(path.read_bytes())
+    for at in range(60, 90):
+        data[at] ^= 0x55
+    path.write_bytes(data)
+    with pytest.raises(DataRefused, match="cannot be read to its end") as refusal:
+        list(archive_members(path, ZIP, LIMIT))
+    assert refusal.value.received == "a file that is cut short or damaged"
+
+
+@pytest.mark.parametrize("fault", ["offset", "name"])
+def test_a_directory_that_lies_is_refused(tmp_path: Path, fault: str) -> None:
+    """A zip's directory that points elsewhere, or whose UTF-8 is none."""
+    path = tmp_path / "x.zip"
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("é.txt", b"a" * 100)
+        archive.writestr("2.txt", b"b" * 100)
+    data = bytearray(path.read_bytes())
+    if fault == "name":
+        data = data.replace("é".encode(), b"\xff\xfe")
+    else:
+        directory = data.index(b"PK\x01\x02")
+        data[directory + 42 : directory + 46] = (1 << 31).to_bytes(4, "little")
+        data[data.rindex(b"PK\x05\x06") + 16] ^= 1
+    path.write_bytes(data)
+    with pytest.raises(DataRefused, match="cannot be read to its end"):
+        list(archive_members(path, ZIP, LIMIT))
+    with pytest.raises(DataRefused, match="cannot be read to its end"):  # noqa: SIM117 - opening may be enough
+        with open_zip(path, LIMIT) as archive, open_member(archive, archive.namelist()[0]) as file:
+            file.read()
+
+
+@pytest.mark.parametrize(
+    ("body", "received"),
+    [
+        (b"27 GNU.sparse.map=a,b,c,d\n", "a file that is cut short or damaged"),
+        (b"20 size=notanumber\n", "a file that is cut short or damaged"),
+        (None, "headers that stand for further headers without an end"),
+    ],
+)
+def test_headers_that_lead_nowhere_are_refused(tmp_path: Path, body: bytes | None, received: str) -> None:
+    """Extended headers of a tar with numbers that are none, and 2,000 long names in front of one file."""
+    header = tarfile.TarInfo("pax" if body else "././@LongLink")
+    header.type, text = (tarfile.XHDTYPE, body) if body else (tarfile.GNUTYPE_LONGNAME, b"abc\0")
+    header.size = len(text)
+    front = (header.tobuf(tarfile.GNU_FORMAT) + text.ljust(512, b"\0")) * (1 if body else 2000)
+    path = tmp_path / "x.tar.gz"
+    path.write_bytes(gzip.compress(front + tar_of(tar_member("1.txt"))))
+    with pytest.raises(DataRefused, match="cannot be read to its end") as refusal:
+        list(archive_members(path, GZIP, LIMIT))
+    assert refusal.value.received == received
+
+
+def test_a_name_that_is_no_text_is_refused(tmp_path: Path) -> None:
+    """Bytes that are not UTF-8 name nothing that a table could hold; the place is told, never the name."""
+    name = os.fsdecode(b"150001\xff.txt")
+    path = tmp_path / "x.tar.gz"
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w", format=tarfile.GNU_FORMAT) as archive:
+        archive.addfile(tarfile.TarInfo(name))
+    path.write_bytes(gzip.compress(buffer.getvalue()))
+    with pytest.raises(DataRefused, match="member 1 of the archive is not plain data") as refusal:
+        list(archive_members(path, GZIP, LIMIT))
+    assert refusal.value.received == "a name that is not UTF-8"
+    (tmp_path / "folder").mkdir()
+    try:
+        (tmp_path / "folder" / name).touch()
+    except OSError:  # macOS has no such names
+        pytest.skip("this file system refuses names that are not UTF-8")
+    with pytest.raises(DataRefused, match="entry 1 of the folder is not plain data"):
+        files_below(tmp_path / "folder")

@@ -11,8 +11,10 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 import pytest
+from pydantic import ValidationError
 
 from medai.errors import DataRefused
+from medai.sources import elsewhere
 from medai.sources.medmnist import MedMNIST, raw_files, read
 from medai.tables import Facts, read_table
 
@@ -127,6 +129,7 @@ FAULTS: dict[str, tuple[Callable[[Arrays], object], str, str]] = {
     "label as float": (lambda a: a.update(val_labels=np.full((4, 1), np.nan)), "val_labels", "float64"),
     "flat labels": (lambda a: a.update(val_labels=a["val_labels"][:, 0]), "val_labels", "shape (4,)"),
     "other findings": (lambda a: a.update(val_labels=np.zeros((4, 2), "uint8")), "val_labels", "2"),
+    "1001 findings": (lambda a: a.update(val_labels=np.zeros((4, 1001), "uint8")), "val_labels", "shape (4, 1001)"),
     "empty split": (lambda a: a.update(test_images=a["test_images"][:0], test_labels=a["test_labels"][:0]),
                     "test_images", "shape (0, 8, 8)"),
     "objects": (lambda a: a.update(val_labels=a["val_labels"].astype(object)), "val_labels",
@@ -208,11 +211,91 @@ def test_a_member_that_is_no_array_is_refused(tmp_path: Path, pictures: Arrays) 
     assert refusal.value.received == "a member that is no NumPy array"
 
 
+@pytest.mark.parametrize(
+    ("header", "version"),
+    [
+        ("{'descr': '|u1', 'fortran_order': False, 'shape': (12, 8", (1, 0)),
+        ("{'descr': '|u1", (1, 0)),
+        ("{[]: '|u1', 'fortran_order': False, 'shape': (12, 8, 8), }", (1, 0)),
+        ("{1: '|u1', 'fortran_order': False, 'shape': (12, 8, 8), }", (1, 0)),
+        ("{'descr': ('|u1',), 'fortran_order': False, 'shape': (12, 8, 8), }", (1, 0)),
+        ("{'descr': '|u1', 'fortran_order': False, 'shape': (12, 8, 8), }", (9, 9)),
+    ],
+)
+def test_a_header_that_describes_no_array_is_refused(
+    tmp_path: Path, pictures: Arrays, header: str, version: tuple[int, int]
+) -> None:
+    """Open brackets, keys and types that mean nothing, a version that does not exist: never a crash."""
+    text = header.encode()
+    length = len(text).to_bytes(2 if version == (1, 0) else 4, "little")
+    content = b"\x93NUMPY" + bytes(version) + length + text + pictures["train_images"].tobytes()
+    _with_member(tmp_path / "set.npz", pictures, "train_images", content)
+    with pytest.raises(DataRefused, match="train_images") as refusal:
+        read(CONFIG, tmp_path / "set.npz", tmp_path)
+    assert refusal.value.received == "a member that is no NumPy array"
+
+
+def test_other_members_are_counted(tmp_path: Path, pictures: Arrays) -> None:
+    """An array that MedMNIST does not publish is not read, and that is said; labels not asked for are no such array."""
+    np.savez(tmp_path / "set.npz", allow_pickle=False, **pictures, train_ages=np.arange(12))
+    for labelled in (True, False):
+        facts = read(CONFIG.model_copy(update={"labelled": labelled}), tmp_path / "set.npz", tmp_path)
+        assert facts.counts["ignored_array"] == 1
+
+
+def test_a_problem_knows_its_set_by_its_counts(tmp_path: Path, pictures: Arrays) -> None:
+    """Another set is refused with both counts; pictures to predict may be any."""
+    expect: dict[str, object] = {"kind": "medmnist", "expect": {"train": 546, "test": 4}}
+    config = MedMNIST.model_validate(expect)
+    np.savez(tmp_path / "set.npz", allow_pickle=False, **pictures)
+    with pytest.raises(DataRefused, match="another set than the Problem's") as refusal:
+        read(config, tmp_path / "set.npz", tmp_path)
+    assert refusal.value.expected == "546 pictures in train, 4 pictures in test"
+    assert refusal.value.received == "12 in train, 4 in test"
+    assert (elsewhere(config), elsewhere(CONFIG)) == (CONFIG, CONFIG)
+    assert read(config.unlabelled(), tmp_path / "set.npz", tmp_path).tables["images"] == 20
+    for wrong in ({}, {"train": 0}, {"gate": 3}):
+        with pytest.raises(ValidationError):
+            MedMNIST.model_validate({"kind": "medmnist", "expect": wrong})
+
+
 def test_a_bomb_is_refused(tmp_path: Path, pictures: Arrays) -> None:
     """64 MiB of black pictures in a few KiB are refused before they are unpacked."""
     pictures |= {"train_images": np.zeros((1 << 14, 64, 64), np.uint8), "train_labels": np.zeros((1 << 14, 1), "uint8")}
     with pytest.raises(DataRefused, match="unpacks to far more than it holds"):
         read_set(pictures, tmp_path / "a")
+
+
+def test_each_picture_keeps_its_place_in_the_file_for_the_owner_alone(tmp_path: Path, pictures: Arrays) -> None:
+    """Array and row, from 0, of every picture, so that an answer can be joined to what it was made of."""
+    _, _, pixels = read_set(pictures, tmp_path / "a")
+    path = tmp_path / "a" / "picture_identifiers.parquet"
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+    places = dict(pl.DataFrame(read_table(path)).iter_rows())
+    assert list(places) == list(range(20))
+    for row, place in places.items():
+        split, number = place.split("/")
+        assert (pictures[f"{split}_images"][int(number)] == pixels[row, :, :, 0]).all()
+
+
+def test_pictures_to_predict_need_no_labels_and_no_other_role(tmp_path: Path, pictures: Arrays) -> None:
+    """One array is enough; labels that are there are not read, also where they could not be; none at all is refused."""
+    config = CONFIG.unlabelled()
+    path = tmp_path / "set.npz"
+    bare = {"test_images": pictures["test_images"], "val_images": pictures["val_images"]}
+    for folder, extra in (("a", {}), ("b", {"val_labels": np.array(["x"]), "train_labels": pictures["train_labels"]})):
+        np.savez(path, allow_pickle=True, **bare, **extra)
+        (tmp_path / folder).mkdir()
+        facts = read(config, path, tmp_path / folder)
+        assert facts.tables == {"images": 8, "labels": 8}
+        table, pixels = result(tmp_path / folder)
+        assert table["publisher_role"].to_list() == ["validation"] * 4 + ["test"] * 4
+        assert pixels.shape == (8, 8, 8, 1)
+        assert "label" not in table.columns
+        assert table["label_conflict"].sum() == 0
+    np.savez(path, allow_pickle=True, train_labels=pictures["train_labels"])
+    with pytest.raises(DataRefused, match=r"at least one of \{train,val,test\}_images"):
+        read(config, path, tmp_path)
 
 
 @pytest.mark.data

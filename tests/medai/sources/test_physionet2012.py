@@ -19,9 +19,16 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from medai.errors import DataRefused
-from medai.sources.physionet2012 import Physionet2012, minutes_of, number_of, raw_files, read
+from medai.sources.physionet2012 import Physionet2012, names, raw_files, read
+from medai.sources.physionet2012.text import minutes_of, number_of
 from medai.tables import Facts, read_table
+from medai.validation import catalogue_suite, load_suite
 
+STAYS = {
+    "132539": "00:00,RecordID,132539\n00:00,Age,54\n00:07,HR,73\n",
+    "132540": "00:00,RecordID,132540\n00:00,Age,60\n01:30,pH,7.4\n",
+    "132541": "00:00,RecordID,132541\n00:00,Age,61\n00:00,Gender,1\n",
+}
 CONFIG = Physionet2012(kind="physionet2012")
 HEADER = "Time,Parameter,Value\n"
 TABLES = ("events", "stays", "labels", "identifiers")
@@ -76,12 +83,12 @@ def test_outcomes_become_labels(tmp_path: Path, write_stays: WriteStays) -> None
     """-1 is the publisher's word for missing; identifiers stand in a file of their owner alone."""
     _, tables = read_to(write_stays(), tmp_path / "out")
     labels = tables["labels"].sort("site_id")
-    assert labels.drop("stay_id", "site_id").rows() == [
+    assert labels.drop("row_id", "stay_id", "site_id").rows() == [
         (6, 1, 5, None, 0),
         (16, 8, 8, 4, 1),
         (None, 11, 19, None, 0),
     ]
-    assert labels.columns[1:6] == ["saps_i", "sofa", "length_of_stay", "survival", "in_hospital_death"]
+    assert labels.columns[2:7] == ["saps_i", "sofa", "length_of_stay", "survival", "in_hospital_death"]
     assert stat.S_IMODE((tmp_path / "out" / "identifiers.parquet").stat().st_mode) == 0o600
     for name in ("events", "stays", "labels"):
         assert b"132539" not in (tmp_path / "out" / f"{name}.parquet").read_bytes()
@@ -243,12 +250,13 @@ def test_damaged_outcomes_are_refused(tmp_path: Path, write_stays: WriteStays, f
 
 
 def test_orphans_on_either_side_are_counted(tmp_path: Path, write_stays: WriteStays) -> None:
-    """An outcome without its stay goes; a stay without its outcome, or with an unreadable one, has no label."""
+    """An outcome without its stay goes; a stay without its outcome, or with an unreadable one, has no labels at all."""
     outcomes = OUTCOME_HEADER + "132539,6,1,ERROR,-1,0.5\n999,6,1,5,-1,0\n132541,1,1,1,-1,1\n"
     facts, tables = read_to(write_stays(outcomes=outcomes), tmp_path / "out")
     counts = {name: facts.counts[name] for name in ("orphan_outcome", "stay_without_outcome", "unreadable_outcome")}
-    assert counts == {"orphan_outcome": 1, "stay_without_outcome": 1, "unreadable_outcome": 2}
-    assert tables["labels"].sort("site_id")["in_hospital_death"].to_list() == [None, None, 1]
+    assert counts == {"orphan_outcome": 1, "stay_without_outcome": 1, "unreadable_outcome": 1}
+    assert facts.dropped == {"labels": 2}
+    assert tables["labels"].select("site_id", "in_hospital_death").rows() == [("132541", 1)]
 
 
 def test_stays_without_known_outcomes(tmp_path: Path, write_stays: WriteStays) -> None:
@@ -274,6 +282,98 @@ def test_the_same_stay_under_two_names_is_kept_once(tmp_path: Path, write_stays:
     facts, tables = read_to(root, tmp_path / "out")
     assert facts.counts["same_stay_twice"] == 1
     assert sorted(tables["stays"]["site_id"]) == ["132539", "132540", "132541"]
+
+
+def test_the_same_stay_under_two_record_ids_is_one_patient(tmp_path: Path, write_stays: WriteStays) -> None:
+    """It would stand on both sides of a split; stays of descriptors alone may well be equal and stay."""
+    text = STAYS["132540"]
+    others = {name: text.replace("132540", name) for name in ("0132540", "140000")}
+    alike = {name: STAYS["132541"].replace("132541", name) for name in ("140001",)}
+    facts, tables = read_to(write_stays(stays=STAYS | others | alike), tmp_path / "out")
+    assert facts.counts["same_stay_other_id"] == 2
+    assert sorted(tables["stays"]["site_id"]) == ["132539", "132540", "132541", "140001"]
+    wrong = {"140000": text.replace("132540", "140009")}
+    with pytest.raises(DataRefused, match="names another stay"):
+        read_to(write_stays("other", stays=STAYS | wrong), tmp_path / "b")
+
+
+@pytest.mark.parametrize("where", ["inside and beside", "twice inside", "in both folders"])
+def test_outcomes_that_contradict_each_other_are_refused(tmp_path: Path, write_stays: WriteStays, where: str) -> None:
+    """Which one is read must not depend on the order of an archive or on where --data points; equal copies may."""
+    root = write_stays()
+    truth = (root / "Outcomes-a.txt").read_bytes()
+    path = root / "set-a" if where == "in both folders" else root
+    for number, second in enumerate((truth, truth.replace(b"-1,0", b"-1,1"))):
+        if where == "in both folders":
+            (root / "set-a" / "Outcomes-a.txt").write_bytes(second)
+        else:
+            with zipfile.ZipFile(root / "set-a.zip", "w") as archive:
+                for name, text in STAYS.items():
+                    archive.writestr(f"set-a/{name}.txt", HEADER + text)
+                archive.writestr("a/Outcomes-a.txt", second)
+                if where == "twice inside":
+                    archive.writestr("b/Outcomes-a.txt", truth)
+            shutil.rmtree(root / "set-a", ignore_errors=True)
+            if where == "twice inside":
+                (root / "Outcomes-a.txt").unlink(missing_ok=True)
+        if number == 0:
+            assert read_to(path, tmp_path / "out")[0].counts["same_outcomes_twice"] == 1
+            continue
+        with pytest.raises(DataRefused, match="two outcomes tables contradict each other") as refusal:
+            read_to(path, tmp_path / "other")
+        assert refusal.value.received == "2 tables, 2 of them different"
+
+
+def test_what_cannot_be_placed_is_told_to_validation(tmp_path: Path, write_stays: WriteStays) -> None:
+    """Rows left out for a fault count against the tolerance; the publisher's code for missing is no fault."""
+    rows = "7:30,HR,80\n49:00,HR,80\n01:00,,80\n01:00,HR,-1\n"
+    facts, _ = read_to(write_stays(stays=STAYS | {"132541": STAYS["132541"] + rows}), tmp_path / "out")
+    assert facts.dropped == {"events": 3}
+    assert (facts.counts["impossible_time"], facts.counts["unnamed_variable"]) == (2, 1)
+
+
+def test_files_among_the_stays_are_read_or_counted(tmp_path: Path, write_stays: WriteStays) -> None:
+    """A suffix in capitals is a stay; another name is counted; a stay in a folder below is ambiguous."""
+    root = write_stays()
+    stays = root / "set-a"
+    (stays / "140000.TXT").write_text(HEADER + "00:00,RecordID,140000\n01:00,HR,99\n")
+    (stays / "more").mkdir()
+    for name in ("150001.csv", "p150001.txt", "more/notes.zip", "SHA256SUMS.txt", ".hidden.txt"):
+        (stays / name).write_text("x\n")
+    facts, tables = read_to(root, tmp_path / "out")
+    assert facts.counts["ignored_file"] == 3
+    assert "140000" in tables["stays"]["site_id"].to_list()
+    assert [role for role, _ in raw_files(CONFIG, root) if role.startswith("ignored")] == ["ignored/*"] * 3
+    with tarfile.open(root / "set-a.tar.gz", "w:gz") as archive:
+        archive.add(stays, "set-a")
+    in_archive, _ = read_to(root / "set-a.tar.gz", tmp_path / "tar")
+    assert in_archive.counts["ignored_file"] == 3
+    (root / "set-a.tar.gz").unlink()
+    (stays / "more" / "150002.txt").write_text("x\n")
+    with pytest.raises(DataRefused, match="the stays cannot be told") as refusal:
+        raw_files(CONFIG, root)
+    assert refusal.value.received == "stays in folders below the stays"
+
+
+def test_an_archive_of_something_else_is_named(tmp_path: Path) -> None:
+    """A set of pictures in place of stays is told from an empty archive."""
+    with zipfile.ZipFile(tmp_path / "set.npz", "w") as archive:
+        archive.writestr("train_images.npy", b"\x93NUMPY\x01\x00")
+        archive.writestr("train_labels.npy", b"\x93NUMPY\x01\x00")
+    with pytest.raises(DataRefused, match="there is not a single stay") as refusal:
+        read_to(tmp_path / "set.npz", tmp_path / "out")
+    assert refusal.value.received == "2 other files, the first of them a single NumPy array (.npy)"
+
+
+def test_names_are_those_of_the_challenge() -> None:
+    """37 series and 5 descriptors, two of them with levels, over 48 hours; the suite knows the same."""
+    offered = names(CONFIG)
+    assert (len(offered.variables), len(offered.static), offered.hours) == (37, 5, 48)
+    assert offered.static["ICUType"] == (1, 2, 3, 4)
+    rule = next(
+        rule for rule in load_suite(catalogue_suite("physionet2012")).rules if rule.reason == "unknown_variable"
+    )
+    assert set(rule.kwargs["value_set"]) == {*offered.variables, *offered.static}
 
 
 def test_two_versions_of_a_stay_are_refused(tmp_path: Path, write_stays: WriteStays) -> None:
@@ -375,6 +475,23 @@ def test_whatever_a_file_holds_rows_are_kept_or_it_is_refused(
         assert timed.height + aside + data.count(b"RecordID") == data.count(b"\n") - 1
         kept = timed.filter(pl.col("numeric_value").is_not_null() == pl.col("text_value").is_not_null())
         assert kept.is_empty()
+
+
+def test_stays_to_predict_are_called_by_their_record_and_need_no_outcome(
+    tmp_path: Path, write_stays: WriteStays
+) -> None:
+    """Outcomes that are there are not read; the record's number stands in a file for the owner alone."""
+    root = write_stays()
+    _, labelled = read_to(root, tmp_path / "labelled")
+    (root / "Outcomes-a.txt").write_text("no outcomes at all")
+    _, tables = read_to(root, tmp_path / "out", CONFIG.unlabelled())
+    for name in ("events", "stays"):
+        assert tables[name].equals(labelled[name])
+    assert tables["labels"]["in_hospital_death"].null_count() == 3
+    path = tmp_path / "out" / "stay_identifiers.parquet"
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+    records = dict(pl.DataFrame(read_table(path)).iter_rows())
+    assert records == dict(tables["stays"].select("stay_id", "site_id").iter_rows())
 
 
 @pytest.mark.data

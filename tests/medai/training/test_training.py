@@ -12,7 +12,7 @@ import numpy as np
 import polars as pl
 import pytest
 
-from medai.errors import DataRefused, ServiceFailed
+from medai.errors import ConfigurationError, DataRefused, ServiceFailed
 from medai.inference import Scorer
 from medai.measurement.calibration import CalibrationChoice
 from medai.measurement.thresholds import Threshold
@@ -144,10 +144,26 @@ def test_a_damaged_checkpoint_starts_over(fit_net: Callable[..., str], undisturb
     assert told == [0.25, 0.5, 0.75, 1.0]
 
 
+def test_a_long_fit_says_how_far_it_is(
+    fit_net: Callable[..., str], monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A line an epoch at most, and none sooner than ten seconds after the last."""
+    from medai.training import nets
+
+    caplog.set_level("INFO", logger="medai")
+    fit_net("silent")
+    assert "epoch" not in caplog.text
+    monkeypatch.setattr(nets, "SECONDS_BETWEEN_LINES", 0.0)
+    fit_net("told")
+    lines = [line for line in caplog.messages if line.startswith("epoch")]
+    assert [line.partition(":")[0] for line in lines] == [f"epoch {number} of 4" for number in (1, 2, 3, 4)]
+    assert "val_loss 0." in lines[0]
+
+
 def test_a_fit_that_diverges_is_told(fit_net: Callable[..., str], runs: Path) -> None:
     """Weights that are no numbers are never exported."""
     wild = TRAINING.model_copy(update={"learning_rate": 1e38, "optimizer": "sgd", "weight_averaging": None})
-    with pytest.raises(ServiceFailed, match="the fit diverged") as raised:
+    with pytest.raises(ConfigurationError, match="the fit diverged") as raised:
         fit_net("wild", training=wild)
     assert "learning_rate" in raised.value.action
     assert not (runs / "wild" / "folder" / "model.onnx").exists()
@@ -181,6 +197,81 @@ def test_batches_follow_seed_and_epoch() -> None:
     assert sorted(epoch(0, 1)) == rows.tolist()
     assert epoch(0, 1) == epoch(0, 1)
     assert len({tuple(epoch(number, seed)) for number in (0, 1) for seed in (1, 2)}) == 4
+
+
+@pytest.mark.parametrize(("rows", "batch_size", "steps"), [(23, 5, 3), (23, 5, 12), (7, 4, 1), (3, 8, 2), (20, 5, 4)])
+def test_steps_of_an_epoch_go_on_where_the_last_one_ended(rows: int, batch_size: int, steps: int) -> None:
+    """Full batches throughout, each row equally often to within one; any epoch is found again without the ones before.
+
+    A new pass is another order.
+    """
+    from medai.training.nets import EpochBatches
+
+    positions = np.arange(10, 10 + rows)
+    arrays = {"x": np.arange(60, dtype=np.float32)[:, None]}
+
+    def batches() -> EpochBatches:
+        return EpochBatches(arrays, np.zeros((60, 1)), positions, None, batch_size, 4, steps)
+
+    def drawn(made: EpochBatches, epoch: int) -> list[float]:
+        made.arrange(epoch)
+        assert len(made) == steps
+        each = [made[index][0]["x"].ravel().tolist() for index in range(steps)]
+        assert {len(one) for one in each} == {batch_size}
+        return [value for one in each for value in one]
+
+    going_on = batches()
+    epochs = [drawn(going_on, epoch) for epoch in range(6)]
+    assert drawn(batches(), 4) == epochs[4]
+    stream = [value for epoch in epochs for value in epoch]
+    for start in range(0, len(stream) - rows + 1, rows):
+        assert sorted(stream[start : start + rows]) == positions.tolist()
+    counts = np.unique(stream, return_counts=True)[1]
+    assert counts.max() - counts.min() <= 1
+    if rows > 5 and len(stream) >= 2 * rows:
+        assert stream[:rows] != stream[rows : 2 * rows]
+
+
+def test_an_epoch_of_steps_resumes_to_the_same_weights(fit_net: Callable[..., str], runs: Path) -> None:
+    """Killed after an epoch that ended in the middle of a pass; accuracy and loss are kept for train and validation."""
+    steps = TRAINING.model_copy(update={"steps_per_epoch": 2, "batch_size": 30})
+    with pytest.raises(Killed):
+        fit_net("steps killed", stop_after(2), training=steps)
+    assert fit_net("steps killed", training=steps) == fit_net("steps", training=steps)
+    curves = json.loads((runs / "steps" / "folder" / "history.json").read_bytes())
+    assert set(curves) == {"accuracy", "loss", "val_accuracy", "val_loss"}
+    assert {len(curve) for curve in curves.values()} == {4}
+
+
+def test_a_dropped_sample_is_in_no_role(
+    put: Callable[..., Any], output_of: Callable[..., Output], tmp_path: Path
+) -> None:
+    """It keeps its row, so that rows and arrays agree, and nobody learns from it nor is judged by it."""
+    from medai.cohort import Pictures, select
+    from medai.preprocessing import Pixels, prepare
+    from medai.splitting import Publisher, split
+
+    roles = ["train", "train", "train", "validation", "test", "test"]
+    images = pl.DataFrame(
+        {"row_id": range(6), "subject_id": [1, 2, 3, 4, 2, 5], "time": [None] * 6, "publisher_role": roles},
+        schema_overrides={"time": pl.Datetime("us")},
+    )
+    labels = pl.DataFrame({"row_id": range(6), "label": [0, 1] * 3})
+    cache = np.arange(6, dtype=np.uint8)[:, None, None, None] * np.ones((1, 2, 2, 1), np.uint8)
+    home, snapshot, quality = put({"images": images, "labels": labels}, "images", pixels=cache)
+    outputs = {"ill": output_of(kind="binary", classes={0: "well", 1: "ill"}, positive="ill")}
+    cohort = select(home, snapshot, quality, Pictures(kind="pictures"), outputs).record
+    splits = split(home, snapshot, cohort, Publisher(kind="publisher", straddling="drop_from_train")).record
+    arrays = prepare(home, snapshot, quality, cohort, Pixels(kind="pixels", size=(2, 2))).record
+    rows = Rows.load(home, arrays, cohort, splits, outputs)
+    assert {role: rows.of(role).tolist() for role in ("train", "validation", "test")} == {
+        "train": [0, 2],
+        "validation": [3],
+        "test": [4, 5],
+    }
+    assert rows.arrays["pixels"][rows.of("train"), 0, 0, 0].tolist() == [0, 2]
+    rows.write_subjects(tmp_path / "seen.parquet", ("train", "validation"))
+    assert pl.read_parquet(tmp_path / "seen.parquet")["subject_id"].to_list() == [1, 3, 4]
 
 
 def test_targets_are_what_the_loss_takes(output_of: Callable[..., Output]) -> None:

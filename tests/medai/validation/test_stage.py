@@ -31,7 +31,8 @@ def test_a_clean_snapshot_passes(images: Tables, snapshot_of: SnapshotOf) -> Non
     workspace, snapshot = snapshot_of(images)
     made = validate(workspace, snapshot, catalogue_suite("medmnist"))
     report = made.record
-    assert (made.reused, report.passed, report.rows, report.set_aside, report.failures) == (False, True, 120, {}, ())
+    assert (made.reused, report.passed, report.rows, report.set_aside, report.failures) == (False, True, 60, {}, ())
+    assert report.tables == {"images": 60, "labels": 60}
     assert report.rules == 30
     refuse_if_failed(report)
     assert set_aside_rows(workspace.folder("validate", report.key), "images").is_empty()
@@ -114,6 +115,41 @@ def test_more_than_the_tolerance_blocks(images: Tables, snapshot_of: SnapshotOf)
     assert validate(workspace, snapshot, suite, tolerance=0.25).record.passed
     with pytest.raises(ConfigurationError, match="tolerance"):
         validate(workspace, snapshot, suite, tolerance=float("nan"))
+
+
+@pytest.mark.parametrize(("dropped", "passed"), [(4, True), (5, False)])
+def test_what_the_reader_left_out_counts_against_the_tolerance(
+    events: Tables, snapshot_of: SnapshotOf, dropped: int, passed: bool
+) -> None:
+    """A fifth of 164 readings and those left out is 33; 29 set aside leave room for four more, not for five."""
+    few = (
+        events["events"]
+        .with_row_index("at")
+        .with_columns(code=pl.when(pl.col("at") < 29).then(pl.lit("unheard_of")).otherwise("code"))
+    )
+    workspace, snapshot = snapshot_of(events | {"events": few.drop("at")}, "events")
+    snapshot = snapshot.model_copy(update={"dropped": {"events": dropped, "elsewhere": 999}})
+    report = validate(workspace, snapshot, catalogue_suite("physionet2012")).record
+    found = [failure for failure in report.failures if failure.reason == "too_many_set_aside"]
+    assert (found == []) is passed
+    if not passed:
+        assert (found[0].table, found[0].unexpected, found[0].evaluated) == ("events", 34, 169)
+
+
+def test_a_condition_that_meets_no_row_is_told(images: Tables, snapshot_of: SnapshotOf, write_suite: Any) -> None:
+    """A misspelt word in a condition makes a rule that always holds; the report names its reason."""
+    rule = """
+    - type: expect_column_values_to_be_between
+      kwargs: {{column: std, min_value: 1000000, row_condition: 'publisher_role == "{role}"'}}
+      meta: {{reason: {reason}, action: warn, why: "Shows nothing."}}
+"""
+    text = "name: small\ntables:\n  images:" + "".join(
+        rule.format(role=role, reason=reason) for role, reason in (("trian", "misspelt"), ("train", "spelt"))
+    )
+    workspace, snapshot = snapshot_of(images)
+    report = validate(workspace, snapshot, write_suite(text)).record
+    assert report.idle == ("misspelt",)
+    assert report.warned == {"spelt": 40}
 
 
 def test_a_blocking_rule_stops_the_run(images: Tables, snapshot_of: SnapshotOf) -> None:

@@ -68,7 +68,11 @@ def test_layout_and_comments_do_not_enter_the_hash(write_suite: Callable[[str], 
         ("      meta", "      severity: high\n      meta", "severity", "mend the suite"),
         ("min_value: 0", "min_value: 0, row_condition: 'a = 1'", "kwargs.row_condition", "mend the suite"),
         ("      meta", "      columns_matching: '('\n      meta", "columns_matching", "mend the suite"),
+        ("min_value: 0", f"min_value: 0, row_condition: 'a > {'9' * 19}'", "kwargs.row_condition", "mend the suite"),
+        ("min_value: 0", f"min_value: 0, row_condition: 'a > {'9' * 5000}'", "kwargs.row_condition", "mend the suite"),
+        ("min_value: 0", "min_value: 0, row_condition: 'a < 1e999'", "kwargs.row_condition", "mend the suite"),
         ("  images:", "  Images:", "tables", "mend the suite"),
+        ("  images:", "  codes:", "meta.action", "mend the suite"),
     ],
 )
 def test_what_the_format_does_not_allow(
@@ -88,11 +92,32 @@ def test_one_reason_has_one_action(write_suite: Callable[[str], Path]) -> None:
         load_suite(write_suite(GOOD + again))
 
 
-@pytest.mark.parametrize("pattern", ["a(?=b)", r"(a)\1", "(?i)a", "[[:alpha:]]", "(", r"a\Z"])
+@pytest.mark.parametrize("pattern", [
+    "a(?=b)", r"(a)\1", "(?i)a", "[[:alpha:]]", "(", r"a\Z",
+    "^a{,3}", "a{", r"\0", "((a{1,200}){1,200}){1,200}", "(" * 300 + "a" + ")" * 300, "(" * 5000 + "a" + ")" * 5000,
+])  # fmt: skip
 def test_patterns_that_two_engines_read_differently(pattern: str, write_suite: Callable[[str], Path]) -> None:
     """A pattern that Python and Polars would read differently is refused, not translated by half."""
     text = GOOD.replace("to_be_between", "to_match_regex").replace("min_value: 0", f"regex: '{pattern}'")
     with pytest.raises(ConfigurationError, match=r"kwargs\.regex cannot be followed"):
+        load_suite(write_suite(text))
+
+
+@pytest.mark.parametrize(
+    ("kind", "kwargs", "wrong"),
+    [
+        ("expect_compound_columns_to_be_unique", "{column_list: [row_id, row_id]}", "kwargs.column_list"),
+        (
+            "expect_column_pair_values_a_to_be_greater_than_b",
+            "{column_A: row_id, column_B: row_id}",
+            "kwargs",
+        ),
+    ],
+)
+def test_one_column_is_no_two(kind: str, kwargs: str, wrong: str, write_suite: Callable[[str], Path]) -> None:
+    """A rule on several columns that names one of them twice is a slip."""
+    text = GOOD.replace("expect_column_values_to_be_between", kind).replace("{column: std, min_value: 0}", kwargs)
+    with pytest.raises(ConfigurationError, match=f"{wrong} cannot be followed"):
         load_suite(write_suite(text))
 
 

@@ -1,7 +1,8 @@
-"""The synthetic hospital."""
+"""Synthetic pictures and stays in the publishers' layouts."""
 
 from __future__ import annotations
 
+import hashlib
 from pathlib import Path
 from typing import Any
 
@@ -159,7 +160,8 @@ def test_stays_carry_the_planted_signal(tmp_path: Path, signal: float, low: floa
         .agg(pl.col("numeric_value").mean())
         .pivot("code", index="subject_id", values="numeric_value")
         .drop_nulls()
-        .join(pl.DataFrame(read_table(tmp_path / "labels.parquet")), left_on="subject_id", right_on="stay_id")
+        .join(pl.DataFrame(read_table(tmp_path / "stays.parquet", ["subject_id", "stay_id"])), on="subject_id")
+        .join(pl.DataFrame(read_table(tmp_path / "labels.parquet")), on="stay_id")
         .sort("subject_id")
     )
     features, truth = table.select(codes).to_numpy(), table["in_hospital_death"].to_numpy()
@@ -171,3 +173,29 @@ def test_stays_have_one_outcome() -> None:
     """Classes belong to pictures."""
     with pytest.raises(ValidationError, match="stays have one binary outcome"):
         config("physionet2012", 100, classes=3)
+
+
+@pytest.mark.parametrize(
+    ("layout", "fields", "digest"),
+    [
+        ("medmnist", {}, "2544a84e2bbb2e367032174d36a12d51245e83e5b284a8c726830acb5ac94375"),
+        (
+            "medmnist",
+            {"channels": 3, "size": 32, "classes": 5, "multilabel": True},
+            "fca440d757de262929e67dd9521992f3d24615a23fbdbea960b68c909e787619",
+        ),
+        ("physionet2012", {}, "c2406d241467aa2ae202bb2fd1c39d99538dde08385457a8b2a4fee307bbe581"),
+    ],
+)
+def test_the_bytes_are_those_of_this_version(tmp_path: Path, layout: str, fields: dict[str, Any], digest: str) -> None:
+    """Golden: whoever changes what is drawn raises the stage's VERSION."""
+    path = made(tmp_path / "a", layout, 60, seed=5, **fields)
+    found = hashlib.sha256()
+    if path.suffix == ".npz":
+        with np.load(path) as arrays:
+            for name in arrays:
+                found.update(name.encode() + arrays[name].tobytes())
+    else:
+        for file in sorted(path.rglob("*.txt")):
+            found.update(file.name.encode() + file.read_bytes())
+    assert found.hexdigest() == digest

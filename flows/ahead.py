@@ -1,0 +1,35 @@
+"""What a run will need for certain is loaded while Prefect's server starts: that wait is there anyway."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from medai.errors import MedaiError
+from medai.generation import key_of
+from medai.ingestion import unread
+from medai.workspace import Workspace
+
+if TYPE_CHECKING:
+    from flows.settings import Settings
+    from medai.problem import Problem
+
+
+def load_ahead(question: Problem, data: str | None, settings: Settings) -> None:
+    """Import Great Expectations when these data were never read, so that it has to judge them."""
+    if _are_new(question, data, settings):
+        from medai.validation.judging import load_engine
+
+        load_engine()
+
+
+def _are_new(question: Problem, data: str | None, settings: Settings) -> bool:
+    from flows.train import data_path, manifest_path
+
+    workspace = Workspace(settings.home, settings.lock_seconds)
+    try:
+        if data is None and question.data is not None:
+            return not workspace.folder("generate", key_of(question.data)).is_dir()
+        path = data_path(question, data, settings, "")
+        return unread(workspace, question.input.source, path, manifest_path(question, path))
+    except (MedaiError, OSError):
+        return False  # the run will meet the same and say so

@@ -1,0 +1,159 @@
+"""The champion on other labelled data; promotes nothing.
+
+ingest → validate → select → hold out → prepare → evaluate │ note in the audit
+"""
+
+from __future__ import annotations
+
+import logging
+from datetime import UTC, datetime
+from typing import Any
+
+from prefect import flow
+from pydantic import TypeAdapter
+
+from flows.outcome import Steps
+from flows.predict import standing_champion
+from flows.settings import Settings, user
+from flows.train import read
+from medai.external import MINIMUM, lacking, own_scorecard, refuse_unlabelled, same_question, seen
+from medai.ledger import Ledger
+from medai.measurement.metrics import in_order
+from medai.prediction import fit_for_scoring
+from medai.preprocessing import Preprocessing
+from medai.problem import Problem, load_problem
+from medai.records import Scorecard
+from medai.sources import elsewhere
+from medai.validation import refuse_if_failed
+from medai.workspace import Workspace
+from tasks.evaluate import evaluate as score
+from tasks.external import hold_out, note
+from tasks.prepare import prepare
+from tasks.select import select
+
+log = logging.getLogger("medai.run")
+
+AUDITED = ("auroc", "auprc", "sensitivity", "specificity")
+"""Metrics that the audit's line carries."""
+
+
+@flow(name="evaluate", flow_run_name="{problem}", persist_result=False)
+def evaluate(
+    problem: str, data: str | None = None, include_seen: bool = False, overrides: list[str] | None = None
+) -> dict[str, Any]:
+    """Measure the champion on labelled data, every sample of the cohort at once.
+
+    Args:
+        problem: a catalogue name, or a path to a YAML file.
+        data: folder or file of the data; the Problem's generator or location when left out.
+        include_seen: also score patients whom the champion was fitted on, who are left out otherwise.
+        overrides: ``section.key=value``.
+
+    Returns:
+        What ``medai evaluate --json`` prints.
+    """
+    settings = Settings.load()
+    settings.apply()
+    workspace = Workspace(settings.home, settings.lock_seconds)
+    ledger = Ledger(workspace, by=user())
+    question = load_problem(problem, overrides or ())
+    standing, champion = standing_champion(workspace, ledger, question.name)
+    same_question(champion, question.outputs)
+    steps = Steps()
+    snapshot, quality = read(
+        workspace,
+        question,
+        data,
+        settings,
+        steps,
+        f"medai evaluate {problem}",
+        source=elsewhere(question.input.source),
+    )
+    refuse_if_failed(fit_for_scoring(quality, labelled=True))
+    refuse_unlabelled(workspace, snapshot, question.outputs)
+    cohort = steps.take("select", select(workspace, snapshot, quality, question.cohort, question.outputs))
+    splits = steps.take("hold out", hold_out(workspace, cohort, champion, include_seen=include_seen))
+    own = TypeAdapter(Preprocessing).validate_python(champion.preprocessing)
+    arrays = steps.take("prepare", prepare(workspace, snapshot, quality, cohort, own))
+    scorecard = steps.take(
+        "evaluate",
+        score(workspace, champion, arrays, cohort, splits, question.outputs, "test", question.evaluation),
+    )
+    opened = [entry for entry in ledger.entries(question.name, "opened") if entry.facts["candidate"] == champion.key]
+    tested = own_scorecard(workspace, champion, [entry.facts["test_sha256"] for entry in opened], scorecard)
+    samples_seen, subjects_seen = seen(workspace, cohort, champion)
+    reasons = _lacking(question, scorecard)
+    if include_seen and samples_seen:
+        reasons += (f"{samples_seen} samples of patients whom the champion was fitted on (required: none)",)
+    name = next(iter(question.outputs))
+    facts = {
+        "version": standing.version,
+        "model_sha256": champion.model_sha256,
+        "data_sha256": snapshot.data_sha256,
+        "samples": scorecard.samples,
+        "subjects": scorecard.subjects,
+        "includes_seen": include_seen and samples_seen > 0,
+        "evidence": _verdict(reasons),
+        "metrics": {
+            metric: measure.model_dump() for metric, measure in scorecard.metrics[name].items() if metric in AUDITED
+        },
+    }
+    with steps.timed("note"):
+        looks = note(ledger, question.name, champion, scorecard, facts)
+    workspace.keep_receipt(
+        "external", scorecard.key, facts | {"at": datetime.now(UTC).isoformat(), "by": ledger.by, "stages": steps.taken}
+    )
+    return {
+        "problem": question.name,
+        "question": question.question,
+        "version": standing.version,
+        "model": champion.name,
+        "model_sha256": champion.model_sha256,
+        "data_sha256": snapshot.data_sha256,
+        "evidence": _verdict(reasons),
+        "reasons": list(reasons),
+        "cohort": {
+            "unit": cohort.unit,
+            "samples": scorecard.samples,
+            "subjects": scorecard.subjects,
+            "classes": scorecard.classes,
+            "attrition": [line.model_dump() for line in cohort.attrition],
+        },
+        "set_aside": quality.set_aside,
+        "seen_in_training": {"samples": samples_seen, "subjects": subjects_seen, "scored": include_seen},
+        "metrics": _figures(scorecard),
+        "own_test": None
+        if tested is None
+        else {"samples": tested.samples, "subjects": tested.subjects, "metrics": _figures(tested)},
+        "thresholds": {output: list(values) for output, values in champion.thresholds.items()},
+        "confusion": {output: [list(row) for row in matrix] for output, matrix in scorecard.confusion.items()},
+        "calibration": {
+            output: {part: measure.model_dump() for part, measure in parts.items()}
+            for output, parts in scorecard.calibration.items()
+        },
+        "subgroups": {
+            output: [subgroup.model_dump() for subgroup in subgroups]
+            for output, subgroups in scorecard.subgroups.items()
+        },
+        "looks": looks,
+        "stages": steps.taken,
+    }
+
+
+def _verdict(reasons: tuple[str, ...]) -> str:
+    return "insufficient_evidence" if reasons else "sufficient"
+
+
+def _lacking(question: Problem, scorecard: Scorecard) -> tuple[str, ...]:
+    """Classes with fewer samples than the gate asks for, or than is usual where there is no gate."""
+    name, output = next(iter(question.outputs.items()))
+    gate = question.gate
+    positives, negatives = (gate.minimum_positives, gate.minimum_negatives) if gate else (MINIMUM, MINIMUM)
+    return lacking(output, scorecard.classes[name], scorecard.samples, positives, negatives)
+
+
+def _figures(scorecard: Scorecard) -> dict[str, dict[str, Any]]:
+    return {
+        output: {metric: metrics[metric].model_dump() for metric in in_order(metrics)}
+        for output, metrics in scorecard.metrics.items()
+    }

@@ -1,0 +1,165 @@
+"""The champion on new data.
+
+    ingest → validate → select → prepare → score │ write
+
+The road of training without its truth: data are read without labels, judged by the same suite, prepared by the
+champion's own preprocessing, and scored by the file that was promoted.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections import Counter
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from prefect import flow
+from pydantic import TypeAdapter
+
+from flows.outcome import Steps
+from flows.settings import Settings, user
+from flows.train import champion_of
+from medai.errors import ConfigurationError
+from medai.ledger import Champion, Ledger
+from medai.outputs import Output
+from medai.paths import expanded
+from medai.prediction import Destination, Part, answers, fit_for_scoring, left_unjudged, seen_before
+from medai.preprocessing import Preprocessing
+from medai.problem import Problem, load_problem, suite_path
+from medai.records import KEY_LENGTH, Candidate, sha256_of
+from medai.sources import unlabelled
+from medai.validation import refuse_if_failed
+from medai.workspace import Workspace
+from tasks.ingest import ingest
+from tasks.predict import score, select_unlabelled, write
+from tasks.prepare import prepare
+from tasks.validate import validate
+
+log = logging.getLogger("medai.run")
+
+
+@flow(name="predict", flow_run_name="{problem}", persist_result=False)
+def predict(
+    problem: str, inputs: list[str], out: str, overwrite: bool = False, overrides: list[str] | None = None
+) -> dict[str, Any]:
+    """Score data of a Problem's source with its champion and write what it says of each row.
+
+    Args:
+        problem: a catalogue name, or a path to a YAML file.
+        inputs: data in the layout of the Problem's source; labels are not needed and not read.
+        out: the file of the answers, .parquet or .csv.
+        overwrite: whether ``out`` may be replaced.
+        overrides: ``section.key=value``.
+
+    Returns:
+        What ``medai predict --json`` prints.
+    """
+    settings = Settings.load()
+    settings.apply()
+    workspace = Workspace(settings.home, settings.lock_seconds)
+    ledger = Ledger(workspace, by=user())
+    question = load_problem(problem, overrides or ())
+    paths = [expanded(one).absolute() for one in inputs]
+    destination = Destination(Path(out), overwrite=overwrite, inputs=paths)
+    standing, champion = standing_champion(workspace, ledger, question.name)
+    name, output = own_output(champion)
+    steps = Steps()
+    parts = [
+        road(workspace, question, path, champion, steps, f":{place}" if len(paths) > 1 else "")
+        for place, path in enumerate(paths, start=1)
+    ]
+    if len({part.snapshot.key for part in parts}) < len(parts):
+        raise ConfigurationError(
+            "the same data are given twice",
+            expected="each input once",
+            received=f"{len(parts)} inputs of {len({part.snapshot.key for part in parts})} different contents",
+            action="leave the copy out",
+        )
+    with steps.timed("write"):
+        table = answers(workspace, parts, champion, name, output, standing.version)
+        result_sha256 = write(destination, table)
+    statuses = Counter(table["status"].to_list())
+    data = [part.snapshot.data_sha256 for part in parts]
+    outcome = {
+        "problem": question.name,
+        "version": standing.version,
+        "model_sha256": champion.model_sha256,
+        "inputs": [
+            {"data_sha256": part.snapshot.data_sha256, "rows": part.cohort.attrition[0].samples}
+            | {"scored": part.cohort.samples}
+            for part in parts
+        ],
+        "rows": table.height,
+        "scored": statuses["scored"],
+        "set_aside": _reasons(statuses, "set_aside:"),
+        "excluded": _reasons(statuses, "excluded:"),
+        "settled_by_reader": dict(sum((Counter(part.snapshot.counts) for part in parts), Counter())),
+        "not_judged": sorted(
+            {one for part in parts for one in left_unjudged(workspace, part.snapshot, question.cohort)}
+        ),
+        "labels": _labels(output, table["label"].drop_nulls().to_list()),
+        "seen_in_training": sum(seen_before(workspace, part.cohort, champion) for part in parts),
+        "repeated_ids": table.height - table["id"].n_unique(),
+        "out": str(destination.path),
+        "result_sha256": result_sha256,
+        "data_sha256": data[0] if len(data) == 1 else sha256_of(data),
+        "stages": steps.taken,
+    }
+    key = sha256_of([champion.key, *(part.cohort.key for part in parts)])[:KEY_LENGTH]
+    facts = {fact: value for fact, value in outcome.items() if fact != "out"}
+    workspace.keep_receipt("predict", key, facts | {"at": datetime.now(UTC).isoformat(), "by": ledger.by})
+    return outcome
+
+
+def standing_champion(workspace: Workspace, ledger: Ledger, name: str) -> tuple[Champion, Candidate]:
+    """What the ledger says of the champion, and its files, intact.
+
+    Raises:
+        ConfigurationError: the problem has none.
+        ServiceFailed: its files are missing or were altered.
+    """
+    standing, champion = ledger.champion(name), champion_of(workspace, ledger, name)
+    if standing is None or champion is None or champion.key != standing.candidate:
+        raise ConfigurationError(
+            f"{name} has no champion",
+            expected="a promoted version",
+            received="none in the ledger",
+            action=f"`medai run {name}` makes a candidate and puts it before the gate; see `medai history {name}`",
+        )
+    return standing, champion
+
+
+def own_output(champion: Candidate) -> tuple[str, Output]:
+    """The champion's only output, as it was fitted."""
+    name, output = next(iter(champion.outputs.items()))
+    adapter: TypeAdapter[Output] = TypeAdapter(Output)
+    return name, adapter.validate_python(output)
+
+
+def road(
+    workspace: Workspace, question: Problem, path: Path, champion: Candidate, steps: Steps, mark: str = ""
+) -> Part:
+    """One input from its files to scores; each step is found or made."""
+    name, output = own_output(champion)
+    snapshot = steps.take(f"ingest{mark}", ingest(workspace, unlabelled(question.input.source), path))
+    quality = steps.take(
+        f"validate{mark}", validate(workspace, snapshot, suite_path(question), question.validation.tolerance)
+    )
+    refuse_if_failed(fit_for_scoring(quality))
+    cohort = steps.take(f"select{mark}", select_unlabelled(workspace, snapshot, quality, question.cohort))
+    if cohort.samples == 0:
+        return Part(snapshot, cohort, None)
+    own = TypeAdapter(Preprocessing).validate_python(champion.preprocessing)
+    arrays = steps.take(f"prepare{mark}", prepare(workspace, snapshot, quality, cohort, own))
+    return Part(snapshot, cohort, steps.take(f"score{mark}", score(workspace, champion, arrays, name, output)))
+
+
+def _reasons(statuses: Counter[str], kind: str) -> dict[str, int]:
+    return {status.removeprefix(kind): count for status, count in sorted(statuses.items()) if status.startswith(kind)}
+
+
+def _labels(output: Output, said: list[str]) -> dict[str, int]:
+    """Class → rows said to be of it; finding → rows said to show it."""
+    counts = Counter(one for label in said for one in (label.split("; ") if output.kind == "multilabel" else [label]))
+    return {name: counts[name] for name in output.names}

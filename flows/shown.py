@@ -1,0 +1,213 @@
+"""What a person sees of an outcome: the command line's answers as text and tables."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import typer
+
+
+def table(title: str, columns: tuple[str, ...], rows: list[Any]) -> None:
+    """Print a table; with a title, every column but the first holds figures."""
+    from rich import box
+    from rich.console import Console
+    from rich.table import Table
+
+    console = Console()
+    if not console.is_terminal:
+        console = Console(width=160)  # a file or a pipe has no width: let no figure wrap
+    grid = Table(title=title or None, title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
+    for place, column in enumerate(columns):
+        figures = bool(title) and place > 0
+        grid.add_column(column, justify="right" if figures else "left", no_wrap=figures, overflow="fold")
+    for row in rows:
+        grid.add_row(*(str(cell) for cell in row))
+    console.print(grid)
+
+
+def _interval(measure: dict[str, float]) -> str:
+    return f"{measure['value']:.3f} [{measure['low']:.3f}, {measure['high']:.3f}]"
+
+
+def run(outcome: dict[str, Any]) -> None:
+    """What ``medai run`` tells: figures beside the baselines, the decision with every condition."""
+    counts = outcome["cohort"]
+    typer.echo(f"\n{outcome['question']}")
+    typer.echo(
+        f"{counts['samples']} samples of {counts['subjects']} subjects (one {counts['unit']} each) · {outcome['model']}"
+    )
+    for output, metrics in outcome["metrics"].items():
+        others = outcome["baselines"]
+        rows = [
+            (
+                metric.replace("_", " "),
+                _interval(measure),
+                *(f"{figures[metric]:.3f}" if metric in figures else "–" for figures in others.values()),
+            )
+            for metric, measure in metrics.items()
+        ]
+        heads = (output, outcome["model"].replace("_", " "), *(name.replace("_", " ") for name in others))
+        table(f"test, opened for {outcome['test_openings']} candidate(s)", heads, rows)
+    version, verdict, since = outcome["version"], outcome["decision"].replace("_", " "), outcome["withdrawn"]
+    told = f"{verdict} (version {version}, run {outcome['run_id']})"
+    if since is not None and verdict == "promoted" and since["at"] > (since["decided"] or ""):
+        typer.echo(f"decided at {since['decided'][:19]} UTC: {told}; withdrawn since by a person, {since['by']}:")
+        typer.echo(f"  {since['reason']}")
+        typer.echo(f"  `medai promote {outcome['problem']} {version} --reason …` brings it back")
+        typer.echo("conditions as they were when it was decided:")
+    else:
+        typer.echo(f"decision: {told}")
+    for condition in outcome["conditions"]:
+        mark = "✓" if condition["passed"] else "✗"
+        typer.echo(f"  {mark} {condition['name']}: {condition['figure']} (required: {condition['required']})")
+    for reason in outcome["reasons"] if not outcome["conditions"] else ():
+        typer.echo(f"  {reason}")
+    champion = outcome["champion"]
+    typer.echo("champion: " + ("none" if champion is None else f"version {champion}"))
+    typer.echo(f"report: {outcome['report']}")
+    typer.echo(f"to make it again: {outcome['reproduce']}")
+
+
+def evaluation(outcome: dict[str, Any]) -> None:
+    """What ``medai evaluate`` tells: the champion's figures on these data beside those of its own test."""
+    counts, seen, own = outcome["cohort"], outcome["seen_in_training"], outcome["own_test"]
+    typer.echo(f"\n{outcome['question']}")
+    typer.echo(
+        f"{counts['samples']} samples of {counts['subjects']} subjects (one {counts['unit']} each) · "
+        f"champion version {outcome['version']}, {outcome['model']}"
+    )
+    if seen["samples"]:
+        what = "scored all the same" if seen["scored"] else "left out"
+        typer.echo(f"{seen['samples']} samples of {seen['subjects']} subjects that it was fitted on were {what}")
+    for output, metrics in outcome["metrics"].items():
+        tested = own["metrics"].get(output, {}) if own else {}
+        rows = [
+            (
+                metric.replace("_", " "),
+                _interval(measure),
+                _interval(tested[metric]) if metric in tested else "–",
+            )
+            for metric, measure in metrics.items()
+        ]
+        table("the champion on these data", (output, "these data", "its own test"), rows)
+        for group in outcome["subgroups"].get(output, ()):
+            auroc = group["metrics"].get("auroc")
+            typer.echo(
+                f"  {group['group']} {group['level']}: {group['samples']} samples"
+                + (f", auroc {_interval(auroc)}" if auroc else "")
+            )
+    typer.echo(f"evidence: {outcome['evidence'].replace('_', ' ')}")
+    for reason in outcome["reasons"]:
+        typer.echo(f"  {reason}")
+
+
+def prediction(outcome: dict[str, Any]) -> None:
+    """What ``medai predict`` tells: how many were scored, and why others were not."""
+    typer.echo(f"{outcome['scored']} of {outcome['rows']} rows scored by version {outcome['version']}")
+    rows = [("label", label, count) for label, count in outcome["labels"].items()]
+    rows += [("set aside", reason, count) for reason, count in outcome["set_aside"].items()]
+    rows += [("excluded", criterion, count) for criterion, count in outcome["excluded"].items()]
+    table("", ("what", "which", "rows"), rows)
+    for criterion in outcome["not_judged"]:
+        typer.echo(f"not judged, since it asks for what is known only later: {criterion}")
+    if outcome["seen_in_training"]:
+        typer.echo(f"{outcome['seen_in_training']} subjects are among those that the champion was fitted on")
+    typer.echo(f"answers: {outcome['out']}")
+
+
+def check(outcome: dict[str, Any]) -> None:
+    """What ``medai check`` tells."""
+    judged = ", ".join(f"{rows} {table}" for table, rows in outcome["tables"].items())
+    typer.echo(f"{'passed' if outcome['passed'] else 'FAILED'}: {outcome['rules']} rules on {judged}")
+    rows = [("set aside", reason, count) for reason, count in outcome["set_aside"].items()]
+    rows += [("warned", reason, count) for reason, count in outcome["warned"].items()]
+    rows += [("settled by the reader", reason, count) for reason, count in outcome["settled_by_reader"].items()]
+    if rows:
+        table("", ("what", "reason", "rows"), rows)
+    for failure in outcome["failures"]:
+        if failure["blocking"]:
+            typer.echo(
+                f"blocking: {failure['reason']} in {failure['table']} {failure['column']}: "
+                f"{failure['unexpected']} of {failure['evaluated']} rows"
+            )
+
+
+def synth(outcome: dict[str, Any]) -> None:
+    """What ``medai synth`` wrote, and what to run next."""
+    megabytes = outcome["bytes"] / 1e6
+    typer.echo(
+        f"{outcome['path']}: {outcome['files']} files, {megabytes:.1f} MB, generated with seed {outcome['seed']}"
+    )
+    if planted := sum(outcome["faults"].values()):
+        typer.echo(f"{planted} planted faults of {len(outcome['faults'])} kinds, counted in planted_faults.json")
+    for command in outcome["next"]:
+        typer.echo(f"next: {command}")
+
+
+def demo(outcome: dict[str, Any]) -> None:
+    """What ``medai demo`` tells: each run, and where to look."""
+    for one in outcome["runs"]:
+        run(one)
+    typer.echo("\nlook at the reports above, or start `medai up` and open Prefect's and MLflow's pages")
+
+
+def history(outcome: dict[str, Any]) -> None:
+    """What ``medai history`` tells."""
+    current = outcome["champion"]
+    when = f" at {outcome['at']}" if outcome["at"] else ""
+    if current is None:
+        typer.echo(f"{outcome['problem']}: no champion{when}")
+    else:
+        typer.echo(f"{outcome['problem']}: version {current['version']}{when}, since {current['since'][:19]} UTC")
+        typer.echo(f"  {current['how']}: {current['reason']}")
+    if outcome["versions"]:
+        rows = []
+        for one in outcome["versions"]:
+            figure = one["figure"]
+            shown = f"{figure['metric']} {_interval(figure)}" if figure else "–"
+            seed = "–" if one["seed"] is None else one["seed"]
+            rows.append((one["version"], one["registered"][:19], seed, one["data_sha256"][:12], shown))
+        table("", ("version", "registered (UTC)", "seed", "data", "on test"), rows)
+    for entry in outcome["entries"]:
+        typer.echo(f"{entry['at'][:19]}  {entry['by']}  {_told(entry)}")
+        for reason in _reasons(entry):
+            typer.echo(f"    {reason}")
+
+
+def _told(entry: dict[str, Any]) -> str:
+    """What a line of the history says."""
+    if entry["kind"] == "settled":
+        return f"version {entry['version']} judged by the gate: {entry['verdict'].replace('_', ' ')}"
+    if entry["how"] == "rollback":
+        after = "nobody stands" if entry["version"] is None else f"version {entry['version']} stands again"
+        return f"version {entry['withdrawn_version']} withdrawn: {entry['reason']}; {after}"
+    if entry["how"] == "person":
+        return f"version {entry['version']} made champion by a person: {entry['reason']}"
+    return f"version {entry['version']} made champion by the gate"
+
+
+def _reasons(entry: dict[str, Any]) -> list[str]:
+    """Why: what the gate found, told once."""
+    if entry["kind"] == "champion":
+        return entry["reason"].split("; ") if entry["how"] == "gate" else []
+    return [] if entry["verdict"] == "promoted" else list(entry.get("reasons", ()))
+
+
+def champion(outcome: dict[str, Any]) -> None:
+    """What ``medai promote`` and ``medai rollback`` tell."""
+    version = outcome["champion"]
+    who = "no champion" if version is None else f"version {version} is champion"
+    if "withdrawn" in outcome:
+        typer.echo(f"{outcome['problem']}: version {outcome['withdrawn']} withdrawn: {outcome['reason']}")
+        typer.echo(who)
+        return
+    if not outcome["recorded"]:
+        typer.echo(f"{outcome['problem']}: version {version} was already champion; nothing recorded")
+        return
+    typer.echo(f"{outcome['problem']}: {who}")
+    gate = outcome["gate"]
+    if gate is not None and gate["verdict"] != "promoted":
+        refused = gate["verdict"] == "refused"
+        typer.echo("the gate had refused it:" if refused else f"the gate had said {gate['verdict'].replace('_', ' ')}:")
+        for reason in gate["reasons"]:
+            typer.echo(f"  {reason}")

@@ -1,0 +1,112 @@
+"""``medai synth``: generated data in a folder of one's own, to point any Problem at."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from pathlib import Path
+from typing import Any
+
+from pydantic import TypeAdapter, ValidationError
+
+from medai.errors import ConfigurationError, near_match
+from medai.problem import catalogue
+from medai.sources.synthetic import Generator, Synthetic, SyntheticHospital, generate
+from medai.yaml_files import read_yaml
+
+KINDS = ("hospital", "medmnist", "physionet2012")
+
+
+def synth(kind: str, out: Path, options: dict[str, Any]) -> dict[str, Any]:
+    """Write generated data; nothing half-written is ever seen under its name.
+
+    Args:
+        kind: the layout, one of KINDS.
+        out: a folder that is absent or empty.
+        options: fields of ``Synthetic`` or ``SyntheticHospital``.
+
+    Returns:
+        What ``medai synth --json`` prints: kind, path, patients, seed, files, bytes, the planted faults, and the
+        commands that read it.
+
+    Raises:
+        ConfigurationError: no such kind, an option that does not fit it, or a folder that holds something.
+    """
+    config = _config(kind, options)
+    out = out.expanduser().resolve()
+    _refuse_taken(out)
+    out.parent.mkdir(parents=True, exist_ok=True)
+    beside = out.with_name(f".{out.name}.{os.getpid()}.partial")
+    shutil.rmtree(beside, ignore_errors=True)  # left by a killed process of the same number
+    beside.mkdir()
+    try:
+        reader = generate(config, beside).relative_to(beside)
+        files = [path for path in beside.rglob("*") if path.is_file()]
+        size = sum(path.stat().st_size for path in files)
+        os.sync()
+        _refuse_taken(out)
+        beside.replace(out)  # takes the place of an empty folder
+    except BaseException:
+        shutil.rmtree(beside, ignore_errors=True)
+        raise
+    faults = out / "planted_faults.json"
+    return {
+        "kind": kind,
+        "path": str(out),
+        "patients": config.subjects,
+        "seed": config.seed,
+        "files": len(files),
+        "bytes": size,
+        "faults": json.loads(faults.read_text())["faults"] if faults.exists() else {},
+        "next": [f"medai run {name} --data {out / reader / location}" for name, location in _problems_of(kind)],
+    }
+
+
+def _config(kind: str, options: dict[str, Any]) -> Synthetic | SyntheticHospital:
+    if kind not in KINDS:
+        raise ConfigurationError(
+            f"nothing is generated of the kind {kind!r}",
+            expected=" or ".join(KINDS),
+            received=f"{kind!r}; {near_match(kind, KINDS)}",
+            action="for example medai synth hospital OUT",
+        )
+    try:
+        return TypeAdapter[Synthetic | SyntheticHospital](Generator).validate_python(
+            {"kind": "synthetic", "layout": kind, **options}
+        )
+    except ValidationError as error:
+        faults = [
+            f"{fault['loc'][-1]}: {fault['msg'].removeprefix('Value error, ')}"
+            for fault in error.errors(include_url=False)
+        ]
+        raise ConfigurationError(
+            f"{kind} cannot be generated like this",
+            expected="options that fit it, within their bounds",
+            received="; ".join(faults),
+            action="`medai synth --help` describes them; --faults and --mimic-version are the hospital's",
+        ) from None
+
+
+def _refuse_taken(out: Path) -> None:
+    """Refuse a place that holds anything."""
+    if out.is_dir() and not any(out.iterdir()) and not out.is_mount():
+        return
+    if out.exists():
+        raise ConfigurationError(
+            "the place to write to is taken",
+            expected="a folder that is absent or empty",
+            received="a folder that holds something" if out.is_dir() and not out.is_mount() else "something else",
+            action="name another folder, or empty that one",
+        )
+
+
+def _problems_of(kind: str) -> list[tuple[str, str]]:
+    """Problems of the catalogue that read this layout, each with the part of the folder that it reads."""
+    found = []
+    for name, path in catalogue().items():
+        problem = read_yaml(path)
+        if (problem.get("data") or {}).get("layout") == kind:
+            source = next(iter(problem["inputs"].values()))
+            found.append((name, source.get("location") or "."))
+    return found

@@ -1,0 +1,195 @@
+"""External evaluation: the champion on labelled data that played no part in its making. It promotes nothing.
+
+Every sample of the cohort is scored, in the role ``test`` of a split that has no other. Who the champion was fitted on
+is left out unless somebody asks for it, since a model knows its own patients.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from pydantic import TypeAdapter
+
+from medai.errors import ConfigurationError, DataRefused
+from medai.outputs import Output
+from medai.promotion import trained_subjects
+from medai.records import Candidate, Cohort, Frozen, Scorecard, Snapshot, Splits, sha256_of, stage_key
+from medai.scores import SCORES
+from medai.workspace import Made, Workspace
+
+if TYPE_CHECKING:
+    import polars as pl
+
+VERSION = 1
+MINIMUM = 30
+"""Positives, and negatives, below which figures are insufficient evidence where the Problem has no gate to say so."""
+
+
+class _Division(Frozen):
+    purpose: str = "external"
+
+
+def same_question(candidate: Candidate, outputs: dict[str, Output]) -> None:
+    """Refuse outputs that the champion does not answer; the label's column and values may be another site's.
+
+    Raises:
+        ConfigurationError: another output, kind or class, or the classes in another order.
+    """
+    asked = {name: (output.kind, list(output.names)) for name, output in outputs.items()}
+    adapter: TypeAdapter[Output] = TypeAdapter(Output)
+    own = {name: adapter.validate_python(output) for name, output in candidate.outputs.items()}
+    answered = {name: (output.kind, list(output.names)) for name, output in own.items()}
+    if asked != answered:
+        raise ConfigurationError(
+            "the champion answers another question than the Problem asks",
+            expected=_told(answered),
+            received=_told(asked),
+            action="evaluate it under the outputs that it was fitted for, or run the Problem anew",
+        )
+
+
+def _told(outputs: Mapping[str, tuple[str, list[str]]]) -> str:
+    return "; ".join(f"{name}, {kind}: {', '.join(names)}" for name, (kind, names) in outputs.items())
+
+
+def refuse_unlabelled(workspace: Workspace, snapshot: Snapshot, outputs: dict[str, Output]) -> None:
+    """Refuse data in which no label of the outputs is known.
+
+    Raises:
+        DataRefused: there is none.
+    """
+    import polars as pl
+
+    from medai.tables import read_table
+
+    labels = pl.DataFrame(read_table(workspace.folder("ingest", snapshot.key) / "labels.parquet"))
+    for name, output in outputs.items():
+        present = [column for column in output.labels if column in labels.columns]
+        if present and labels.select(pl.all_horizontal(pl.col(present).is_null()).all()).item():
+            raise DataRefused(
+                f"output {name}: no label is known in these data",
+                expected=f"values in {', '.join(present)}",
+                received=f"{labels.height} rows without one",
+                action="give data with their outcomes, or score them with `medai predict`",
+            )
+
+
+def hold_out(workspace: Workspace, cohort: Cohort, candidate: Candidate, *, include_seen: bool = False) -> Made[Splits]:
+    """All of a cohort in the role test; who the candidate was fitted on has none, and is counted in ``dropped``.
+
+    Raises:
+        DataRefused: nobody is left.
+    """
+    inputs = {"cohort": cohort.key} | ({} if include_seen else {"candidate": candidate.key})
+    key = stage_key("split", VERSION, inputs, _Division(), ("polars", "pyarrow"))
+
+    def build(folder: Path) -> Splits:
+        import polars as pl
+
+        from medai.tables import OWNER_ALONE, read_table, write_table
+
+        table = pl.DataFrame(
+            read_table(workspace.folder("select", cohort.key) / "cohort.parquet", ["sample_id", "subject_id"])
+        )
+        kept = table if include_seen else table.filter(~_seen(workspace, table, candidate))
+        if kept.height == 0:
+            raise DataRefused(
+                "the champion was fitted on every patient of these data",
+                expected="patients that it has not seen",
+                received=f"{table.height} samples of {table['subject_id'].n_unique()} subjects, all seen in its fit",
+                action="give other data, or say --include-seen and do not take the figures for evidence",
+            )
+        assigned = kept.with_columns(pl.lit(0, pl.Int8).alias("fold"), pl.lit("test").alias("role")).sort("sample_id")
+        write_table(folder / "splits.parquet", assigned.to_arrow(), mode=OWNER_ALONE)
+        subjects = kept["subject_id"].unique().sort().to_list()
+        dropped = table.height - kept.height
+        return Splits(
+            key=key,
+            samples={"test": kept.height},
+            subjects={"test": len(subjects)},
+            test_sha256=sha256_of(subjects),
+            dropped={"test": dropped} if dropped else {},
+        )
+
+    return workspace.materialise("split", key, Splits, build)
+
+
+def seen(workspace: Workspace, cohort: Cohort, candidate: Candidate) -> tuple[int, int]:
+    """Samples and subjects of a cohort that the candidate was fitted on."""
+    import polars as pl
+
+    from medai.tables import read_table
+
+    table = pl.DataFrame(read_table(workspace.folder("select", cohort.key) / "cohort.parquet", ["subject_id"]))
+    known = table.filter(_seen(workspace, table, candidate))
+    return known.height, known["subject_id"].n_unique()
+
+
+def _seen(workspace: Workspace, table: pl.DataFrame, candidate: Candidate) -> pl.Series:
+    import polars as pl
+
+    return table["subject_id"].is_in(
+        pl.Series(sorted(trained_subjects(workspace, candidate)), dtype=pl.Int64).implode()
+    )
+
+
+def own_scorecard(
+    workspace: Workspace, candidate: Candidate, tests: Iterable[str], like: Scorecard
+) -> Scorecard | None:
+    """The candidate's scorecard on its own test set; None where the store no longer holds it.
+
+    Args:
+        tests: names of the test sets (``Splits.test_sha256``) that the ledger saw it opened for.
+        like: a scorecard made the same way (interval, resamples), which stands beside it.
+    """
+    opened = set(tests)
+    for folder in sorted((workspace.root / "store" / "evaluate").glob("[0-9a-f]*")):
+        record = folder / "record.json"
+        if not record.is_file() or candidate.key.encode() not in record.read_bytes():
+            continue
+        scorecard = workspace.find("evaluate", folder.name, Scorecard)
+        if scorecard is None or scorecard.candidate != candidate.key or scorecard.role != "test":
+            continue
+        if (scorecard.confidence, scorecard.resamples) != (like.confidence, like.resamples):
+            continue
+        if _subjects_sha256(folder / SCORES) in opened:
+            return scorecard
+    return None
+
+
+def _subjects_sha256(scores: Path) -> str:
+    import polars as pl
+
+    from medai.tables import read_table
+
+    table = pl.DataFrame(read_table(scores, ["subject_id"]))
+    return sha256_of(table["subject_id"].unique().sort().to_list())
+
+
+def lacking(output: Output, classes: dict[str, int], samples: int, positives: int, negatives: int) -> tuple[str, ...]:
+    """What is missing before figures are evidence: one sentence for each class with too few samples.
+
+    Args:
+        classes: class (or finding) → samples.
+        positives, negatives: fewest of the positive and of the negative class; of several classes or findings each
+            needs the former.
+
+    >>> from medai.outputs import Binary
+    >>> ill = Binary(kind="binary", classes={0: "well", 1: "ill"}, positive="ill")
+    >>> lacking(ill, {"well": 50, "ill": 3}, 53, 30, 30)
+    ('3 samples of ill (required: at least 30)',)
+    """
+    needed = dict.fromkeys(output.names, positives)
+    counts = dict(classes)
+    if output.kind == "binary":
+        needed[output.names[0]] = negatives
+    elif output.kind == "multilabel":
+        counts |= {f"no {finding}": samples - classes[finding] for finding in output.names}
+        needed |= {f"no {finding}": negatives for finding in output.names}
+    return tuple(
+        f"{counts[name]} samples of {name} (required: at least {number})"
+        for name, number in needed.items()
+        if counts[name] < number
+    )

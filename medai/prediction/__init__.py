@@ -1,0 +1,24 @@
+"""Prediction: the champion on data whose truth nobody knows yet.
+
+selection  who can be predicted now, and why the others cannot
+scoring    the champion's calibrated scores
+answers    one row for each picture or stay that was handed over
+results    the user's own file, Parquet or CSV
+"""
+
+from medai.prediction.answers import Part, answers
+from medai.prediction.results import Destination
+from medai.prediction.scoring import Scores, score
+from medai.prediction.selection import fit_for_scoring, left_unjudged, seen_before, select
+
+__all__ = [
+    "Destination",
+    "Part",
+    "Scores",
+    "answers",
+    "fit_for_scoring",
+    "left_unjudged",
+    "score",
+    "seen_before",
+    "select",
+]

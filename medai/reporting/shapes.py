@@ -1,0 +1,117 @@
+"""Shapes that the templates draw inline: positions of whiskers on a forest plot, points of small curves."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+from medai.records import Measure, Subgroup
+
+FOREST_WIDTH = 220
+"""Units of the plot's own coordinates."""
+CURVE_WIDTH, CURVE_HEIGHT = 200, 30
+_MARGIN = 6
+SMALL_CELL = 5
+"""Counts below this are not told, so that a small group points at nobody."""
+KINDS = {
+    "found": ("Found", "positive, and flagged"),
+    "missed": ("Missed", "positive, but not flagged"),
+    "alarm": ("False alarms", "negative, but flagged"),
+    "cleared": ("Cleared", "negative, and not flagged"),
+    "right": ("Right", "the answer is the truth"),
+    "wrong": ("Wrong", "the answer is not the truth"),
+}
+
+
+def forest(groups: Sequence[Subgroup], whole: Measure | None, levels: dict[str, dict[str, str]]) -> dict[str, Any]:
+    """Rows of a forest plot of AUROC, their common axis, and the groups too small to be judged.
+
+    Args:
+        groups: of one output.
+        whole: the figure of all rows together, drawn as a line.
+        levels: group → level → what a reader calls it.
+    """
+    judged = [one for one in groups if one.metrics]
+    shown = [one.metrics["auroc"] for one in judged if "auroc" in one.metrics]
+    ends = [(one.low, one.high) for one in (*shown, *([whole] if whole else []))]
+    low = math.floor(10 * min((end[0] for end in ends), default=0.0)) / 10
+    high = math.ceil(10 * max((end[1] for end in ends), default=1.0)) / 10
+    if high <= low:
+        low, high = max(0.0, low - 0.1), min(1.0, high + 0.1)
+
+    def at(value: float) -> float:
+        return round(_MARGIN + (value - low) / (high - low) * (FOREST_WIDTH - 2 * _MARGIN), 2)
+
+    rows = []
+    for one in judged:
+        measure = one.metrics.get("auroc")
+        rows.append(
+            {
+                "group": one.group,
+                "level": levels.get(one.group, {}).get(one.level, one.level),
+                "subgroup": one,
+                "auroc": measure,
+                "place": None if measure is None else (at(measure.low), at(measure.value), at(measure.high)),
+            }
+        )
+    ticks = [round(low + step / 10, 1) for step in range(round(10 * (high - low)) + 1)]
+    ticks = ticks[:: math.ceil((len(ticks) - 1) / 5) or 1]
+    return {
+        "rows": rows,
+        "small": [
+            {
+                "group": one.group,
+                "level": levels.get(one.group, {}).get(one.level, one.level),
+                "samples": f"fewer than {SMALL_CELL}" if one.samples < SMALL_CELL else str(one.samples),
+            }
+            for one in groups
+            if not one.metrics
+        ],
+        "width": FOREST_WIDTH,
+        "whole": None if whole is None else at(whole.value),
+        "ticks": [(tick, at(tick)) for tick in ticks],
+    }
+
+
+def examples(shown: list[dict[str, Any]], kinds: list[str]) -> list[dict[str, Any]]:
+    """Kinds of answer, each with its title and its examples; the curves of a variable share one scale."""
+    scales: dict[str, tuple[float, float]] = {}
+    for one in shown:
+        for curve in one.get("series", ()):
+            values = [value for _, value in curve["points"]]
+            if values:
+                low, high = scales.get(curve["name"], (math.inf, -math.inf))
+                scales[curve["name"]] = (min(low, *values), max(high, *values))
+    sections = []
+    for kind in (kind for kind in KINDS if kind in kinds):
+        mine = [dict(one) for one in shown if one["kind"] == kind]
+        for one in mine:
+            one["curves"] = [
+                _curve(curve, one["hours"], scales.get(curve["name"], (0.0, 0.0))) for curve in one.get("series", ())
+            ]
+        sections.append({"kind": kind, "title": KINDS[kind][0], "says": KINDS[kind][1], "shown": mine})
+    return sections
+
+
+def _curve(curve: dict[str, Any], hours: int, scale: tuple[float, float]) -> dict[str, Any]:
+    """A variable's points in the small plot's own coordinates, and its last value."""
+    low, high = scale
+    room = CURVE_HEIGHT - 8
+    points = [
+        (
+            round(2 + hour / hours * (CURVE_WIDTH - 4), 1),
+            round(4 + room * (0.5 if high == low else (high - value) / (high - low)), 1),
+        )
+        for hour, value in curve["points"]
+    ]
+    return {
+        "name": curve["name"],
+        "line": " ".join(f"{x},{y}" for x, y in points),
+        "last": points[-1] if points else None,
+        "value": f"{curve['points'][-1][1]:.3g}" if points else "",
+        "range": f"{low:.3g} to {high:.3g}" if points else "",
+        "readings": len(points),
+        "width": CURVE_WIDTH,
+        "height": CURVE_HEIGHT,
+    }

@@ -1,0 +1,122 @@
+"""The words of the page: what a clinician calls a metric, a model, a method."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+NET = "net"
+
+METRICS: dict[str, tuple[str, str]] = {
+    "auroc": ("AUROC", "chance that a positive is ranked above a negative; 0.5 is guessing"),
+    "auprc": ("AUPRC", "mean PPV over all sensitivities; the prevalence is guessing"),
+    "accuracy": ("Accuracy", "share of right answers"),
+    "balanced_accuracy": ("Balanced accuracy", "mean of sensitivity and specificity"),
+    "sensitivity": ("Sensitivity", "share of the positives that are flagged"),
+    "specificity": ("Specificity", "share of the negatives that are not flagged"),
+    "ppv": ("PPV", "share of the flagged that are positive"),
+    "npv": ("NPV", "share of the unflagged that are negative"),
+    "f1": ("F1", "harmonic mean of sensitivity and PPV"),
+    "brier": ("Brier score", "mean squared error of the probability; 0 is perfect"),
+    "ece": ("ECE", "expected calibration error, 15 bins; 0 is perfect"),
+}
+"""Metric → its name on the page, and what it says."""
+
+MODELS = {
+    "residual_cnn": "residual convolutional network",
+    "small_cnn": "convolutional network",
+    "gru": "recurrent network (GRU)",
+    "lstm": "recurrent network (LSTM)",
+    "logistic_regression": "logistic regression",
+    "gradient_boosting": "gradient boosting",
+}
+
+VERDICTS = {
+    "promoted": "Promoted",
+    "refused": "Refused",
+    "insufficient_evidence": "Insufficient evidence",
+    "no_gate": "No gate",
+}
+
+THRESHOLDS = {
+    "youden": "where sensitivity + specificity is highest (Youden 1950)",
+    "f1": "where F1 is highest",
+    "accuracy": "where accuracy is highest",
+    "sensitivity_at_least": "where specificity is highest among those with a sensitivity of at least {target:g}",
+    "specificity_at_least": "where sensitivity is highest among those with a specificity of at least {target:g}",
+}
+
+_METRIC = re.compile(rf"\b({'|'.join(sorted(METRICS, key=len, reverse=True))})\b")
+
+_COMMAND = re.compile(r"`([^`]*)`")
+
+
+def spaced(name: str) -> str:
+    """A key as words."""
+    return name.replace("_", " ")
+
+
+def metric(name: str) -> str:
+    """A metric's name; that of one finding ends in its name."""
+    average, _, finding = name.partition("/")
+    shown = METRICS[average][0] if average in METRICS else spaced(average)
+    return f"{shown}, {finding}" if finding else shown
+
+
+def in_text(text: str) -> str:
+    """Text with its metrics called by their names and commands in quotes.
+
+    >>> in_text("death auroc in gate, only `medai promote` helps")
+    'death AUROC in gate, only “medai promote” helps'
+    """
+    return _COMMAND.sub(r"“\1”", _METRIC.sub(lambda found: _lower(METRICS[found[1]][0]), text))
+
+
+def _lower(name: str) -> str:
+    return name if name[1:2].isupper() or name[1:2].isdigit() else name[0].lower() + name[1:]
+
+
+def model(name: str, kind: str) -> str:
+    """What a run's model is called: the network by its kind, the others by their names.
+
+    >>> model("net", "gru"), model("gradient_boosting", "gru")
+    ('recurrent network (GRU)', 'gradient boosting')
+    """
+    called = kind if name == NET else name
+    return MODELS.get(called, spaced(called))
+
+
+def threshold(choice: dict[str, Any]) -> str:
+    """How a threshold was chosen, as the end of a sentence."""
+    if choice["method"] == "fixed":
+        return "It was fixed in the Problem file, before any data were seen."
+    where = THRESHOLDS[choice["method"]].format(**choice)
+    return f"It was chosen on the validation rows, {where}; test had no say in it."
+
+
+def recipe(training: dict[str, Any]) -> list[tuple[str, str]]:
+    """The training section of a Problem, key by key, without what is switched off."""
+    told = []
+    for name, value in training.items():
+        if value is None or value is False or value == 0:
+            continue
+        if isinstance(value, dict):
+            value = ", ".join(f"{spaced(key)} {_plain(one)}" for key, one in value.items() if one)
+        if value:
+            told.append((spaced(name).capitalize(), _plain(value)))
+    return told
+
+
+def _plain(value: Any) -> str:
+    return "on" if value is True else f"{value:g}" if isinstance(value, float) else spaced(str(value))
+
+
+def source(config: dict[str, Any]) -> str:
+    """What format a source's files have: the first sentence of its reader's own description."""
+    from pydantic import TypeAdapter
+
+    from medai.sources import Source, reader
+
+    module = reader(TypeAdapter(Source).validate_python(config))
+    described = str(getattr(module, "__doc__", None) or "").partition("\n")[0]
+    return described.replace("``", "").rstrip(".")

@@ -1,0 +1,187 @@
+"""A folder of class folders, or of ``train|val|validation|test`` folders that hold class folders: PNG and JPEG.
+
+    NORMAL/… PNEUMONIA/…      or      train/NORMAL/… train/PNEUMONIA/… test/NORMAL/… …
+
+The road is the same for any such set; Kermany's chest radiographs (Kermany DS, et al. Identifying medical diagnoses and
+treatable diseases by image-based deep learning. Cell 2018) are laid out like this. Each file becomes one row, by these
+rules:
+
+- The label is the folder's position in ``classes``. A publisher's folder becomes ``publisher_role``; it decides nothing
+  unless the Problem's split asks for it.
+- The subject is found in the file's name by a pattern. A name that does not match is nobody's picture: it is set aside,
+  or all are refused (``unmatched``); never silently a subject of its own.
+- A picture that cannot be read whole, or that no rule covers, keeps its row with a ``fault`` and black pixels, so that
+  validation sets it aside and counts it. ``decoding`` holds the rules of pixels.
+- Height, width, channels, bits and aspect are the original's. Grey levels and the content's hash are of the picture at
+  the working size, which is what a model sees: two pictures that are equal there are copies of one.
+- Rows are ordered by role, then by content, so that neither names nor the file system's order leave a trace.
+
+    finding     which files, with their role and label
+    decoding    one file's bytes to pixels
+    tables      rows, twins, subjects
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import re
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from itertools import islice
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+from pydantic import Field, field_validator, model_validator
+
+from medai.errors import DataRefused
+from medai.records import Frozen, sha256_of
+from medai.sources.files import token_of
+from medai.sources.image_folder import decoding, finding, tables
+from medai.sources.image_folder.finding import Found
+from medai.tables import Facts, new_pixels
+
+if TYPE_CHECKING:
+    from medai.sources.image_folder.decoding import Decoded
+
+__all__ = ["SHAPE", "VERSION", "ImageFolder", "raw_files", "read"]
+
+log = logging.getLogger(__name__)
+
+VERSION = 1
+SHAPE: Literal["images", "events"] = "images"
+LIBRARIES = ("pillow",)
+"""Decoding and resizing are Pillow's: another version may round another way."""
+
+_THREADS = 4
+_BLOCK = 32 << 20
+"""Bytes of finished pictures that wait in memory; beside them at most one decoded original a thread."""
+
+
+class ImageFolder(Frozen):
+    """Pictures in class folders.
+
+    Attributes:
+        classes: folder names in the order of their labels, 0 first; letters' case does not matter.
+        ignore: folders that are neither class nor role and are passed over.
+        size: height and width of the pixel cache.
+        channels: of the pixel cache: 1 for grey, 3 for RGB.
+        resize: ``stretch`` each side to the size, or ``pad``: keep the aspect ratio, in the middle of black.
+        subject: a pattern with a group named ``subject``, searched in the file's name; null: no file name tells, and
+            each distinct picture stands for a subject of its own.
+        unmatched: what follows when a name does not match: ``set_aside`` that picture, or ``refuse`` the set.
+        white: the level that is white in 16-bit grey pictures; 4095 for 12 bits kept in 16.
+        labelled: False for pictures to predict: one picture or a folder of them, in which no name says anything.
+    """
+
+    kind: Literal["image_folder"]
+    classes: tuple[str, ...] = Field(min_length=2, max_length=1000)
+    ignore: tuple[str, ...] = ()
+    size: tuple[int, int]
+    channels: Literal[1, 3] = 1
+    resize: Literal["stretch", "pad"] = "stretch"
+    subject: str | None = None
+    unmatched: Literal["set_aside", "refuse"] = "set_aside"
+    white: int = Field(65535, ge=256, le=65535)
+    labelled: bool = True
+
+    def unlabelled(self) -> ImageFolder:
+        """The same pictures without their labels; each distinct one is a subject, since any name will do."""
+        return self.model_copy(update={"labelled": False, "subject": None})
+
+    @field_validator("size")
+    @classmethod
+    def _size_is_possible(cls, size: tuple[int, int]) -> tuple[int, int]:
+        if not all(1 <= side <= 4096 for side in size):
+            raise ValueError("height and width must lie between 1 and 4096")
+        return size
+
+    @field_validator("subject")
+    @classmethod
+    def _pattern_names_the_subject(cls, pattern: str | None) -> str | None:
+        if pattern is not None:
+            try:
+                groups = re.compile(pattern).groupindex
+            except re.error as error:
+                raise ValueError(f"the pattern cannot be read: {error}") from None
+            if "subject" not in groups:
+                raise ValueError("the pattern needs a group named subject: (?P<subject>…)")
+        return pattern
+
+    @model_validator(mode="after")
+    def _folders_are_told_apart(self) -> ImageFolder:
+        names = [name.casefold() for name in (*self.classes, *self.ignore)]
+        for name in names:
+            if name in finding.ROLES:
+                raise ValueError(f"{name!r} names a publisher's role and can be neither class nor ignored")
+            if not name.strip() or "/" in name or "\\" in name or finding.is_passed_over(name):
+                raise ValueError("classes and ignore are plain folder names that are not hidden")
+        if len(set(names)) < len(names):
+            raise ValueError("each folder must be named once, in classes or in ignore")
+        return self
+
+
+def raw_files(config: ImageFolder, path: Path) -> list[tuple[str, Path]]:
+    """Every file of every class folder; its role names publisher's role and class, so that a moved file is other data.
+
+    The role of a picture to predict names the folder that it lies in, by a token.
+
+    Raises:
+        DataRefused: no such folder, an unknown or missing class folder, a picture outside the class folders, a folder
+            inside one, or a link that leaves the data.
+    """
+    return [(f"{_above(file, config.labelled)}/*", file.path) for file in _find(config, path).files]
+
+
+def _find(config: ImageFolder, path: Path) -> finding.Finding:
+    return finding.find(config.classes, config.ignore, path) if config.labelled else finding.find_unlabelled(path)
+
+
+def _above(file: Found, labelled: bool) -> str:
+    above = file.place.rpartition("/")[0]
+    return above if labelled else token_of(sha256_of(above))
+
+
+def read(config: ImageFolder, path: Path, folder: Path) -> Facts:
+    """Write images, labels, identifiers, picture_identifiers and ``pixels.npy``.
+
+    The pixels are uint8, pictures × height × width × channels, by row_id. Each picture is decoded once, on a few
+    threads; results are taken in a fixed order, so the number of threads leaves no trace.
+
+    Raises:
+        DataRefused: as ``raw_files``, or a file's name tells no subject and ``unmatched`` is ``refuse``.
+    """
+    found = _find(config, path)
+    if found.passed_over:  # not in the snapshot's counts: a hidden file must not change what equal data give
+        log.info("ingest: %d hidden or system entries and files beside the class folders left out", found.passed_over)
+    subjects = tables.subjects_of(config.subject, [file.path.name for file in found.files])
+    nobody = sum(subject is None for subject in subjects)
+    if config.subject is not None and config.unmatched == "refuse" and nobody:
+        raise DataRefused(
+            "file names do not tell whose pictures they are",
+            expected="the pattern inputs.….source.subject to match each file's name",
+            received=f"{nobody} of {len(subjects)} names without a match",
+            action="correct the pattern, or set unmatched: set_aside to go on without these pictures",
+        )
+    pixels = new_pixels(folder / "pixels.npy", (len(found.files), *config.size, config.channels))
+    pictures = []
+    for row, decoded in enumerate(_decoded(config, found.files)):
+        if decoded.pixels is not None:
+            pixels[row] = decoded.pixels
+        pictures.append(decoded._replace(pixels=None))
+    rows = tables.arrange(found.files, pictures, subjects)
+    tables.rearrange(pixels, rows.order)
+    pixels.flush()
+    del pixels
+    return tables.write(rows, config.subject is not None, folder)
+
+
+def _decoded(config: ImageFolder, files: tuple[Found, ...]) -> Iterator[Decoded]:
+    """Each file's picture, in the files' order; a block at a time, so that memory does not grow with the set."""
+    step = max(_THREADS, _BLOCK // (config.size[0] * config.size[1] * config.channels))
+    waiting = iter(files)
+    target = decoding.Target(*config.size, config.channels, config.resize == "pad", config.white)
+    decoding.prepare()
+    with ThreadPoolExecutor(min(_THREADS, os.cpu_count() or 1)) as threads:
+        while block := list(islice(waiting, step)):
+            yield from threads.map(lambda file: decoding.decode_file(file.path, target), block)

@@ -1,0 +1,58 @@
+"""The files of a source's tables in a folder: by name in either case, as CSV or CSV.GZ, each table once."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from medai.errors import DataRefused
+from medai.sources.files import files_below, look, other_kind, what_is
+
+SUFFIXES = (".csv", ".csv.gz")
+
+
+def tables_below(path: Path, folders: Sequence[str], wanted: Sequence[str], hint: str = "") -> dict[str, Path]:
+    """Table → its file.
+
+    Args:
+        path: the data folder.
+        folders: sub-folders that hold the tables; none: the data folder itself.
+        wanted: tables that must be there; others are passed over.
+        hint: what to say when one is missing and the folder looks like another source.
+
+    Raises:
+        DataRefused: no folder, a table is missing, empty, there twice, or another type than its name says.
+    """
+    kind = look(path)
+    if kind != "folder":
+        raise other_kind("the data path", "a folder of CSV tables", kind)
+    places = [path / folder for folder in folders] or [path]
+    found: dict[str, list[Path]] = {}
+    for place in places:
+        for file in files_below(place) if place.is_dir() else ():
+            suffix = next((end for end in reversed(SUFFIXES) if file.name.lower().endswith(end)), None)
+            if suffix is not None:
+                found.setdefault(file.name.lower().removesuffix(suffix), []).append(file)
+    for table in wanted:
+        if len(files := found.get(table, [])) != 1:
+            raise DataRefused(
+                f"table {table} is " + ("missing" if not files else f"there {len(files)} times"),
+                expected=f"one file {table}.csv or {table}.csv.gz, in either case"
+                + (f", below {' and '.join(folders)}" if folders else ""),
+                received=f"{len(files)} such files among {sum(map(len, found.values()))} tables",
+                action=hint or ("fetch it from the publisher" if not files else "leave one of them in the folder"),
+            )
+    for table in wanted:
+        file = found[table][0]
+        kind = look(file)
+        zipped = file.name.lower().endswith(".gz")
+        if kind != what_is(b"\x1f\x8b" if zipped else b"text") and not (not zipped and _is_text(file)):
+            raise other_kind(f"table {table}", "a gzip file" if zipped else "a table as text", kind)
+    return {table: found[table][0] for table in wanted}
+
+
+def _is_text(file: Path) -> bool:
+    """Text whose first bytes are not plain ASCII control-free: a byte-order mark, letters of other alphabets."""
+    with file.open("rb") as opened:
+        head = opened.read(512)
+    return what_is(head.removeprefix(b"\xef\xbb\xbf")) == what_is(b"text")

@@ -1,0 +1,86 @@
+"""What every source of this kind is: a configuration, the files that it reads, and one call that reads them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import ClassVar
+
+from pydantic import Field, model_validator
+
+from medai.errors import near_match
+from medai.records import Frozen
+from medai.sources.relational.folder import tables_below
+from medai.sources.relational.mapping import Mapping, load_mapping
+from medai.sources.relational.snapshot import Reading, write_snapshot
+from medai.sources.relational.stays import AGE_GROUPS, AGED, OWN
+from medai.tables import Facts, Names
+from medai.vocabularies import load_vocabulary
+
+
+class Database(Frozen):
+    """A folder of a hospital's tables.
+
+    Attributes:
+        tables: the event tables to read; the source's mapping describes which can be.
+        vocabulary: the clinical variables to recognise.
+        delay_minutes: event table → minutes after which a reading without a stored time counts as known, in place of
+            the delays that the mapping states with their reasons.
+    """
+
+    mapping_file: ClassVar[Path]
+
+    tables: tuple[str, ...] = Field(("chartevents", "labevents", "outputevents"), min_length=1)
+    vocabulary: str = "benchmark17"
+    delay_minutes: dict[str, int] = Field(default={})
+
+    @model_validator(mode="after")
+    def _names_known_tables(self) -> Database:
+        known = self.mapping().events
+        for table in (*self.tables, *self.delay_minutes):
+            if table not in known:
+                raise ValueError(f"{table!r} is no event table of this source; {near_match(table, known)}")
+        if len(set(self.tables)) < len(self.tables):
+            raise ValueError("each table is named once")
+        if any(minutes < 0 for minutes in self.delay_minutes.values()):
+            raise ValueError("a reading is not known before it was taken: delays are 0 minutes or more")
+        return self
+
+    @classmethod
+    def mapping(cls) -> Mapping:
+        """What each table of this source says."""
+        return load_mapping(cls.mapping_file)
+
+    def raw_files(self, path: Path, hint: str = "") -> list[tuple[str, Path]]:
+        """Each table that is read, with its file.
+
+        Args:
+            hint: the next step where a table is missing.
+
+        Raises:
+            DataRefused: a table is missing, there twice, empty, or another type than its name says.
+        """
+        mapping = self.mapping()
+        wanted = [entities.table for entities in mapping.entities]
+        return sorted(tables_below(path, mapping.folders, [*wanted, *self.tables], hint).items())
+
+    def names(self) -> Names:
+        """What a Problem may speak of: the vocabulary's variables that this source records, and the stays' columns."""
+        mapping = self.mapping()
+        variables = load_vocabulary(self.vocabulary).variables
+        groups = {name: (*levels, "other") for name, levels in mapping.groups.items()}
+        ages = tuple(dict.fromkeys((*(name for _, name in AGE_GROUPS), AGED)))
+        levels = {"gender": ("F", "M"), "age_group": ages, **groups}
+        return Names(
+            variables=tuple(name for name, variable in variables.items() if variable.items.get(mapping.source)),
+            static={name: levels.get(name, ()) for name in (*OWN, *groups) if name != "record_fault"},
+        )
+
+    def read(self, path: Path, folder: Path) -> Facts:
+        """Write events, stays, labels, codes and identifiers.
+
+        Raises:
+            DataRefused: a table is damaged, cut short, ragged, or lacks a column; nothing is guessed.
+        """
+        vocabulary = load_vocabulary(self.vocabulary)
+        files = dict(self.raw_files(path))
+        return write_snapshot(Reading(self.mapping(), vocabulary, self.tables, files, self.delay_minutes), folder)

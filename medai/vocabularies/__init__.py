@@ -1,0 +1,199 @@
+"""Clinical variables as data: what each is, in which unit, where a source records it, and which values can be.
+
+A vocabulary is one YAML file beside this module, readable and editable by a clinician; its origin stands in it. The
+suites' limits of plausibility are those written here (a test compares them).
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from pydantic import Field, ValidationError, model_validator
+
+from medai.errors import ConfigurationError, near_match
+from medai.records import Frozen
+from medai.yaml_files import read_yaml
+
+
+class Range(Frozen):
+    """Limits in the variable's unit, both included unless ``strict_min``."""
+
+    min: float
+    max: float
+    strict_min: bool = False
+
+
+class Conversion(Frozen):
+    """How a unit becomes another: ``(value - subtract) * multiply``."""
+
+    subtract: float = 0.0
+    multiply: float
+
+
+class Items(Frozen):
+    """Where a source records a variable.
+
+    Attributes:
+        table: the source's table.
+        ids: its item ids.
+        unit: the unit that the item itself means; the variable's own when left out.
+        note: what a reader should know of these items.
+    """
+
+    table: str
+    ids: tuple[int, ...] = Field(min_length=1)
+    unit: str | None = None
+    note: str = ""
+
+
+class Variable(Frozen):
+    """One clinical variable.
+
+    Attributes:
+        label: its name for people.
+        unit: the unit of ``numeric_value``.
+        plausible: outside it a reading is set aside as an error of record.
+        physiological: outside it a reading is possible and rare.
+        normal: what stands for a patient in whom it was never measured.
+        texts: what a text means as a number, in lower case.
+        percent_above: readings above this number are percentages and are divided by 100, whatever unit is recorded.
+        items: source → where it is recorded, the most trusted first: of readings that tie in time it is the last
+            word.
+        note: decisions, with their reason.
+    """
+
+    label: str
+    unit: str
+    plausible: Range
+    physiological: Range
+    normal: float
+    texts: dict[str, float] = Field(default={})
+    percent_above: float | None = None
+    items: dict[str, tuple[Items, ...]]
+    note: str = ""
+
+
+class Recipe(NamedTuple):
+    """What becomes of a reading of one item in one recorded unit.
+
+    Attributes:
+        variable: its name; None where the item measures none of the vocabulary.
+        priority: higher for the more trusted item of a variable; 0 where it is none.
+        subtract, multiply: ``(value - subtract) * multiply`` is in the variable's unit.
+        strange_unit: the recorded unit is none that the variable can have; the item's own was taken.
+    """
+
+    variable: str | None
+    priority: int = 0
+    subtract: float = 0.0
+    multiply: float = 1.0
+    strange_unit: bool = False
+
+
+class Vocabulary(Frozen):
+    """The variables of one file.
+
+    Attributes:
+        origin: where items, ranges and normal values come from.
+        spellings: unit → how sources spell it, compared without regard to case.
+        conversions: unit → unit → how.
+        variables: name → variable.
+    """
+
+    name: str
+    origin: str
+    spellings: dict[str, tuple[str, ...]] = Field(default={})
+    conversions: dict[str, dict[str, Conversion]] = Field(default={})
+    variables: dict[str, Variable] = Field(min_length=1)
+
+    @model_validator(mode="after")
+    def _is_sound(self) -> Vocabulary:
+        for name, variable in self.variables.items():
+            for source, places in variable.items.items():
+                for unit in {place.unit for place in places} - {None, variable.unit}:
+                    if variable.unit not in self.conversions.get(str(unit), {}):
+                        raise ValueError(f"{name}, {source}: no conversion from {unit} to {variable.unit}")
+        for source in {source for variable in self.variables.values() for source in variable.items}:
+            ids = [item for variable in self.variables.values() for _, item in _places(variable, source)]
+            if len(set(ids)) < len(ids):
+                raise ValueError(f"an item of {source} stands under two variables, or twice under one")
+        return self
+
+    def items_of(self, source: str, table: str) -> dict[int, str]:
+        """Item id → variable, of one table of a source."""
+        return {
+            item: name
+            for name, variable in self.variables.items()
+            for place, item in _places(variable, source)
+            if place.table == table
+        }
+
+    def recipe(self, source: str, table: str, item: int | None, recorded_unit: str) -> Recipe:
+        """What becomes of readings of an item that were recorded in a unit (empty: none was recorded).
+
+        The recorded unit counts where it is the variable's own or can be converted to it; else the item's own does.
+        """
+        name = self.items_of(source, table).get(item) if item is not None else None
+        if name is None:
+            return Recipe(None)
+        variable = self.variables[name]
+        places = _places(variable, source)
+        position = next(at for at, (place, one) in enumerate(places) if one == item and place.table == table)
+        own = places[position][0].unit or variable.unit
+        recorded = self._unit(recorded_unit)
+        fits = recorded == variable.unit or variable.unit in self.conversions.get(recorded, {})
+        unit = recorded if recorded and fits else own
+        strange = bool(recorded) and not fits and recorded != own and variable.percent_above is None
+        how = None if unit == variable.unit else self.conversions[unit][variable.unit]
+        return Recipe(
+            name,
+            len(places) - position,
+            0.0 if how is None else how.subtract,
+            1.0 if how is None else how.multiply,
+            strange,
+        )
+
+    def _unit(self, spelling: str) -> str:
+        """The unit that a source spells so; the spelling itself where it is not known."""
+        folded = spelling.strip().casefold()
+        for unit, known in self.spellings.items():
+            if folded == unit.casefold() or folded in (one.casefold() for one in known):
+                return unit
+        return spelling.strip()
+
+
+def _places(variable: Variable, source: str) -> list[tuple[Items, int]]:
+    return [(place, item) for place in variable.items.get(source, ()) for item in place.ids]
+
+
+def vocabularies() -> dict[str, Path]:
+    """Name → file of every vocabulary that medai brings along."""
+    return {path.stem: path for path in sorted(Path(__file__).parent.glob("*.yaml"))}
+
+
+def load_vocabulary(name: str) -> Vocabulary:
+    """Read a packaged vocabulary.
+
+    Raises:
+        ConfigurationError: there is none of this name, or its file cannot be followed.
+    """
+    known = vocabularies()
+    if name not in known:
+        raise ConfigurationError(
+            f"there is no vocabulary {name!r}",
+            expected="a packaged vocabulary",
+            received=repr(name),
+            action=near_match(name, known),
+        )
+    data: dict[str, Any] = read_yaml(known[name])
+    try:
+        return Vocabulary.model_validate(data)
+    except ValidationError as error:
+        first = error.errors()[0]
+        raise ConfigurationError(
+            f"the vocabulary {name} cannot be followed",
+            expected="variables as the module medai.vocabularies describes them",
+            received=f"{'.'.join(map(str, first['loc']))}: {first['msg']}",
+            action="mend the vocabulary's file",
+        ) from None

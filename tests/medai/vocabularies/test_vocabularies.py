@@ -1,0 +1,126 @@
+"""Clinical variables as data."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from pydantic import ValidationError
+
+from medai.errors import ConfigurationError, MedaiError
+from medai.validation import catalogue_suite, load_suite
+from medai.vocabularies import Vocabulary, load_vocabulary, vocabularies
+
+BENCHMARK = load_vocabulary("benchmark17")
+
+
+def converted(source: str, table: str, item: int, unit: str, value: float) -> float:
+    """A reading in its variable's unit."""
+    recipe = BENCHMARK.recipe(source, table, item, unit)
+    return (value - recipe.subtract) * recipe.multiply
+
+
+def test_the_benchmarks_variables_are_there() -> None:
+    """All 17, each recorded in MIMIC-III, with a normal value inside its plausible range."""
+    assert len(BENCHMARK.variables) == 17
+    for name, variable in BENCHMARK.variables.items():
+        assert variable.items["mimic3"], name
+        assert variable.plausible.min <= variable.normal <= variable.plausible.max, name
+        assert variable.physiological.min <= variable.normal <= variable.physiological.max, name
+        for number in variable.texts.values():
+            assert variable.plausible.min <= number <= variable.plausible.max, name
+        assert all(text == text.casefold() for text in variable.texts), name
+
+
+@pytest.mark.parametrize(
+    ("item", "unit", "value", "expected"),
+    [
+        (223761, "?F", 98.6, 37.0),
+        (678, "Deg. F", 212.0, 100.0),
+        (678, "", 32.0, 0.0),
+        (676, "Deg. C", 36.6, 36.6),
+        (678, "Deg. C", 36.6, 36.6),
+        (223762, "?F", 98.6, 37.0),
+        (226531, "", 220.462262, 100.0),
+        (763, "kg", 80.0, 80.0),
+        (3582, "", 35.273962, 1.0),
+        (226707, "Inch", 70.0, 177.8),
+        (226730, "cm", 177.8, 177.8),
+        (811, "", 100.0, 100.0),
+        (811, "mmol/L", 10.0, 180.156),
+        (211, "BPM", 80.0, 80.0),
+    ],
+)
+def test_units_are_converted_where_recorded(item: int, unit: str, value: float, expected: float) -> None:
+    """The recorded unit counts; where there is none, the item's own."""
+    assert converted("mimic3", "chartevents", item, unit, value) == pytest.approx(expected, rel=1e-6)
+
+
+def test_a_unit_of_another_quantity_is_told() -> None:
+    """A unit that the variable cannot have does not convert; oxygen's fractions and percentages need none."""
+    assert BENCHMARK.recipe("mimic3", "chartevents", 211, "mmHg").strange_unit
+    assert not BENCHMARK.recipe("mimic3", "chartevents", 189, "torr").strange_unit
+    assert not BENCHMARK.recipe("mimic3", "chartevents", 211, "").strange_unit
+
+
+def test_the_most_trusted_item_has_the_last_word() -> None:
+    """Earlier in the file is higher in priority: the laboratory before the finger stick, arterial before cuff."""
+    laboratory = BENCHMARK.recipe("mimic3", "labevents", 50931, "mg/dL")
+    finger = BENCHMARK.recipe("mimic3", "chartevents", 225664, "")
+    assert laboratory.variable == finger.variable == "glucose"
+    assert laboratory.priority > finger.priority > 0
+    line, cuff = (BENCHMARK.recipe("mimic4", "chartevents", item, "mmHg") for item in (220050, 220179))
+    assert line.priority > cuff.priority
+
+
+@pytest.mark.parametrize("item", [51478, 51491, 51094, 50831])
+def test_urine_is_not_blood(item: int) -> None:
+    """Glucose and pH of other fluids, which the benchmark mixes in, are no reading of the blood's."""
+    assert BENCHMARK.recipe("mimic3", "labevents", item, "").variable is None
+
+
+@pytest.mark.parametrize("source", ["mimic3", "mimic4"])
+def test_suites_judge_by_the_vocabularys_ranges(source: str) -> None:
+    """A range stands in the vocabulary and in the suite, in equal words; no variable lacks its rule."""
+    judged: dict[str, dict[str, Any]] = {}
+    for rule in load_suite(catalogue_suite(source)).rules:
+        if rule.reason.startswith("implausible_") and rule.table == "events":
+            name = rule.reason.removeprefix("implausible_")
+            assert rule.kwargs["row_condition"] == f'variable == "{name}"'
+            assert rule.unit == BENCHMARK.variables[name].unit
+            judged[name] = {
+                "min": rule.kwargs["min_value"],
+                "max": rule.kwargs["max_value"],
+                "strict_min": rule.kwargs.get("strict_min", False),
+            }
+    recorded = {
+        name: variable.plausible.model_dump()
+        for name, variable in BENCHMARK.variables.items()
+        if variable.items.get(source)
+    }
+    assert judged == recorded
+
+
+def test_an_item_has_one_variable() -> None:
+    """The same item under two variables would count one reading twice."""
+    data = BENCHMARK.model_dump()
+    data["variables"]["weight"]["items"]["mimic3"] = [{"table": "chartevents", "ids": [211]}]
+    with pytest.raises(ValidationError, match="two variables"):
+        Vocabulary.model_validate(data)
+
+
+def test_a_unit_needs_its_conversion() -> None:
+    """An item in a unit that nobody can convert is refused when the file is read, not when a patient comes."""
+    data = BENCHMARK.model_dump()
+    data["variables"]["weight"]["items"]["mimic3"] = [{"table": "chartevents", "ids": [763], "unit": "stone"}]
+    with pytest.raises(ValidationError, match="no conversion from stone to kg"):
+        Vocabulary.model_validate(data)
+
+
+def test_a_misspelt_vocabulary_is_refused(refusal: Callable[[MedaiError], str]) -> None:
+    """With the near match."""
+    assert "benchmark17" in vocabularies()
+    with pytest.raises(ConfigurationError) as caught:
+        load_vocabulary("benchmark71")
+    assert "did you mean 'benchmark17'?" in refusal(caught.value)
