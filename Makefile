@@ -6,7 +6,7 @@ READY := $(VENV)/.ready
 TESTS := $(BIN)/python -m pytest -n 2 --dist loadfile
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test test-slow test-kill lint format types laws check bench lock clean
+.PHONY: help install demo test test-faults test-slow test-kill lint format types laws check bench lock clean
 
 help: ## show this
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -28,7 +28,10 @@ demo: $(READY) ## generated data, two problems, each to a promoted champion
 test: $(READY) ## the tests; real data too where MEDAI_TEST_DATA names them
 	$(TESTS) -m "not slow"
 
-test-slow: $(READY) ## the long tests: servers, schedules, real-data training
+test-faults: $(READY) ## what bad input gets, case by case, and their count; make test has them too
+	$(TESTS) tests/faults
+
+test-slow: $(READY) ## the long tests: servers, schedules, real-data training, an installed package
 	$(TESTS) -m "slow and not kill"
 
 test-kill: $(READY) ## kill the road at its commit points; KILLS=n takes every n-th only

@@ -22,7 +22,7 @@ import sqlite3
 import stat
 import time
 from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
@@ -273,7 +273,10 @@ class Workspace:
     def _remembered_hash(self, path: Path, mark: tuple[int, int, int, int]) -> str:
         name = str(path.absolute()).encode(errors="backslashreplace").decode()
         make_folder(self.root)
-        with closing(sqlite3.connect(self.root / "hashes.sqlite", timeout=60)) as memory, memory:
+        file = self.root / "hashes.sqlite"
+        with suppress(OSError):  # SQLite says it again
+            file.touch(0o600)  # names of files may come from patients; SQLite gives its journal the same mode
+        with closing(sqlite3.connect(file, timeout=60)) as memory, memory:
             memory.execute(
                 "create table if not exists remembered"
                 " (path text primary key, size integer, mtime integer, ctime integer, inode integer, sha256 text)"

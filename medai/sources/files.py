@@ -74,39 +74,43 @@ def what_is(head: bytes) -> str:
     return "binary data of an unknown kind"
 
 
-def look(path: Path) -> str:
+def look(path: Path, found_as: str | None = None) -> str:
     """What stands at a path that was handed over: ``folder``, or what the file is (see ``what_is``).
+
+    Args:
+        found_as: how messages name a file that was found in the data; its own name may come from a patient.
 
     Raises:
         DataRefused: nothing is there, it cannot be read, it is empty, or it is neither a file nor a folder.
     """
+    what = found_as or f"the data path {path}"
     try:
         mode = path.stat().st_mode
         if stat.S_ISDIR(mode):
             with os.scandir(path) as entries:
                 if next(entries, None) is None:
-                    raise _refused(path, "is empty", "data in the folder", "an empty folder")
+                    raise _refused(what, "is empty", "data in the folder", "an empty folder")
             return "folder"
         if not stat.S_ISREG(mode):  # opening a pipe would wait for ever
-            raise _refused(path, "is no data", "a file or a folder", "a pipe, a socket or a device")
+            raise _refused(what, "is no data", "a file or a folder", "a pipe, a socket or a device")
         with path.open("rb") as file:
             head = file.read(_HEAD)
     except FileNotFoundError:
-        raise _refused(path, "is missing", "an existing file or folder", "nothing at this path") from None
+        raise _refused(what, "is missing", "an existing file or folder", "nothing at this path") from None
     except PermissionError:
-        raise _refused(path, "cannot be read", "permission to read it", "permission denied") from None
+        raise _refused(what, "cannot be read", "permission to read it", "permission denied") from None
     except (OSError, ValueError) as error:
         if isinstance(error, OSError) and from_machine_failure(error) is not None:
             raise
-        raise _refused(path, "leads nowhere", "an existing file or folder", "a path that cannot be followed") from None
+        raise _refused(what, "leads nowhere", "an existing file or folder", "a path that cannot be followed") from None
     if not head:
-        raise _refused(path, "is empty", "data in the file", "a file of 0 bytes")
+        raise _refused(what, "is empty", "data in the file", "a file of 0 bytes")
     return what_is(head)
 
 
-def _refused(path: Path, wrong: str, expected: str, received: str) -> DataRefused:
+def _refused(what: str, wrong: str, expected: str, received: str) -> DataRefused:
     return DataRefused(
-        f"the data path {path} {wrong}",
+        f"{what} {wrong}",
         expected=expected,
         received=received,
         action="correct --data, or fetch the data again",
@@ -137,15 +141,22 @@ def files_below(folder: Path) -> list[Path]:
                 continue
             if not is_text(entry.name):
                 raise _unsafe(f"entry {position} of the folder", "a name that is not UTF-8")
-            if entry.is_symlink() and not Path(entry.path).resolve().is_relative_to(root):
-                raise _unsafe(f"entry {position} of the folder", "a link that leaves the folder")
-            if entry.is_symlink() and not Path(entry.path).exists():
-                raise _unsafe(f"entry {position} of the folder", "a link to nothing")
+            if entry.is_symlink():
+                _follow(Path(entry.path), root, f"entry {position} of the folder")
             if entry.is_file():
                 found.append(Path(entry.path))
             elif not entry.is_dir():
                 raise _unsafe(f"entry {position} of the folder", "a pipe, a socket or a device")
     return found
+
+
+def _follow(link: Path, root: Path, what: str) -> None:
+    try:
+        target = link.resolve(strict=True)
+    except (OSError, RuntimeError):  # pathlib's word for a circle, before Python 3.13
+        raise _unsafe(what, "a link to nothing, or one of a circle of links") from None
+    if not target.is_relative_to(root):
+        raise _unsafe(what, "a link that leaves the folder")
 
 
 def is_text(name: str) -> bool:

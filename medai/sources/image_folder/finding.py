@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from medai.errors import DataRefused, near_match
-from medai.sources.files import look, other_kind, what_is
+from medai.sources.files import is_text, look, other_kind, what_is
 
 ROLES = {"train": "train", "val": "validation", "validation": "validation", "test": "test"}
 """Folder name, in any case → the publisher's role."""
@@ -152,6 +152,8 @@ def _list(folder: Path, root: Path, ignore: Sequence[str]) -> _Listing:
             if is_passed_over(entry.name):
                 passed_over += 1
                 continue
+            if not is_text(entry.name):
+                raise _unsafe(position, "a name that is not UTF-8")
             path = Path(entry.path)
             if entry.is_symlink() and not _stays_within(path, root):
                 raise _unsafe(position, "a link that leaves the folder, or leads to nothing")

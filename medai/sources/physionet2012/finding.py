@@ -70,7 +70,7 @@ def locate(outcomes: str | None, path: Path) -> Located:
         )
     if folders:
         return _folder_of_stays(outcomes, folders[0])
-    kind = look(archives[0])
+    kind = look(archives[0], "the archive of the stays")
     if kind not in _ARCHIVES:
         raise other_kind("the archive of the stays", "a .tar.gz or a .zip", kind)
     return Located(archives[0], kind, _outcomes_in(outcomes, path))
@@ -133,9 +133,9 @@ def _outcomes_in(outcomes: str | None, folder: Path) -> tuple[Path, ...]:
     file = folder / outcomes
     if not file.exists() and not file.is_symlink():
         return ()
-    if file.is_symlink() and not file.resolve().is_relative_to(folder.resolve()):
+    if file.is_symlink() and not Path(os.path.realpath(file)).is_relative_to(folder.resolve()):
         raise other_kind("the outcomes file", "a regular file inside the data folder", "a link that leaves the folder")
-    kind = look(file)
+    kind = look(file, f"the outcomes file {outcomes}")
     if kind != what_is(b"text"):
         raise other_kind("the outcomes file", "a table as text", kind)
     return (file,)

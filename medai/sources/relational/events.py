@@ -55,6 +55,9 @@ class EventReader:
         hospital: admission (site's number), whose (subject's number), admitted, discharged; one row an admission.
         patients: the numbers of all patients.
         counts: what was settled by a rule is counted here.
+
+    Attributes:
+        dropped: rows that were left out because of a fault of theirs.
     """
 
     def __init__(
@@ -91,6 +94,7 @@ class EventReader:
         self._recipes: dict[tuple[int, str], Recipe] = {}
         self._rows = 0
         self._unplaced = 0
+        self.dropped = 0
 
     @property
     def columns(self) -> tuple[str, ...]:
@@ -114,9 +118,7 @@ class EventReader:
             }
         ).with_columns(
             *((rows[column] if column else pl.lit("")).alias(name) for name, column in texts.items()),
-            (moments(rows[table.stored], self._mapping) if table.stored else pl.lit(None, pl.Datetime("us"))).alias(
-                "stored"
-            ),
+            (self._stored(rows[table.stored]) if table.stored else pl.lit(None, pl.Datetime("us"))).alias("stored"),
             (whole_numbers(rows[table.row]) if table.row else pl.lit(None, pl.Int64)).alias("source_row"),
         )
         frame = frame.join(self._hospital, on="admission", how="left", maintain_order="left")
@@ -126,9 +128,11 @@ class EventReader:
             else moments(rows[table.time], self._mapping).alias("time")
         )
         self._unplaced += frame["time"].null_count()
-        frame = self._keep(frame, frame["time"].is_not_null(), f"impossible_time_{self._name}")
-        frame = self._keep(frame, frame["subject"].is_not_null(), f"row_without_subject_{self._name}")
-        frame = self._keep(frame, frame["item"] != "", f"row_without_item_{self._name}")
+        placed = self._keep(frame, frame["time"].is_not_null(), f"impossible_time_{self._name}")
+        placed = self._keep(placed, placed["subject"].is_not_null(), f"row_without_subject_{self._name}")
+        placed = self._keep(placed, placed["item"] != "", f"row_without_item_{self._name}")
+        self.dropped += frame.height - placed.height
+        frame = placed
         return self._linked(self._measured(frame))
 
     def finish(self) -> None:
@@ -147,6 +151,14 @@ class EventReader:
                 received=f"{self._unplaced} of {self._rows} rows with another form, as spreadsheets leave behind",
                 action="fetch the table again from its publisher",
             )
+
+    def _stored(self, texts: pl.Series) -> pl.Series:
+        """When rows were stored; one that cannot be read is counted, and the table's delay stands in its place."""
+        times = moments(texts, self._mapping)
+        unreadable = int((times.is_null() & (texts != "")).sum())
+        if unreadable:
+            self._counts[f"impossible_stored_time_{self._name}"] += unreadable
+        return times
 
     def _keep(self, rows: pl.DataFrame, good: pl.Series, reason: str) -> pl.DataFrame:
         kept = int(good.sum())

@@ -44,7 +44,7 @@ def tables_below(path: Path, folders: Sequence[str], wanted: Sequence[str], hint
             )
     for table in wanted:
         file = found[table][0]
-        kind = look(file)
+        kind = look(file, f"table {table}")
         zipped = file.name.lower().endswith(".gz")
         if kind != what_is(b"\x1f\x8b" if zipped else b"text") and not (not zipped and _is_text(file)):
             raise other_kind(f"table {table}", "a gzip file" if zipped else "a table as text", kind)

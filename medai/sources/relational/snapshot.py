@@ -76,16 +76,19 @@ def write_snapshot(reading: Reading, folder: Path, bytes_a_part: int = BYTES_A_P
     """
     import polars as pl
 
-    mapping, counts = reading.mapping, Counter[str]()
+    mapping, counts, dropped = reading.mapping, Counter[str](), Counter[str]()
     subjects, admissions, stays = (Identities(mapping.source + kind) for kind in ("", ".admission", ".stay"))
-    tables = {
-        name: typed(_whole(reading, entities, counts), entities, mapping, counts)
-        for name, entities in (
-            ("patients", mapping.patients),
-            ("admissions", mapping.admissions),
-            ("stays", mapping.stays),
-        )
-    }
+    tables = {}
+    for name, entities in (
+        ("patients", mapping.patients),
+        ("admissions", mapping.admissions),
+        ("stays", mapping.stays),
+    ):
+        noticed = Counter[str]()
+        tables[name] = typed(_whole(reading, entities, counts), entities, mapping, noticed)
+        counts += noticed
+        if name == "stays":  # a stay of an admission or a patient that went is an orphan, and is set aside as such
+            dropped[name] = noticed["row_without_key"]
     subjects.of(tables["patients"]["subject"])  # a patient without a stay has an id too
     stay_table, labels = assemble(tables, mapping, subjects, admissions, stays, counts)
     hospital = tables["admissions"].select(
@@ -114,6 +117,7 @@ def write_snapshot(reading: Reading, folder: Path, bytes_a_part: int = BYTES_A_P
             for rows in read_rows(name, reading.files[name], reader.columns, header, counts):
                 parts.add(reader.canonical(rows))
             reader.finish()
+            dropped["events"] += reader.dropped
         digest = _Digest(stay_table)
         written = {
             "events": write_tables(
@@ -142,7 +146,10 @@ def write_snapshot(reading: Reading, folder: Path, bytes_a_part: int = BYTES_A_P
     counts["same_row_twice"] = parts.same_row_twice
     counts["stay_without_series"] = int((~stay_table["has_series"]).sum())
     return Facts(
-        unit="patient", tables=written, counts={reason: count for reason, count in sorted(counts.items()) if count}
+        unit="patient",
+        tables=written,
+        counts={reason: count for reason, count in sorted(counts.items()) if count},
+        dropped={table: count for table, count in sorted(dropped.items()) if count},
     )
 
 
@@ -298,16 +305,18 @@ def _named(codes: pl.DataFrame, reading: Reading, counts: Counter[str]) -> pl.Da
     named = [
         pl.DataFrame(schema={"source_table": pl.String, "item": pl.String, "label": pl.String, "category": pl.String})
     ]
-    for name in reading.event_tables:
-        dictionary = mapping.events[name].dictionary
-        if dictionary is not None:
-            entities = mapping.dictionaries[dictionary]
-            table = typed(_whole(reading, entities, Counter()), entities, mapping, counts)
-            named.append(
-                table.select(pl.lit(name).alias("source_table"), pl.col("item").cast(pl.String), "label", "category")
-            )
+    of_tables = {name: mapping.events[name].dictionary for name in reading.event_tables}
+    for dictionary in dict.fromkeys(filter(None, of_tables.values())):
+        entities = mapping.dictionaries[dictionary]
+        table = typed(_whole(reading, entities, Counter()), entities, mapping, counts)
+        items = table.select(pl.col("item").cast(pl.String), "label", "category")
+        named += [
+            items.select(pl.lit(name).alias("source_table"), pl.all())
+            for name, its_own in of_tables.items()
+            if its_own == dictionary
+        ]
     known = pl.concat(named).with_columns(named=pl.lit(True))
-    with_dictionary = [name for name in reading.event_tables if mapping.events[name].dictionary is not None]
+    with_dictionary = [name for name, dictionary in of_tables.items() if dictionary is not None]
     # A prefix may hold the separator itself; the item follows it.
     lengths = {name: len(mapping.events[name].prefix) + len("//") for name in reading.event_tables}
     offset = pl.col("source_table").replace_strict(lengths, return_dtype=pl.Int64)
