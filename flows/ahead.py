@@ -15,8 +15,12 @@ if TYPE_CHECKING:
 
 
 def load_ahead(question: Problem, data: str | None, settings: Settings) -> None:
-    """Import Great Expectations when these data were never read, so that it has to judge them."""
+    """Import the tables' libraries and Great Expectations when these data were never read, and have to be judged."""
     if _are_new(question, data, settings):
+        import polars  # noqa: F401
+        import pyarrow.csv
+        import pyarrow.parquet  # noqa: F401
+
         from medai.validation.judging import load_engine
 
         load_engine()
