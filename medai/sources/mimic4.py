@@ -13,7 +13,7 @@ from typing import ClassVar, Literal
 from medai.sources.relational import Database
 from medai.tables import Facts, Names
 
-VERSION = 1
+VERSION = 2
 SHAPE: Literal["images", "events"] = "events"
 
 

@@ -1,11 +1,14 @@
 """Rows of an event table to canonical events, by rules that hold for every table.
 
-- A code is prefix, item and recorded unit, joined by ``//``; ``UNK`` for an empty unit, as public MEDS data have it.
+- A code is prefix, the words of its columns and the recorded unit, joined by ``//``; ``UNK`` for an empty one, as
+  public MEDS data have it.
+- A row may say several things (an infusion's rate at its start, its amount at its end): an event each.
 - The number is the publisher's own; where there is none, the text's, if it is a plain decimal number. A comparison
   (``<0.01``, ``GREATER THAN 500``) is no number, whatever stands beside it. What 32 bits cannot hold is none.
 - A reading of a clinical variable is converted to the variable's unit; scores that are written as words become numbers.
 - What is no number keeps its text.
-- ``known_time`` is the later of time and stored time; without a stored time it is the time plus the table's delay.
+- ``known_time`` is the later of time and stored time; without a stored time it is the time plus the table's delay. What
+  has a date alone stands at its begin and is known at its end. What is coded when the admission ends is known then.
 - A row whose time cannot be read or lies in an impossible year cannot be placed: it is counted and left out, and so is
   a row without patient or item, and one that the publisher marks as an error.
 - How a row lies to its admission is measured, and judged by validation.
@@ -19,7 +22,7 @@ from typing import TYPE_CHECKING
 
 from medai.errors import DataRefused
 from medai.sources.relational.identity import Identities, whole_numbers
-from medai.sources.relational.mapping import DISCHARGE, EventTable, Mapping
+from medai.sources.relational.mapping import DISCHARGE, Entry, EventTable, Mapping
 from medai.sources.relational.stays import moments
 from medai.vocabularies import Recipe, Vocabulary
 
@@ -109,31 +112,71 @@ class EventReader:
         self._rows += rows.height
         for column, values in table.left_out.items():
             rows = self._keep(rows, ~rows[column].is_in(list(values)), f"marked_as_error_{self._name}")
-        texts = {"unit": table.unit, "number": table.number, "text": table.text}
-        frame = pl.DataFrame(
-            {
-                "subject": whole_numbers(rows[said]),
-                "admission": whole_numbers(rows[table.admission]),
-                "item": rows[table.item],
-            }
-        ).with_columns(
-            *((rows[column] if column else pl.lit("")).alias(name) for name, column in texts.items()),
-            (self._stored(rows[table.stored]) if table.stored else pl.lit(None, pl.Datetime("us"))).alias("stored"),
-            (whole_numbers(rows[table.row]) if table.row else pl.lit(None, pl.Int64)).alias("source_row"),
+        frame = (
+            pl.DataFrame(
+                {
+                    "subject": whole_numbers(rows[said]),
+                    "admission": whole_numbers(rows[table.admission])
+                    if table.admission
+                    else pl.repeat(None, rows.height, dtype=pl.Int64, eager=True),
+                    "item": rows[table.code[0]],
+                    "words": _words(rows, table.code),
+                    "coded": rows.select(pl.any_horizontal(pl.col(*table.code) != "")).to_series(),
+                }
+            )
+            .with_columns((whole_numbers(rows[table.row]) if table.row else pl.lit(None, pl.Int64)).alias("source_row"))
+            .join(self._hospital, on="admission", how="left", maintain_order="left")
         )
-        frame = frame.join(self._hospital, on="admission", how="left", maintain_order="left")
+        if table.stored == DISCHARGE:
+            frame = frame.with_columns(pl.col("discharged").alias("stored"))
+        else:
+            stored = self._stored(rows[table.stored]) if table.stored else pl.lit(None, pl.Datetime("us"))
+            frame = frame.with_columns(stored.alias("stored"))
+        entries = [self._events(frame, rows, entry, first=at == 0) for at, entry in enumerate(table.entries)]
+        return pl.concat(entries)
+
+    def _events(self, frame: pl.DataFrame, rows: pl.DataFrame, entry: Entry, *, first: bool) -> pl.DataFrame:
+        """One event a row, as the entry says; the table's own entry judges the rows, and alone measures variables."""
+        import polars as pl
+
+        table = self._table
+        texts = {"unit": entry.unit, "number": entry.number, "text": entry.text}
         frame = frame.with_columns(
-            pl.col("discharged").alias("time")
-            if table.time == DISCHARGE
-            else moments(rows[table.time], self._mapping).alias("time")
+            *((rows[column] if column else pl.lit("")).alias(name) for name, column in texts.items()),
+            *self._times(rows, entry),
         )
-        self._unplaced += frame["time"].null_count()
-        placed = self._keep(frame, frame["time"].is_not_null(), f"impossible_time_{self._name}")
-        placed = self._keep(placed, placed["subject"].is_not_null(), f"row_without_subject_{self._name}")
-        placed = self._keep(placed, placed["item"] != "", f"row_without_item_{self._name}")
-        self.dropped += frame.height - placed.height
+        if not first:
+            said_in = [column for column in (entry.number, entry.text) if column] or [entry.time or entry.date]
+            frame = frame.filter(rows.select(pl.any_horizontal(pl.col(*said_in) != "")).to_series())
+        if table.stored == DISCHARGE:  # without its end, nobody can say when the admission was coded
+            frame = frame.with_columns(pl.when(pl.col("stored").is_not_null()).then("time").alias("time"))
+        if first:
+            self._unplaced += frame["time"].null_count()
+        of_its_own = first or entry.time != table.time  # a row's faults are counted once
+        placed = self._keep(frame, frame["time"].is_not_null(), f"impossible_time_{self._name}", counted=of_its_own)
+        self.dropped += (frame.height - placed.height) * of_its_own
         frame = placed
-        return self._linked(self._measured(frame))
+        placed = self._keep(placed, placed["subject"].is_not_null(), f"row_without_subject_{self._name}", counted=first)
+        placed = self._keep(placed, placed["coded"], f"row_without_item_{self._name}", counted=first)
+        self.dropped += (frame.height - placed.height) * first
+        return self._linked(self._measured(placed, entry, first=first))
+
+    def _times(self, rows: pl.DataFrame, entry: Entry) -> tuple[pl.Expr | pl.Series, pl.Expr | pl.Series]:
+        """``time``, and ``settled``: when an event without a stored time counts as known, but for the table's delay."""
+        import polars as pl
+
+        if entry.time == DISCHARGE:
+            return pl.col("discharged").alias("time"), pl.col("discharged").alias("settled")
+        times = moments(rows[entry.time], self._mapping) if entry.time else None
+        if entry.date is None:
+            assert times is not None  # noqa: S101 - an entry has a time or a date
+            return times.alias("time"), times.alias("settled")
+        days = moments(rows[entry.date], self._mapping).dt.truncate("1d")
+        ends = days.dt.offset_by("1d")
+        if entry.time is None or times is None:
+            return days.alias("time"), ends.alias("settled")
+        blank = rows[entry.time] == ""
+        return times.zip_with(~blank, days).alias("time"), times.zip_with(~blank, ends).alias("settled")
 
     def finish(self) -> None:
         """Judge the table as a whole.
@@ -143,9 +186,9 @@ class EventReader:
         """
         if self._unplaced > MOST_UNPLACED * self._rows:
             raise DataRefused(
-                f"table {self._name}, column {self._table.time}: most times cannot be read"
-                if self._unplaced * 2 > self._rows
-                else f"table {self._name}, column {self._table.time}: too many times cannot be read",
+                f"table {self._name}, column {self._table.time or self._table.date}: "
+                + ("most" if self._unplaced * 2 > self._rows else "too many")
+                + " times cannot be read",
                 expected="YYYY-MM-DD HH:MM:SS with years from "
                 f"{self._mapping.earliest} to {self._mapping.latest}, in {1 - MOST_UNPLACED:.0%} of the rows at least",
                 received=f"{self._unplaced} of {self._rows} rows with another form, as spreadsheets leave behind",
@@ -160,20 +203,21 @@ class EventReader:
             self._counts[f"impossible_stored_time_{self._name}"] += unreadable
         return times
 
-    def _keep(self, rows: pl.DataFrame, good: pl.Series, reason: str) -> pl.DataFrame:
+    def _keep(self, rows: pl.DataFrame, good: pl.Series, reason: str, *, counted: bool = True) -> pl.DataFrame:
         kept = int(good.sum())
         if kept == rows.height:
             return rows
-        self._counts[reason] += rows.height - kept
+        if counted:
+            self._counts[reason] += rows.height - kept
         return rows.filter(good)
 
-    def _measured(self, frame: pl.DataFrame) -> pl.DataFrame:
+    def _measured(self, frame: pl.DataFrame, entry: Entry, *, first: bool) -> pl.DataFrame:
         """Add code, variable, priority, numeric_value and text_value."""
         import polars as pl
 
         blank = pl.col("text") == ""
         unit = []
-        if self._table.unit is not None:
+        if entry.unit is not None:
             unit = [pl.lit("//"), pl.when(pl.col("unit") == "").then(pl.lit(_UNKNOWN)).otherwise("unit")]
         number = pl.coalesce(
             pl.col("number").cast(pl.Float64, strict=False), pl.col("text").cast(pl.Float64, strict=False)
@@ -181,9 +225,14 @@ class EventReader:
         number = pl.when(number.abs() <= _LARGEST_FLOAT32, ~pl.col("text").str.contains(_COMPARISON)).then(number)
         frame = frame.with_columns(
             number.alias("value"),
-            pl.concat_str(pl.lit(f"{self._table.prefix}//"), "item", *unit).alias("code"),
+            pl.concat_str(pl.lit(f"{entry.prefix}//"), "words", *unit).alias("code"),
             pl.when(~blank).then("text").otherwise(pl.when(pl.col("number") != "").then("number")).alias("written"),
-        ).join(self._recipe_table(frame), on=["item", "unit"], how="left", maintain_order="left")
+        ).join(
+            self._recipe_table(frame if first else frame.clear()),
+            on=["item", "unit"],
+            how="left",
+            maintain_order="left",
+        )
         worded = self._worded(frame)
         if worded is not None:
             frame = frame.with_columns(pl.coalesce(worded, "value").alias("value"))
@@ -195,7 +244,7 @@ class EventReader:
         return frame.with_columns(
             value.cast(pl.Float32).alias("numeric_value"),
             pl.when(pl.col("value").is_null()).then("written").alias("text_value"),
-            pl.max_horizontal("time", pl.coalesce("stored", pl.col("time") + self._delay)).alias("known_time"),
+            pl.max_horizontal("time", pl.coalesce("stored", pl.col("settled") + self._delay)).alias("known_time"),
         )
 
     def _recipe_table(self, frame: pl.DataFrame) -> pl.DataFrame:
@@ -296,3 +345,11 @@ class EventReader:
             link.alias("link"),
             pl.when(own & admitted.is_not_null()).then(outside).cast(pl.Float32).alias("hours_outside_admission"),
         )
+
+
+def _words(rows: pl.DataFrame, columns: tuple[str, ...]) -> pl.Series:
+    """The words of a code's columns, joined by ``//``."""
+    import polars as pl
+
+    words = (pl.when(pl.col(column) == "").then(pl.lit(_UNKNOWN)).otherwise(pl.col(column)) for column in columns)
+    return rows.select(pl.concat_str(words, separator="//")).to_series()

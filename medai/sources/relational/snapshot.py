@@ -318,9 +318,13 @@ def _named(codes: pl.DataFrame, reading: Reading, counts: Counter[str]) -> pl.Da
     known = pl.concat(named).with_columns(named=pl.lit(True))
     with_dictionary = [name for name, dictionary in of_tables.items() if dictionary is not None]
     # A prefix may hold the separator itself; the item follows it.
-    lengths = {name: len(mapping.events[name].prefix) + len("//") for name in reading.event_tables}
-    offset = pl.col("source_table").replace_strict(lengths, return_dtype=pl.Int64)
-    item = pl.col("code").str.slice(offset).str.split("//").list.first()
+    item = pl.coalesce(
+        pl.when(pl.col("source_table") == name, pl.col("code").str.starts_with(f"{entry.prefix}//")).then(
+            pl.col("code").str.slice(len(entry.prefix) + len("//")).str.split("//").list.first()
+        )
+        for name in reading.event_tables
+        for entry in mapping.events[name].entries
+    )
     return (
         codes.with_columns(item.alias("item"))
         .join(known, on=["source_table", "item"], how="left", maintain_order="left")

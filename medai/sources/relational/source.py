@@ -69,10 +69,11 @@ class Database(Frozen):
         variables = load_vocabulary(self.vocabulary).variables
         groups = {name: (*levels, "other") for name, levels in mapping.groups.items()}
         ages = tuple(dict.fromkeys((*(name for _, name in AGE_GROUPS), AGED)))
+        without = {"record_fault"} | ({"admission_year"} if "anchor_group" not in mapping.patients.columns else set())
         levels = {"gender": ("F", "M"), "age_group": ages, **groups}
         return Names(
             variables=tuple(name for name, variable in variables.items() if variable.items.get(mapping.source)),
-            static={name: levels.get(name, ()) for name in (*OWN, *groups) if name != "record_fault"},
+            static={name: levels.get(name, ()) for name in (*OWN, *groups) if name not in without},
         )
 
     def read(self, path: Path, folder: Path) -> Facts:

@@ -36,10 +36,14 @@ OWN = {
     "gender": "string",
     "insurance": "string",
     "admission_type": "string",
+    "admission_year": "int64",
     "first_unit": "string",
     "record_fault": "string",
 }
-"""A stay's own columns, besides those of the mapping's ``groups``. ``age`` is in years at the stay's start."""
+"""A stay's own columns, besides those of the mapping's ``groups``. ``age`` is in years at the stay's start.
+``admission_year``: where dates are shifted, and a patient's anchor year is published with the three calendar years that
+it may be: the first of these and the years from the anchor to the admission. The true year is that or one of the next
+two. A source without anchors has none."""
 
 LABELS = {
     "stay_id": "int64",
@@ -82,6 +86,8 @@ def typed(frame: pl.DataFrame, entities: Entities, mapping: Mapping, counts: Cou
         texts = frame[column]
         if name in ("subject", "admission", "stay", "item", "anchor_age", "anchor_year"):
             columns.append(whole_numbers(texts).alias(name))
+        elif name == "anchor_group":
+            columns.append(whole_numbers(texts.str.extract(r"^\s*(\d{4})\s*-", 1).fill_null("")).alias(name))
         elif name in _DATES:
             times = moments(texts, mapping)
             counts["impossible_date"] += int((times.is_null() & (texts != "")).sum())
@@ -124,6 +130,9 @@ def assemble(
     )
     age = _age(whole, counts)
     whole = whole.with_columns(age.alias("age"))
+    if "anchor_group" in whole.columns:
+        years = pl.col("anchor_group") + pl.col("admitted").dt.year() - pl.col("anchor_year")
+        whole = whole.with_columns(years.alias("admission_year"))
     # The mapping's groups take the words of the column of the same name without its ending.
     grouped = [_grouped(name.removesuffix("_group"), groups).alias(name) for name, groups in mapping.groups.items()]
     admission_ids, stay_ids = admissions.of(whole["admission"]), stays.of(whole["stay"])

@@ -70,13 +70,6 @@ def tables_of(path: Path, folder: Path, config: Mimic4 = CONFIG) -> tuple[dict[s
     return facts.counts, tables
 
 
-def test_the_official_headers_are_known() -> None:
-    """The mapping's headers are those of the official definition, table by table."""
-    official = {name.partition("/")[2]: columns for name, columns in COLUMNS.items()}
-    for table, header in Mimic4.mapping().headers.items():
-        assert header == official[table], table
-
-
 def test_rows_become_events(tmp_path: Path, write_mimic4: Callable[..., Path]) -> None:
     """Stored times count, a missing one is the delay's; a row that stands twice is one; units are converted."""
     counts, tables = tables_of(write_mimic4(), tmp_path / "out")
