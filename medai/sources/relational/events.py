@@ -146,7 +146,8 @@ class EventReader:
             *self._times(rows, entry),
         )
         if not first:
-            said_in = [column for column in (entry.number, entry.text) if column] or [entry.time or entry.date]
+            said_in = [column for column in (entry.number, entry.text) if column]
+            said_in = said_in or [column for column in (entry.time, entry.date) if column][:1]
             frame = frame.filter(rows.select(pl.any_horizontal(pl.col(*said_in) != "")).to_series())
         if table.stored == DISCHARGE:  # without its end, nobody can say when the admission was coded
             frame = frame.with_columns(pl.when(pl.col("stored").is_not_null()).then("time").alias("time"))
