@@ -13,6 +13,7 @@ from pydantic import Field, ValidationError, model_validator
 
 from medai.errors import ConfigurationError, near_match
 from medai.records import Frozen
+from medai.vocabularies.phenotypes import phenotype_files
 from medai.yaml_files import read_yaml
 
 
@@ -168,8 +169,9 @@ def _places(variable: Variable, source: str) -> list[tuple[Items, int]]:
 
 
 def vocabularies() -> dict[str, Path]:
-    """Name → file of every vocabulary that medai brings along."""
-    return {path.stem: path for path in sorted(Path(__file__).parent.glob("*.yaml"))}
+    """Name → file of every vocabulary of clinical variables that medai brings along."""
+    files = sorted(Path(__file__).parent.glob("*.yaml"))
+    return {path.stem: path for path in files if path.stem not in phenotype_files()}
 
 
 def load_vocabulary(name: str) -> Vocabulary:

@@ -109,6 +109,16 @@ class Entities(Frozen):
     columns: dict[str, str]
 
 
+class Diagnoses(Entities):
+    """The table of diagnosis codes: ``admission``, ``code`` and, where it tells, ``version``.
+
+    Attributes:
+        version: the ICD revision of all codes, where the table has no column for it.
+    """
+
+    version: int | None = None
+
+
 class Mapping(Frozen):
     """One source.
 
@@ -116,6 +126,7 @@ class Mapping(Frozen):
         source: its name in the vocabularies, and the namespace of its subject ids.
         folders: where tables lie below the data folder; empty: in it.
         earliest, latest: years that a date of this source can have, both included.
+        diagnoses: read where a Problem asks for phenotypes.
         groups: column of the stays table → group → how the words begin that belong to it, in upper case; words of no
             group are ``other``.
         not_read: every other table of the publisher's → why it is not read.
@@ -130,6 +141,7 @@ class Mapping(Frozen):
     admissions: Entities
     stays: Entities
     dictionaries: dict[str, Entities] = Field(default={})
+    diagnoses: Diagnoses | None = None
     groups: dict[str, dict[str, tuple[str, ...]]] = Field(default={})
     events: dict[str, EventTable]
     not_read: dict[str, str] = Field(default={})

@@ -18,6 +18,7 @@ from medai.errors import DataRefused
 from medai.records import sha256_of_file
 from medai.sources.files import token_of
 from medai.sources.relational.csv_text import read_rows, read_whole
+from medai.sources.relational.diagnoses import phenotype_labels
 from medai.sources.relational.events import OWN as EVENTS_OWN
 from medai.sources.relational.events import EventReader
 from medai.sources.relational.identity import Identities
@@ -26,6 +27,7 @@ from medai.sources.relational.stays import LABELS, assemble, typed
 from medai.sources.relational.stays import OWN as STAYS_OWN
 from medai.tables import EVENTS, STAYS, Facts, table_of, write_table, write_tables
 from medai.vocabularies import Vocabulary
+from medai.vocabularies.phenotypes import Phenotypes
 
 if TYPE_CHECKING:
     import polars as pl
@@ -59,6 +61,7 @@ class Reading(NamedTuple):
         event_tables: which of the mapping's event tables.
         files: table → file.
         delays: event table → minutes, in place of the mapping's own.
+        phenotypes: conditions whose labels are made from the diagnoses.
     """
 
     mapping: Mapping
@@ -66,6 +69,7 @@ class Reading(NamedTuple):
     event_tables: tuple[str, ...]
     files: dict[str, Path]
     delays: Dictionary[str, int]
+    phenotypes: Phenotypes | None = None
 
 
 def write_snapshot(reading: Reading, folder: Path, bytes_a_part: int = BYTES_A_PART) -> Facts:
@@ -137,7 +141,9 @@ def write_snapshot(reading: Reading, folder: Path, bytes_a_part: int = BYTES_A_P
     token = token_of(sha256_of_file(reading.files[mapping.stays.table]))
     stay_table = stay_table.with_columns(has_series=digest.has_series(), source_id=pl.lit(token))
     written["stays"] = write_table(folder / "stays.parquet", table_of(_columns(stay_table), types))
-    written["labels"] = write_table(folder / "labels.parquet", table_of(_columns(labels), LABELS))
+    labels = _with_phenotypes(labels, stay_table, tables["admissions"], admissions, reading, counts)
+    label_types = LABELS | {name: "int64" for name in labels.columns if name not in LABELS}
+    written["labels"] = write_table(folder / "labels.parquet", table_of(_columns(labels), label_types))
     codes = _named(digest.codes(), reading, counts)
     written["codes"] = write_table(folder / "codes.parquet", table_of(_columns(codes), CODES))
     subjects.write(folder / "identifiers.parquet", "subject_id")
@@ -150,6 +156,32 @@ def write_snapshot(reading: Reading, folder: Path, bytes_a_part: int = BYTES_A_P
         tables=written,
         counts={reason: count for reason, count in sorted(counts.items()) if count},
         dropped={table: count for table, count in sorted(dropped.items()) if count},
+    )
+
+
+def _with_phenotypes(
+    labels: pl.DataFrame,
+    stays: pl.DataFrame,
+    hospital: pl.DataFrame,
+    admissions: Identities,
+    reading: Reading,
+    counts: Counter[str],
+) -> pl.DataFrame:
+    """The labels with a column a condition, where conditions are asked for."""
+    import polars as pl
+
+    diagnoses = reading.mapping.diagnoses
+    if reading.phenotypes is None or diagnoses is None:
+        return labels
+    numbers = pl.DataFrame({"admission_id": admissions.of(hospital["admission"]), "admission": hospital["admission"]})
+    placed = stays.select("stay_id", "admission_id").join(numbers, on="admission_id", how="left", maintain_order="left")
+    rows = _whole(reading, diagnoses, counts)
+    had = phenotype_labels(rows, diagnoses, reading.phenotypes, placed["admission"], counts)
+    return labels.join(
+        placed.join(had, on="admission", how="left").drop("admission_id", "admission"),
+        on="stay_id",
+        how="left",
+        maintain_order="left",
     )
 
 

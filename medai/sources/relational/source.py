@@ -15,6 +15,10 @@ from medai.sources.relational.snapshot import Reading, write_snapshot
 from medai.sources.relational.stays import AGE_GROUPS, AGED, OWN
 from medai.tables import Facts, Names
 from medai.vocabularies import load_vocabulary
+from medai.vocabularies.phenotypes import Phenotypes, load_phenotypes, phenotype_files
+
+PHENOTYPES = "phenotypes25"
+"""The conditions that ``phenotypes: true`` stands for."""
 
 
 class Database(Frozen):
@@ -25,6 +29,8 @@ class Database(Frozen):
         vocabulary: the clinical variables to recognise.
         delay_minutes: event table → minutes after which a reading without a stored time counts as known, in place of
             the delays that the mapping states with their reasons.
+        phenotypes: a list of conditions whose labels are made from the admissions' diagnoses (``phenotype_…``); true
+            for the 25 of the public benchmark. They are labels and nothing else.
     """
 
     mapping_file: ClassVar[Path]
@@ -32,6 +38,7 @@ class Database(Frozen):
     tables: tuple[str, ...] = Field(("chartevents", "labevents", "outputevents"), min_length=1)
     vocabulary: str = "benchmark17"
     delay_minutes: dict[str, int] = Field(default={})
+    phenotypes: bool | str = False
 
     @model_validator(mode="after")
     def _names_known_tables(self) -> Database:
@@ -43,7 +50,19 @@ class Database(Frozen):
             raise ValueError("each table is named once")
         if any(minutes < 0 for minutes in self.delay_minutes.values()):
             raise ValueError("a reading is not known before it was taken: delays are 0 minutes or more")
+        lists = phenotype_files()
+        if isinstance(self.phenotypes, str) and self.phenotypes not in lists:
+            raise ValueError(
+                f"there is no list of phenotypes {self.phenotypes!r}; {near_match(self.phenotypes, lists)}"
+            )
         return self
+
+    @property
+    def conditions(self) -> Phenotypes | None:
+        """The conditions that are asked for."""
+        if not self.phenotypes:
+            return None
+        return load_phenotypes(self.phenotypes if isinstance(self.phenotypes, str) else PHENOTYPES)
 
     @classmethod
     def mapping(cls) -> Mapping:
@@ -60,8 +79,10 @@ class Database(Frozen):
             DataRefused: a table is missing, there twice, empty, or another type than its name says.
         """
         mapping = self.mapping()
-        wanted = [entities.table for entities in mapping.entities]
-        return sorted(tables_below(path, mapping.folders, [*wanted, *self.tables], hint).items())
+        wanted = [*(entities.table for entities in mapping.entities), *self.tables]
+        if self.phenotypes and mapping.diagnoses is not None:
+            wanted.append(mapping.diagnoses.table)
+        return sorted(tables_below(path, mapping.folders, list(dict.fromkeys(wanted)), hint).items())
 
     def names(self) -> Names:
         """What a Problem may speak of: the vocabulary's variables that this source records, and the stays' columns."""
@@ -84,4 +105,5 @@ class Database(Frozen):
         """
         vocabulary = load_vocabulary(self.vocabulary)
         files = dict(self.raw_files(path))
-        return write_snapshot(Reading(self.mapping(), vocabulary, self.tables, files, self.delay_minutes), folder)
+        reading = Reading(self.mapping(), vocabulary, self.tables, files, self.delay_minutes, self.conditions)
+        return write_snapshot(reading, folder)
