@@ -58,6 +58,7 @@ class Variable(Frozen):
         physiological: outside it a reading is possible and rare.
         normal: what stands for a patient in whom it was never measured.
         texts: what a text means as a number, in lower case.
+        conversions: unit → how, of this variable alone: what a mole weighs depends on what it is of.
         percent_above: readings above this number are percentages and are divided by 100, whatever unit is recorded.
         items: source → where it is recorded, the most trusted first: of readings that tie in time it is the last
             word.
@@ -70,6 +71,7 @@ class Variable(Frozen):
     physiological: Range
     normal: float
     texts: dict[str, float] = Field(default={})
+    conversions: dict[str, Conversion] = Field(default={})
     percent_above: float | None = None
     items: dict[str, tuple[Items, ...]]
     note: str = ""
@@ -113,7 +115,7 @@ class Vocabulary(Frozen):
         for name, variable in self.variables.items():
             for source, places in variable.items.items():
                 for unit in {place.unit for place in places} - {None, variable.unit}:
-                    if variable.unit not in self.conversions.get(str(unit), {}):
+                    if self._conversion(variable, str(unit)) is None:
                         raise ValueError(f"{name}, {source}: no conversion from {unit} to {variable.unit}")
         for source in {source for variable in self.variables.values() for source in variable.items}:
             ids = [item for variable in self.variables.values() for _, item in _places(variable, source)]
@@ -143,10 +145,10 @@ class Vocabulary(Frozen):
         position = next(at for at, (place, one) in enumerate(places) if one == item and place.table == table)
         own = places[position][0].unit or variable.unit
         recorded = self._unit(recorded_unit)
-        fits = recorded == variable.unit or variable.unit in self.conversions.get(recorded, {})
+        fits = recorded == variable.unit or self._conversion(variable, recorded) is not None
         unit = recorded if recorded and fits else own
         strange = bool(recorded) and not fits and recorded != own and variable.percent_above is None
-        how = None if unit == variable.unit else self.conversions[unit][variable.unit]
+        how = None if unit == variable.unit else self._conversion(variable, unit)
         return Recipe(
             name,
             len(places) - position,
@@ -154,6 +156,10 @@ class Vocabulary(Frozen):
             1.0 if how is None else how.multiply,
             strange,
         )
+
+    def _conversion(self, variable: Variable, unit: str) -> Conversion | None:
+        """How a unit becomes the variable's: by its own rule before the file's; None where it does not."""
+        return variable.conversions.get(unit) or self.conversions.get(unit, {}).get(variable.unit)
 
     def _unit(self, spelling: str) -> str:
         """The unit that a source spells so; the spelling itself where it is not known."""

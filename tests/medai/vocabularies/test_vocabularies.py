@@ -13,6 +13,8 @@ from medai.validation import catalogue_suite, load_suite
 from medai.vocabularies import Vocabulary, load_vocabulary, vocabularies
 
 BENCHMARK = load_vocabulary("benchmark17")
+YAIB = load_vocabulary("yaib48")
+BOTH = YAIB.variables | BENCHMARK.variables
 
 
 def converted(source: str, table: str, item: int, unit: str, value: float) -> float:
@@ -22,15 +24,64 @@ def converted(source: str, table: str, item: int, unit: str, value: float) -> fl
 
 
 def test_the_benchmarks_variables_are_there() -> None:
-    """All 17, each recorded in MIMIC-III, with a normal value inside its plausible range."""
+    """All 17, and all 48 of YAIB with height and weight."""
     assert len(BENCHMARK.variables) == 17
-    for name, variable in BENCHMARK.variables.items():
+    assert len(YAIB.variables) == 48 + 2
+    assert {"creatinine", "urine_output", "weight"} < set(YAIB.variables)
+
+
+@pytest.mark.parametrize("vocabulary", [BENCHMARK, YAIB], ids=lambda one: one.name)
+def test_variables_are_sound(vocabulary: Vocabulary) -> None:
+    """Each recorded in MIMIC-III, with a normal value inside its ranges, the physiological inside the plausible."""
+    for name, variable in vocabulary.variables.items():
         assert variable.items["mimic3"], name
         assert variable.plausible.min <= variable.normal <= variable.plausible.max, name
         assert variable.physiological.min <= variable.normal <= variable.physiological.max, name
         for number in variable.texts.values():
             assert variable.plausible.min <= number <= variable.plausible.max, name
         assert all(text == text.casefold() for text in variable.texts), name
+        if vocabulary is YAIB and name not in BENCHMARK.variables:
+            assert variable.plausible.min <= variable.physiological.min, name
+            assert variable.physiological.max <= variable.plausible.max, name
+            assert variable.items["mimic4"], name
+
+
+def test_a_variable_is_the_same_in_both_vocabularies() -> None:
+    """One name has one unit, one range and the same items, so that a series means one thing."""
+    shared = set(BENCHMARK.variables) & set(YAIB.variables)
+    assert len(shared) == 12
+    for name in shared:
+        assert BENCHMARK.variables[name] == YAIB.variables[name].model_copy(update={"conversions": {}}), name
+
+
+@pytest.mark.parametrize(
+    ("table", "item", "unit", "value", "variable", "expected"),
+    [
+        ("labevents", 50912, "mg/dL", 1.2, "creatinine", 1.2),
+        ("labevents", 50912, "umol/L", 88.42, "creatinine", 1.0),
+        ("labevents", 50912, "mmol/L", 1.2, "creatinine", 1.2),
+        ("labevents", 50931, "mmol/L", 10.0, "glucose", 180.156),
+        ("labevents", 51006, "mmol/L", 10.0, "urea_nitrogen", 28.011),
+        ("labevents", 50983, "mEq/L", 140.0, "sodium", 140.0),
+        ("labevents", 50889, "mg/dL", 8.9, "c_reactive_protein", 89.0),
+        ("labevents", 50889, "mg/L", 8.9, "c_reactive_protein", 8.9),
+        ("labevents", 51249, "%", 33.5, "mchc", 33.5),
+        ("labevents", 51265, "K/uL", 250.0, "platelets", 250.0),
+        ("labevents", 51003, "ng/ml", 0.02, "troponin_t", 0.02),
+        ("labevents", 50818, "MM HG", 40.0, "pco2", 40.0),
+        ("labevents", 50821, "kPa", 12.0, "po2", 90.00744),
+        ("outputevents", 226559, "mL", 120.0, "urine_output", 120.0),
+        ("outputevents", 226559, "ml", 120.0, "urine_output", 120.0),
+    ],
+)
+def test_a_factor_belongs_to_its_variable(
+    table: str, item: int, unit: str, value: float, variable: str, expected: float
+) -> None:
+    """A mole of glucose is no mole of creatinine: a unit converts by the variable's own rule or not at all."""
+    recipe = YAIB.recipe("mimic4", table, item, unit)
+    assert recipe.variable == variable
+    assert (value - recipe.subtract) * recipe.multiply == pytest.approx(expected, rel=1e-4)
+    assert recipe.strange_unit == (variable == "creatinine" and unit == "mmol/L")
 
 
 @pytest.mark.parametrize(
@@ -88,17 +139,13 @@ def test_suites_judge_by_the_vocabularys_ranges(source: str) -> None:
         if rule.reason.startswith("implausible_") and rule.table == "events":
             name = rule.reason.removeprefix("implausible_")
             assert rule.kwargs["row_condition"] == f'variable == "{name}"'
-            assert rule.unit == BENCHMARK.variables[name].unit
+            assert rule.unit == BOTH[name].unit
             judged[name] = {
                 "min": rule.kwargs["min_value"],
                 "max": rule.kwargs["max_value"],
                 "strict_min": rule.kwargs.get("strict_min", False),
             }
-    recorded = {
-        name: variable.plausible.model_dump()
-        for name, variable in BENCHMARK.variables.items()
-        if variable.items.get(source)
-    }
+    recorded = {name: variable.plausible.model_dump() for name, variable in BOTH.items() if variable.items.get(source)}
     assert judged == recorded
 
 

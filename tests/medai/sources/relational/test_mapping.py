@@ -22,6 +22,7 @@ CONTENT = {
     ("mimic3", 2): "fa77e28c31346d761d64bb8bf711a6b31d6c08d58d484e6999157080c1787e81",
     ("mimic4", 2): "1a8907a35071f69e95289a95096ffe237e5be9aa66e9a658935737a31daee84f",
     ("benchmark17", 2): "dfce085b44e8d7e1516635bdbccd9e070ca3a6c9864fbf776e2d1d80ddd68c91",
+    ("yaib48", 2): "7324298d5329a90a5a287fcc49a2f8800e87bb986240ad2b6e6faa3a4e9bebbb",
 }
 """(File, version of the readers that follow it) → hash of what it says; comments and layout do not count."""
 
