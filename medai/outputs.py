@@ -29,17 +29,36 @@ Findings = Annotated[dict[str, str], AfterValidator(_named_once)]
 """Label column → finding."""
 
 
+class Within(Frozen):
+    """An event soon after a prediction: 1 if it comes later than prediction_time, by ``hours`` at most, else 0.
+
+    A prediction at or after the event is no sample: there is nothing left to predict.
+
+    Attributes:
+        hours: how far ahead is looked.
+        of: column of the labels table: hours from the stay's start to the event, null where it never came.
+        given: column of the labels table that says with 1 that the event counts; with 0 it is taken as never come
+            (a death after discharge, which no ward can see coming).
+    """
+
+    hours: float = Field(gt=0)
+    of: str
+    given: str | None = None
+
+
 class Binary(Frozen):
     """Two classes, of which one is positive.
 
     Attributes:
         label: column of the labels table.
+        within: instead of a label of the stay, one of each prediction: an event soon after it.
         classes: label value → class name.
         positive: the class whose probability is the score.
     """
 
     kind: Literal["binary"]
     label: str = "label"
+    within: Within | None = None
     classes: Labels = Field(min_length=2, max_length=2)
     positive: str
 
@@ -47,6 +66,11 @@ class Binary(Frozen):
     def _positive_is_a_class(self) -> Binary:
         if self.positive not in self.classes.values():
             raise ValueError(f"positive must be one of {sorted(self.classes.values())}, not {self.positive!r}")
+        if self.within is not None:
+            if "label" in self.model_fields_set:
+                raise ValueError("an output has one of label and within")
+            if self.classes.get(1) != self.positive or 0 not in self.classes:
+                raise ValueError("with within, class 0 is without the event and class 1, the positive one, with it")
         return self
 
     @property
@@ -63,7 +87,9 @@ class Binary(Frozen):
     @property
     def labels(self) -> tuple[str, ...]:
         """Columns of the labels table that this output reads."""
-        return (self.label,)
+        if self.within is None:
+            return (self.label,)
+        return (self.within.of,) if self.within.given is None else (self.within.of, self.within.given)
 
     def truth(self, columns: list[np.ndarray]) -> np.ndarray:
         """(samples,) int8, 1 where the label is the positive class."""
@@ -72,11 +98,36 @@ class Binary(Frozen):
 
 
 class Multiclass(Frozen):
-    """Exactly one of several classes."""
+    """Exactly one of several classes.
+
+    Attributes:
+        label: column of the labels table.
+        remaining: instead of a label of the stay, one of each prediction: the hours from prediction_time to what this
+            column of the labels table says (hours since the stay's start), by ``bins``. A prediction at or after it is
+            no sample.
+        bins: rising edges in hours; class 0 is below the first, class k from edge k − 1 on and below edge k, the last
+            class from the last edge on.
+        classes: label value → class name.
+    """
 
     kind: Literal["multiclass"]
     label: str = "label"
+    remaining: str | None = None
+    bins: tuple[float, ...] = ()
     classes: Labels = Field(min_length=3)
+
+    @model_validator(mode="after")
+    def _bins_make_the_classes(self) -> Multiclass:
+        if (self.remaining is None) != (not self.bins):
+            raise ValueError("remaining and bins go together")
+        if self.remaining is not None:
+            if "label" in self.model_fields_set:
+                raise ValueError("an output has one of label and remaining")
+            if any(later <= earlier for earlier, later in zip((0.0, *self.bins), self.bins, strict=False)):
+                raise ValueError("bins are hours above 0, each larger than the one before")
+            if sorted(self.classes) != list(range(len(self.bins) + 1)):
+                raise ValueError(f"{len(self.bins)} bins make the classes 0 to {len(self.bins)}")
+        return self
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -91,7 +142,7 @@ class Multiclass(Frozen):
     @property
     def labels(self) -> tuple[str, ...]:
         """Columns of the labels table that this output reads."""
-        return (self.label,)
+        return (self.label,) if self.remaining is None else (self.remaining,)
 
     def truth(self, columns: list[np.ndarray]) -> np.ndarray:
         """(samples,) int16, the position of the label among the sorted label values."""

@@ -13,7 +13,7 @@ from typing import Any, Literal
 
 from pydantic import Field, ValidationError, field_validator, model_validator
 
-from medai.cohort import CohortDefinition, Stays
+from medai.cohort import OWN_COLUMNS, CohortDefinition, Stays
 from medai.errors import ConfigurationError, near_match
 from medai.evaluation import Evaluation
 from medai.faults import SHOWN, disguised, faults_of, override_key, told
@@ -37,7 +37,7 @@ from medai.training import Training
 from medai.yaml_files import read_yaml
 
 NAME = re.compile(r"[a-z][a-z0-9_]{0,63}")
-RESERVED = frozenset({"sample_id", "subject_id", "prediction_time", "publisher_role", "role", "row"})
+RESERVED = frozenset({*OWN_COLUMNS, "role", "row"})
 """Columns that stand beside an output's in the tables of a cohort and of scores."""
 
 

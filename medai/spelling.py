@@ -31,7 +31,7 @@ def misspelt(names: Names, cohort: Stays, series: Series) -> Iterator[str]:
     for group in cohort.groups:
         if group not in names.static and group not in STAYS:
             yield f"cohort.groups: there is no {group!r}; {near_match(group, names.static)}"
-    if names.hours is not None and cohort.observation_hours > names.hours:
+    if names.hours is not None and not cohort.has_series and cohort.observation_hours > names.hours:
         yield (
             f"cohort.observation_hours: the source observes a stay for {names.hours} hours at most, "
             f"not {cohort.observation_hours}"

@@ -1,15 +1,27 @@
 """Cohorts: who is asked about, when, and what is true of them.
 
-definition    who is in, as a Problem says it
+definition    who is in, as a Problem says it: pictures, or stays
 selection     ``select``: from a snapshot to one row a prediction, with the attrition table
-truth         labels as class numbers
+stays         which stays, and when in each of them a prediction is made
+events        what a cohort asks of the events
+truth         labels as class numbers, of a stay or of what follows a prediction
+attrition     who is left after each criterion
 """
 
-from medai.cohort.definition import CohortDefinition, Criterion, Pictures, Stays
-from medai.cohort.selection import VERSION, condition, observed_stays, select
+from typing import Annotated
+
+from pydantic import Field
+
+from medai.cohort.definition import OWN_COLUMNS, Criterion, Pictures, Stays
+from medai.cohort.events import observed_stays
+from medai.cohort.selection import VERSION, select
+from medai.cohort.stays import condition
 from medai.cohort.truth import count_classes, truth_columns
 
+CohortDefinition = Annotated[Pictures | Stays, Field(discriminator="kind")]
+
 __all__ = [
+    "OWN_COLUMNS",
     "VERSION",
     "CohortDefinition",
     "Criterion",

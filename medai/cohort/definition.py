@@ -1,4 +1,4 @@
-"""Who is in a cohort, as a Problem says it."""
+"""Who is in a cohort of pictures or of stays, as a Problem says it."""
 
 from __future__ import annotations
 
@@ -9,8 +9,10 @@ from pydantic import AfterValidator, Field, model_validator
 from medai.conditions import parse_condition
 from medai.records import Frozen
 
-OWN_COLUMNS = ("sample_id", "subject_id", "prediction_time", "publisher_role")
-"""Columns that every cohort has."""
+OWN_COLUMNS = ("sample_id", "subject_id", "prediction_time", "publisher_role", "stay_id", "series_start", "hours")
+"""Columns of the cohort's own; the last three are there where a stay has its series for itself."""
+LONGEST_HOURS = 24 * 365
+"""Times of observation of more than a year are slips."""
 
 
 def _named_once(groups: tuple[str, ...]) -> tuple[str, ...]:
@@ -39,7 +41,8 @@ class Criterion(Frozen):
         name: how the line is headed.
         where: a condition on the columns of the stays and labels tables, in the language of the suites' rows.
         only_in: keep a stay that is, of those left, the only one of its admission or of its subject.
-        observed: keep a stay with at least one reading of a clinical variable between its start and prediction_time.
+        observed: keep a prediction with at least one reading of a clinical variable between the stay's start and
+            prediction_time. Where a stay has many predictions, each is judged by itself, after all other criteria.
     """
 
     name: str = Field(min_length=1, max_length=120)
@@ -60,18 +63,42 @@ class Criterion(Frozen):
 
 
 class Stays(Frozen):
-    """Every stay is one prediction, made after a time of observation.
+    """Stays of a ward, and when in each of them a prediction is made.
+
+    Once, after a time of observation (``observation_hours``); once, at the stay's end (``observation: whole_stay``);
+    or again and again (``every_hours``, from ``first_hours`` on, until the stay's end).
 
     Attributes:
         observation_hours: prediction_time is this long after the stay's start.
+        observation: ``whole_stay``: prediction_time is the stay's end; what is asked is what a reader of the finished
+            stay could say.
+        every_hours: hours between two predictions of a stay. A prediction after what it asks for has happened is none.
+        first_hours: hours from the stay's start to its first prediction.
         criteria: who stays in.
         groups: columns of the stays table, or static codes, that evaluation may use as subgroups.
     """
 
     kind: Literal["stays"]
-    observation_hours: int = Field(48, ge=1, le=24 * 365)
+    observation_hours: int = Field(48, ge=1, le=LONGEST_HOURS)
+    observation: Literal["hours", "whole_stay"] = "hours"
+    every_hours: int | None = Field(None, ge=1, le=LONGEST_HOURS)
+    first_hours: int = Field(1, ge=1, le=LONGEST_HOURS)
     criteria: tuple[Criterion, ...] = ()
     groups: Groups = ()
 
+    @model_validator(mode="after")
+    def _predicts_in_one_way(self) -> Stays:
+        given = self.model_fields_set
+        if self.every_hours is not None and self.observation == "whole_stay":
+            raise ValueError("every_hours and observation: whole_stay exclude each other")
+        if "observation_hours" in given and (self.every_hours is not None or self.observation == "whole_stay"):
+            other = "first_hours" if self.every_hours is not None else "observation: whole_stay"
+            raise ValueError(f"observation_hours is for one prediction a stay; with {other} remove it")
+        if "first_hours" in given and self.every_hours is None:
+            raise ValueError("first_hours goes with every_hours")
+        return self
 
-CohortDefinition = Annotated[Pictures | Stays, Field(discriminator="kind")]
+    @property
+    def has_series(self) -> bool:
+        """Whether a stay's series is kept whole, for as many predictions as there are: see ``Arrays.layout``."""
+        return self.every_hours is not None or self.observation == "whole_stay"
