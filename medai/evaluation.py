@@ -95,7 +95,7 @@ def evaluate(
         rows = Rows.load(workspace, arrays, cohort, splits, outputs)
         positions = rows.of(role)
         table, truth = rows.table[positions], rows.truth[name][positions]
-        raw = score(workspace, candidate, {key: values[positions] for key, values in rows.arrays.items()})
+        raw = score(workspace, candidate, rows.at(positions))
         scores = calibration.apply(candidate.calibration[name], raw)
         write_scores(folder / SCORES, table, name, output, scores)
         subjects = table["subject_id"].to_numpy()
@@ -160,7 +160,7 @@ def evaluate(
     return workspace.materialise("evaluate", key, Scorecard, build)
 
 
-def score(workspace: Workspace, candidate: Candidate, arrays: dict[str, np.ndarray]) -> np.ndarray:
+def score(workspace: Workspace, candidate: Candidate, arrays: dict[str, Any]) -> np.ndarray:
     """(samples, columns) float32 raw scores: the mean over the candidate's members."""
     import numpy as np
 

@@ -99,11 +99,11 @@ class Scorer:
         self.inputs = tuple(_declared(node, path.name) for node in self._session.get_inputs())
         self._output, self.columns = _score_output(self._session.get_outputs(), path.name)
 
-    def score(self, arrays: Mapping[str, np.ndarray], batch_size: int = 256) -> np.ndarray:
+    def score(self, arrays: Mapping[str, Any], batch_size: int = 256) -> np.ndarray:
         """Raw scores, a batch at a time.
 
         Args:
-            arrays: name → array, first axis rows; memory-mapped ones are read a batch at a time. Arrays that the
+            arrays: name → array, first axis rows; what is not in memory is read a batch at a time. Arrays that the
                 model does not read are ignored.
             batch_size: rows a batch.
 
@@ -142,7 +142,7 @@ class Scorer:
             )
         return scores
 
-    def _rows(self, arrays: Mapping[str, np.ndarray]) -> int:
+    def _rows(self, arrays: Mapping[str, Any]) -> int:
         missing = sorted(each.name for each in self.inputs if each.name not in arrays)
         if missing:
             raise DataRefused(

@@ -241,11 +241,16 @@ class Arrays(Record):
 
     Attributes:
         kind: ``pixels`` (height, width, channels) or ``series`` (steps, variables).
+        layout: ``sample``: the first axis of each array is the sample. ``stay``: a stay's series is stored once, all
+            behind each other, and samples are an index into them (``begin``, ``length``).
+        steps: of a sample's window, where the layout is ``stay``.
         arrays: array name → file.
         samples: rows of ``samples.parquet``, the index from sample to array row.
     """
 
     kind: Literal["pixels", "series"]
+    layout: Literal["sample", "stay"] = "sample"
+    steps: int = 0
     arrays: dict[str, ArrayFile]
     samples: int
     counts: dict[str, int] = {}
@@ -328,6 +333,7 @@ class Candidate(Record):
         preprocessing: the configuration that turns a snapshot into its arrays (champions are re-scored through it).
         outputs: output → its definition, as in the Problem.
         trained_on: role → subjects; the ids are in the folder, for the gate's overlap check.
+        fitted_samples: train samples that the model learnt from; fewer than there are where it holds them in memory.
         epochs: finished epochs (0 for a model without epochs).
     """
 
@@ -340,6 +346,7 @@ class Candidate(Record):
     outputs: dict[str, Any]
     statistics: dict[str, Any]
     trained_on: dict[str, int]
+    fitted_samples: int | None = None
     seed: int
     epochs: int
     environment: Environment

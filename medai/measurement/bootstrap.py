@@ -3,6 +3,11 @@
 The unit drawn with replacement is the patient (or whatever the scorecard's unit is): all its rows come together, so
 that rows of one patient are not taken for independent evidence (Efron & Tibshirani 1993, ch. 13; the cluster bootstrap
 of Field & Welsh 2007). Units are drawn in the order of their sorted ids: the order of the rows does not matter.
+
+Of a binary output with more than ``LARGEST`` rows (a prediction an hour makes millions) rows are gathered into cells of
+equal truth, equal decision and a logit of the score within 1/512 (a score within 0.0005 at most), which takes the mean
+score there. A resample then is how often each cell was drawn, which needs a patient's counts only. Point figures are of
+the rows themselves.
 """
 
 from __future__ import annotations
@@ -16,12 +21,16 @@ from numpy.typing import NDArray
 
 from medai.errors import MedaiError
 from medai.measurement import metrics
+from medai.measurement.calibration import EPSILON
 from medai.records import Measure
 
 log = logging.getLogger(__name__)
 
 _BLOCK = 1 << 21
 """Drawn weights at a time: 4 MiB as uint16."""
+LARGEST = 1 << 17
+"""Rows that are resampled one by one."""
+_GRID = 512
 LEAST_DEFINED = 0.5
 """Share of resamples on which a metric must be defined for its interval to be believed."""
 
@@ -38,15 +47,70 @@ def draw(units: NDArray[Any], resamples: int, seed: int) -> Iterator[NDArray[np.
         (b, N) uint16: how often each row was drawn. The blocks' rows add up to ``resamples``.
     """
     _, place = np.unique(units, return_inverse=True)
-    size = int(place.max()) + 1
+    for counts in _drawn_units(int(place.max()) + 1, resamples, seed, len(place)):
+        yield counts.astype(np.uint16)[:, place]
+
+
+def _drawn_units(size: int, resamples: int, seed: int, width: int) -> Iterator[NDArray[np.int64]]:
+    """(b, size) how often each unit was drawn, so many resamples at a time as keep ``width`` columns in bounds."""
     generator = np.random.default_rng(seed)
-    step = max(1, _BLOCK // len(place))
+    step = max(1, _BLOCK // max(width, size))
     for start in range(0, resamples, step):
         rows = min(step, resamples - start)
         drawn = generator.integers(size, size=(rows, size), dtype=np.int64)
         drawn += np.arange(rows, dtype=np.int64)[:, None] * size
-        counts = np.bincount(drawn.ravel(), minlength=rows * size).reshape(rows, size)
-        yield counts.astype(np.uint16)[:, place]
+        yield np.bincount(drawn.ravel(), minlength=rows * size).reshape(rows, size)
+
+
+def resampled(
+    output: metrics.Scored,
+    truth: NDArray[Any],
+    scores: NDArray[Any],
+    thresholds: tuple[float, ...],
+    units: NDArray[Any],
+    resamples: int,
+    seed: int,
+) -> tuple[NDArray[Any], NDArray[Any], Iterator[NDArray[Any]]]:
+    """Truth, scores and how often each of their rows was drawn, block by block: the rows themselves, or cells of them.
+
+    Args:
+        thresholds: decisions that a cell must agree in; () where none are asked for.
+        units: (N,) unit id of each row.
+
+    Returns:
+        (C,) truth, (C, columns) scores, and (b, C) unsigned weights whose rows add up to ``resamples``.
+    """
+    if output.kind != "binary" or len(truth) <= LARGEST:
+        return truth, scores, draw(units, resamples, seed)
+    score = np.asarray(scores[:, 0], np.float64)
+    decided = score >= thresholds[0] if thresholds else np.zeros(len(score), bool)
+    clipped = np.clip(score, EPSILON, 1 - EPSILON)
+    logit = np.log(clipped) - np.log1p(-clipped)
+    _, near = np.unique(2 * np.floor(logit * _GRID).astype(np.int64) + decided, return_inverse=True)
+    number = int(near.max()) + 1
+    lowest, highest = np.full(number, np.inf), np.full(number, -np.inf)
+    np.minimum.at(lowest, near, score)
+    np.maximum.at(highest, near, score)
+    # One score for both classes, so that within a cell neither ranks above the other.
+    mean = np.clip(np.bincount(near, score, number) / np.bincount(near, minlength=number), lowest, highest)
+    sides = np.repeat(np.array([0, 1], truth.dtype), number)
+    cell = np.where(truth == 1, near + number, near)
+    return sides, np.tile(mean, 2)[:, None], _drawn_cells(cell, 2 * number, units, resamples, seed)
+
+
+def _drawn_cells(
+    cell: NDArray[np.int64], number: int, units: NDArray[Any], resamples: int, seed: int
+) -> Iterator[NDArray[Any]]:
+    """(b, cells) how often each cell was drawn: the units' counts times how many rows a unit has in a cell."""
+    from scipy.sparse import csr_array
+
+    _, place = np.unique(units, return_inverse=True)
+    shape = number, int(place.max()) + 1
+    rows = csr_array((np.ones(len(cell)), (cell, place)), shape=shape)
+    rows.sum_duplicates()
+    for counts in _drawn_units(shape[1], resamples, seed, shape[0]):
+        # Whole numbers below 2^53: exact in any order.
+        yield np.ascontiguousarray((rows @ counts.T.astype(np.float64)).T).astype(np.uint32)
 
 
 def intervals(
@@ -64,10 +128,9 @@ def intervals(
     """Metrics with percentile intervals; see ``medai.measurement.evaluate_output``."""
     points = metrics.compute(output, truth, scores, thresholds, names=names)
     defined = {name: float(point[0]) for name, point in points.items() if np.isfinite(point[0])}
-    blocks = [
-        metrics.compute(output, truth, scores, thresholds, weights, defined)
-        for weights in draw(_matched(units, truth), resamples, seed)
-    ]
+    drawn = resampled(output, truth, scores, thresholds, _matched(units, truth), resamples, seed)
+    truth, scores, weights = drawn
+    blocks = [metrics.compute(output, truth, scores, thresholds, block, defined) for block in weights]
     found = {}
     for name, value in defined.items():
         measure = _percentiles(name, value, np.concatenate([block[name] for block in blocks]), confidence)
@@ -111,18 +174,19 @@ def paired_difference(
     """
     sides = ((scores_a, thresholds_a), (scores_b, thresholds_b))
 
-    def difference(weights: NDArray[Any] | None) -> NDArray[np.float64]:
-        a, b = (
-            metrics.compute(output, truth, scores, thresholds, weights, [metric_name])[metric_name]
-            for scores, thresholds in sides
-        )
-        return a - b
+    def figure(thresholds: tuple[float, ...], *rows: Any) -> NDArray[np.float64]:
+        truth, scores, weights = rows
+        return metrics.compute(output, truth, scores, thresholds, weights, [metric_name])[metric_name]
 
-    value = float(difference(None)[0])
+    a, b = (figure(thresholds, truth, scores, None)[0] for scores, thresholds in sides)
+    value = float(a - b)
     if not np.isfinite(value):
         return None
-    drawn = np.concatenate([difference(weights) for weights in draw(_matched(units, truth), resamples, seed)])
-    return _percentiles(metric_name, value, drawn, confidence)
+    drawn = []
+    for scores, thresholds in sides:  # the same seed: the same units
+        rows, values, blocks = resampled(output, truth, scores, thresholds, _matched(units, truth), resamples, seed)
+        drawn.append(np.concatenate([figure(thresholds, rows, values, weights) for weights in blocks]))
+    return _percentiles(metric_name, value, drawn[0] - drawn[1], confidence)
 
 
 def _percentiles(name: str, value: float, drawn: NDArray[np.float64], confidence: float) -> Measure | None:

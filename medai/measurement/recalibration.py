@@ -15,9 +15,11 @@ from numpy.typing import NDArray
 
 from medai.measurement import bootstrap
 from medai.measurement.calibration import EPSILON
+from medai.outputs import Binary
 from medai.records import Measure
 
 Floats = NDArray[np.float64]
+_RISK = Binary(kind="binary", classes={0: "no", 1: "yes"}, positive="yes")
 _STEPS = 25
 _CLOSE = 1e-8
 _EXTREME = 50.0
@@ -48,7 +50,9 @@ def recalibrate(
     once = np.ones((1, len(actual)))
     points = {"slope": slopes(actual, logit, once), "intercept": intercepts(actual, logit, once)}
     drawn: dict[str, list[Floats]] = {name: [] for name in points}
-    for counts in bootstrap.draw(units, resamples, seed):
+    rows, scores, blocks = bootstrap.resampled(_RISK, actual, clipped[:, None], (), units, resamples, seed)
+    actual, logit = rows, np.log(scores[:, 0]) - np.log1p(-scores[:, 0])
+    for counts in blocks:
         weights = counts.astype(np.float64)
         drawn["slope"].append(slopes(actual, logit, weights, float(points["slope"][0])))
         drawn["intercept"].append(intercepts(actual, logit, weights))

@@ -91,6 +91,8 @@ class LogisticRegression(Frozen):
         inverse_penalty: scikit-learn's C: the smaller, the stronger the penalty.
         max_iterations: of L-BFGS; a fit that stops there is logged.
         class_weight: ``balanced`` weighs classes by the inverse of their frequency; null weighs rows alike.
+        largest_rows: training rows that are held in memory and learnt from at most; where there are more, so many are
+            chosen by a hash of their ids.
         side: larger pictures are area-averaged to this many pixels a side.
     """
 
@@ -98,6 +100,7 @@ class LogisticRegression(Frozen):
     inverse_penalty: float = Field(default=0.01, gt=0)
     max_iterations: int = Field(default=300, ge=1)
     class_weight: Literal["balanced"] | None = None
+    largest_rows: int = Field(default=500_000, ge=1)
     side: int = Field(default=28, ge=1)
 
     def fit(
@@ -136,6 +139,8 @@ class GradientBoosting(Frozen):
         leaves: largest number of leaves of a tree.
         rows_a_leaf: smallest number of training rows in a leaf.
         class_weight: ``balanced`` weighs classes by the inverse of their frequency; null weighs rows alike.
+        largest_rows: training rows that are held in memory and learnt from at most; where there are more, so many are
+            chosen by a hash of their ids.
         side: larger pictures are area-averaged to this many pixels a side.
     """
 
@@ -145,6 +150,7 @@ class GradientBoosting(Frozen):
     leaves: int = Field(default=31, ge=2)
     rows_a_leaf: int = Field(default=20, ge=1)
     class_weight: Literal["balanced"] | None = None
+    largest_rows: int = Field(default=500_000, ge=1)
     side: int = Field(default=14, ge=1)
 
     def fit(

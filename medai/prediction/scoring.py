@@ -46,18 +46,15 @@ def score(workspace: Workspace, candidate: Candidate, arrays: Arrays, name: str,
     )
 
     def build(folder: Path) -> Scores:
-        import numpy as np
         import polars as pl
 
         from medai.measurement import calibration
         from medai.tables import OWNER_ALONE, read_table, write_table
+        from medai.training.gathering import open_arrays
 
         prepared = workspace.folder("prepare", arrays.key)
         samples = pl.DataFrame(read_table(prepared / "samples.parquet", ["row", "sample_id"])).sort("row")
-        data = {
-            array: np.load(prepared / file.file, mmap_mode="r", allow_pickle=False)
-            for array, file in sorted(arrays.arrays.items())
-        }
+        data = open_arrays(prepared, arrays)
         scores = calibration.apply(candidate.calibration[name], raw_scores(workspace, candidate, data))
         table = samples.select("sample_id").with_columns(
             pl.Series(column, scores[:, position]) for position, column in enumerate(score_columns(name, output))

@@ -26,6 +26,8 @@ LARGEST = 96
 """Pixels of a thumbnail's longer side."""
 VARIABLES = 6
 """Variables of a series that are drawn: those measured most often on the scored rows."""
+_COUNTED = 4096
+"""Scored rows on which that is counted: evenly spaced ones where there are more."""
 
 
 class _Shown(Frozen):
@@ -54,15 +56,14 @@ def illustrate(
     def build(folder: Path) -> Examples:
         import numpy as np
 
+        from medai.training.gathering import open_arrays
+
         name, output = next(iter(outputs.items()))
         table = read_scores(workspace, scorecard)
         truth, scores = truth_and_scores(table, name, output)
         thresholds = candidate.thresholds[name]
         rows = _rows_of_array(workspace, arrays, table["sample_id"].to_numpy())
-        data = {
-            array: np.load(workspace.folder("prepare", arrays.key) / file.file, mmap_mode="r", allow_pickle=False)
-            for array, file in arrays.arrays.items()
-        }
+        data = open_arrays(workspace.folder("prepare", arrays.key), arrays)
         variables = _most_measured(data, rows) if arrays.kind == "series" else []
         kinds = _chosen(output, truth, np.asarray(scores, np.float64), thresholds, examples)
         kept = []
@@ -161,16 +162,18 @@ def thumbnail(pixels: np.ndarray) -> str:
     return base64.b64encode(file.getvalue()).decode()
 
 
-def _most_measured(data: dict[str, np.ndarray], rows: np.ndarray) -> list[int]:
+def _most_measured(data: dict[str, Any], rows: np.ndarray) -> list[int]:
     """Columns of the variables that were measured in most bins of the scored rows, in the Problem's order."""
     import numpy as np
 
+    if len(rows) > _COUNTED:
+        rows = rows[np.linspace(0, len(rows) - 1, _COUNTED).astype(np.int64)]
     share = np.asarray(data["mask"][rows]).mean(axis=(0, 1))
     return sorted(np.argsort(-share, kind="stable")[:VARIABLES].tolist())
 
 
 def _curves(
-    data: dict[str, np.ndarray], row: int, variables: list[int], arrays: Arrays, preprocessing: dict[str, Any]
+    data: dict[str, Any], row: int, variables: list[int], arrays: Arrays, preprocessing: dict[str, Any]
 ) -> list[dict[str, Any]]:
     """Each variable's name and its measured points (hour, value)."""
     import numpy as np

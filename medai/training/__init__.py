@@ -155,7 +155,7 @@ def fit(
         truth = rows.truth[output_name]
         _refuse_one_sided(output_name, output, truth[train])
         statistics = fit_statistics(data, train)
-        epochs, parameters = 0, 0
+        epochs, parameters, fitted_samples = 0, 0, len(train)
         log.info("fit %s on %d samples …", name, len(train))
         # Small classical models lose more to threads than they gain, and logistic regression's bytes depend on them.
         threads = execution.threads if is_net else 1
@@ -170,16 +170,18 @@ def fit(
             )  # fmt: skip
             epochs = training.epochs
         else:
-            fitted = model.fit(
-                {name: values[train] for name, values in data.items()}, truth[train], output, seed, threads
-            )
+            chosen = rows.drawn(train, model.largest_rows)
+            fitted_samples = len(chosen)
+            if fitted_samples < len(train):
+                log.info("%s learns from %d of them", name, fitted_samples)
+            fitted = model.fit(rows.at(chosen), truth[chosen], output, seed, threads)
             fitted.export(folder / "model.onnx")
             weights_sha256 = ""
         from medai.records import sha256_of_file
 
         onnx_sha256 = sha256_of_file(folder / "model.onnx")
         scorer = Scorer(folder / "model.onnx", onnx_sha256, threads=1)
-        raw = scorer.score({name: values[validation] for name, values in data.items()})
+        raw = scorer.score(rows.at(validation))
         fitted_calibration = calibrating.fit(output, truth[validation], raw, calibration)
         scores = calibrating.apply(fitted_calibration, raw)
         (folder / "statistics.json").write_text(json.dumps(statistics, sort_keys=True))
@@ -201,6 +203,7 @@ def fit(
             outputs={name: value.model_dump(mode="json") for name, value in outputs.items()},
             statistics=statistics,
             trained_on={role: splits.subjects[role] for role in ("train", "validation")},
+            fitted_samples=fitted_samples,
             seed=seed,
             epochs=epochs,
             environment=Environment(

@@ -36,6 +36,8 @@ SECONDS_BETWEEN_LINES = 10.0
 """At most one line of progress in so many seconds."""
 _PARITY_ROWS = 64
 _HELD_OUT_VALUES = 1 << 22
+_HELD_OUT_ROWS = 1 << 16
+"""Validation rows behind the curves of an epoch: evenly spaced ones where there are more."""
 
 
 class EpochBatches(keras.utils.PyDataset):  # type: ignore[misc]  # keras is not typed
@@ -53,7 +55,7 @@ class EpochBatches(keras.utils.PyDataset):  # type: ignore[misc]  # keras is not
 
     def __init__(
         self,
-        arrays: dict[str, np.ndarray],
+        arrays: dict[str, Any],
         truth: np.ndarray,
         rows: np.ndarray,
         sample_weights: np.ndarray | None,
@@ -227,7 +229,7 @@ def targets(truth: np.ndarray, output: Output) -> np.ndarray:
 def fit_net(
     encoder: Any,
     training: Training,
-    arrays: dict[str, np.ndarray],
+    arrays: dict[str, Any],
     truth: np.ndarray,
     train: np.ndarray,
     validation: np.ndarray,
@@ -261,6 +263,8 @@ def fit_net(
 
     curves: dict[str, list[float]] = {}
     finished = _restore(model, scratch / CHECKPOINT, curves)
+    if len(validation) > _HELD_OUT_ROWS:
+        validation = validation[np.linspace(0, len(validation) - 1, _HELD_OUT_ROWS).astype(np.int64)]
     held_out = EpochBatches(arrays, goal, validation, None, max(training.batch_size, _held_out_rows(shapes)), None)
     model.fit(
         batches,

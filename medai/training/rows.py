@@ -13,15 +13,22 @@ from medai.cohort import truth_columns
 from medai.outputs import Output
 from medai.records import Arrays, Cohort, Role, Splits
 from medai.tables import read_table, write_table
+from medai.training.gathering import at, open_arrays
 from medai.workspace import Workspace
 
 
 @dataclass(frozen=True)
 class Rows:
-    """Memory-mapped arrays beside the truth and role of each row."""
+    """Arrays beside the truth and role of each row.
+
+    Attributes:
+        table: the cohort with its roles.
+        arrays: name → memory-mapped or gathered when asked for; take rows in blocks.
+        truth: output → class numbers.
+    """
 
     table: pl.DataFrame
-    arrays: dict[str, np.ndarray]
+    arrays: dict[str, Any]
     truth: dict[str, np.ndarray]
 
     @classmethod
@@ -35,11 +42,7 @@ class Rows:
         table = pl.DataFrame(read_table(workspace.folder("select", cohort.key) / "cohort.parquet"))
         roles = pl.DataFrame(read_table(workspace.folder("split", splits.key) / "splits.parquet"))
         table = table.join(roles.select("sample_id", "role"), on="sample_id", how="left", maintain_order="left")
-        folder = workspace.folder("prepare", arrays.key)
-        data: dict[str, Any] = {
-            name: np.load(folder / array.file, mmap_mode="r", allow_pickle=False)
-            for name, array in sorted(arrays.arrays.items())
-        }
+        data = open_arrays(workspace.folder("prepare", arrays.key), arrays)
         truth = {}
         for name, output in outputs.items():
             columns = table.select(truth_columns(name, output)).to_numpy()
@@ -49,6 +52,24 @@ class Rows:
     def of(self, *roles: Role) -> np.ndarray:
         """Positions of the rows in these roles."""
         return np.flatnonzero(self.table["role"].is_in(list(roles)).fill_null(False).to_numpy())
+
+    def drawn(self, positions: np.ndarray, largest: int) -> np.ndarray:
+        """These positions, or where they are more than ``largest`` so many of them.
+
+        Those are drawn whose sample_id has the smallest hash (the finaliser of SplitMix64, Steele et al. 2014): no row
+        that others join or leave is drawn otherwise for it, and neighbours in time are drawn independently.
+        """
+        if len(positions) <= largest:
+            return positions
+        mixed = self.table["sample_id"].to_numpy()[positions].astype(np.uint64)
+        for shift, factor in ((30, 0xBF58476D1CE4E5B9), (27, 0x94D049BB133111EB)):
+            mixed = (mixed ^ (mixed >> np.uint64(shift))) * np.uint64(factor)
+        mixed ^= mixed >> np.uint64(31)
+        return np.asarray(positions[np.sort(np.argpartition(mixed, largest - 1)[:largest])])
+
+    def at(self, positions: np.ndarray) -> dict[str, Any]:
+        """The arrays with these rows only; read when they are asked for."""
+        return at(self.arrays, positions)
 
     def write_subjects(self, path: Path, roles: tuple[Role, ...]) -> None:
         """Keep which subjects a model has seen, for the owner's eyes only."""

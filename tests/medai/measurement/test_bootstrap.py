@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import logging
+from typing import Any
 
 import numpy as np
 import pytest
 
 from medai.errors import ConfigurationError, MedaiError
 from medai.measurement import bootstrap, evaluate_output, metrics
+from medai.measurement.recalibration import recalibrate
 from medai.outputs import Binary, Multiclass
 
 BINARY = Binary(kind="binary", classes={0: "normal", 1: "pneumonia"}, positive="pneumonia")
@@ -175,3 +177,42 @@ def test_units_must_match_the_rows() -> None:
     with pytest.raises(MedaiError, match="units of the bootstrap") as refused:
         evaluate_output(BINARY, truth, scores, (0.5,), np.arange(19), resamples=10, seed=0)
     assert refused.value.received == "shape (19,)"
+
+
+def test_many_rows_are_resampled_as_cells(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Intervals, differences and calibration are those of the rows themselves, nearly; decisions are exactly so."""
+    generator = np.random.default_rng(3)
+    rows, patients = 3000, 60
+    units = generator.integers(patients, size=rows)
+    truth = (generator.random(rows) < 0.2).astype(np.int8)
+    logit = generator.normal(2 * truth - 3, 1.5)[:, None]
+    scores, other = (
+        (1 / (1 + np.exp(-values))).astype(np.float32) for values in (logit, logit + generator.normal(0, 1, (rows, 1)))
+    )
+
+    def figures() -> tuple[Any, Any, Any]:
+        output = BINARY
+        return (
+            bootstrap.intervals(output, truth, scores, (0.2,), units, confidence=0.95, resamples=200, seed=1),
+            bootstrap.paired_difference(
+                "auroc", output, truth, scores, other, units,
+                thresholds_a=(0.2,), thresholds_b=(0.3,), resamples=200, seed=1,
+            ),
+            recalibrate(truth, scores[:, 0], units, confidence=0.95, resamples=200, seed=1),
+        )  # fmt: skip
+
+    whole, difference, agreement = figures()
+    monkeypatch.setattr(bootstrap, "LARGEST", 100)
+    cells, in_cells, agreement_of_cells = figures()
+    assert list(cells) == list(whole)
+    for name, measure in cells.items():
+        assert measure.value == whole[name].value
+        close = (
+            0 if name in ("accuracy", "sensitivity", "specificity", "ppv", "npv", "f1", "balanced_accuracy") else 2e-4
+        )
+        assert abs(measure.low - whole[name].low) <= close, name
+        assert abs(measure.high - whole[name].high) <= close, name
+    assert in_cells.value == difference.value
+    assert abs(in_cells.low - difference.low) < 2e-4
+    for name, measure in agreement_of_cells.items():
+        assert abs(measure.low - agreement[name].low) < 1e-3
