@@ -199,8 +199,8 @@ def test_names_that_collide_and_stays_that_never_end_are_refused(
     ("keys", "message"),
     [
         ({"every_hours": 1, "observation": "whole_stay"}, "exclude each other"),
-        ({"every_hours": 1, "observation_hours": 48}, "with first_hours remove it"),
-        ({"observation": "whole_stay", "observation_hours": 48}, "with observation: whole_stay remove it"),
+        ({"every_hours": 1, "observation_hours": 24}, "with first_hours remove it"),
+        ({"observation": "whole_stay", "observation_hours": 24}, "with observation: whole_stay remove it"),
         ({"first_hours": 4}, "first_hours goes with every_hours"),
         ({"every_hours": 0}, "greater than or equal to 1"),
         ({"every_hour": 1}, "did you mean 'every_hours'"),
