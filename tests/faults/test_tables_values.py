@@ -150,7 +150,21 @@ def _impossible() -> Iterator[Case]:
             source,
             "an unreadable day of death",
             all_of(rows("patients", put(4, dod="2130-99-99")), rows("admissions", put(4, deathtime="2130-99-99"))),
-            noticed(counts__impossible_date=2),
+            noticed(counts__impossible_date=2, set_aside__stay_unreadable_death=1),
+        )
+        yield Case(
+            row,
+            source,
+            "a reading with a day and no hour",
+            rows("chartevents", put(0, charttime="2130-01-31")),
+            noticed(counts__impossible_time_chartevents=1, dropped__events=1),
+        )
+        yield Case(
+            row,
+            source,
+            "a flag of death without a time",
+            rows("admissions", put(3, hospital_expire_flag="1")),
+            noticed(set_aside__stay_death_without_its_time=1, warned__death_after_its_admission=1),
         )
         for name, number in (("99999", "99999"), ("-1", "-1"), ("0", "0"), ("1e38", "1e38")):
             yield Case(
@@ -243,7 +257,13 @@ def _ages() -> Iterator[Case]:
         rows("patients", put(3, dob="2131-01-01 00:00:00")),
         noticed(set_aside__stay_born_after_admission=1),
     )
-    yield Case(row, "mimic4", "an anchor of 191", rows("patients", put(3, anchor_age="191")), counted, then=_old)
+    yield Case(
+        row,
+        "mimic4",
+        "an anchor of 191",
+        rows("patients", put(3, anchor_age="191")),
+        noticed(set_aside__implausible_age=1),
+    )
     yield Case(
         row,
         "mimic3",

@@ -172,7 +172,7 @@ class EventReader:
         if entry.date is None:
             assert times is not None  # noqa: S101 - an entry has a time or a date
             return times.alias("time"), times.alias("settled")
-        days = moments(rows[entry.date], self._mapping).dt.truncate("1d")
+        days = moments(rows[entry.date], self._mapping, dates=True).dt.truncate("1d")
         ends = days.dt.offset_by("1d")
         if entry.time is None or times is None:
             return days.alias("time"), ends.alias("settled")

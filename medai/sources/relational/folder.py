@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -29,6 +30,13 @@ def tables_below(path: Path, folders: Sequence[str], wanted: Sequence[str], hint
     places = [path / folder for folder in folders] or [path]
     found: dict[str, list[Path]] = {}
     for place in places:
+        if not Path(os.path.realpath(place)).is_relative_to(os.path.realpath(path)):
+            raise DataRefused(
+                f"the folder {place.name} of the data is not plain data",
+                expected="a folder that lies inside the data folder",
+                received="a link that leaves it",
+                action="point --data at the real folder, or move the tables into it",
+            )
         for file in files_below(place) if place.is_dir() else ():
             suffix = next((end for end in reversed(SUFFIXES) if file.name.lower().endswith(end)), None)
             if suffix is not None:

@@ -53,22 +53,30 @@ LABELS = {
     "hours_to_discharge": "float64",
     "hours_to_death": "float64",
     "transferred": "int64",
+    "death_disputed": "int64",
 }
 """What was known later. ``in_hospital_death``: a date or time of death between admission and discharge, both included,
 as the public MIMIC-III benchmark defines it. ``in_unit_death``: the same between the stay's start and end.
-``transferred``: the first care unit or ward is not the last. Hours count from the stay's start."""
+``transferred``: the first care unit or ward is not the last. Hours count from the stay's start. ``death_disputed``: 0
+where the admission's own flag of death agrees with ``in_hospital_death``, 1 where the flag alone says that the patient
+died, -1 where a date of death alone says so."""
 
 _DATES = ("start", "end", "birth", "death")
 
 
-def moments(texts: pl.Series, mapping: Mapping) -> pl.Series:
-    """Timestamps (us) from ``YYYY-MM-DD HH:MM:SS`` or ``YYYY-MM-DD``; null for another form or an impossible year."""
+def moments(texts: pl.Series, mapping: Mapping, *, dates: bool = False) -> pl.Series:
+    """Timestamps (us) from ``YYYY-MM-DD HH:MM:SS``; null for another form or an impossible year.
+
+    Args:
+        dates: also read ``YYYY-MM-DD``, as that day's begin. A reading must not be dated so: it would be known before
+            it was taken.
+    """
     import polars as pl
 
     times = texts.str.to_datetime("%Y-%m-%d %H:%M:%S", strict=False, time_unit="us")
-    if int((times.is_null() & (texts != "")).sum()):
-        dates = texts.str.to_datetime("%Y-%m-%d", strict=False, time_unit="us")
-        times = pl.select(pl.coalesce(times, dates)).to_series()
+    if dates and int((times.is_null() & (texts != "")).sum()):
+        days = texts.str.to_datetime("%Y-%m-%d", strict=False, time_unit="us")
+        times = pl.select(pl.coalesce(times, days)).to_series()
     bounds = (pl.datetime(mapping.earliest, 1, 1), pl.datetime(mapping.latest + 1, 1, 1))
     return times.to_frame("t").select(pl.when(pl.col("t").is_between(*bounds, closed="left")).then("t")).to_series()
 
@@ -84,14 +92,17 @@ def typed(frame: pl.DataFrame, entities: Entities, mapping: Mapping, counts: Cou
     columns = []
     for name, column in entities.columns.items():
         texts = frame[column]
-        if name in ("subject", "admission", "stay", "item", "anchor_age", "anchor_year"):
+        if name in ("subject", "admission", "stay", "item", "anchor_age", "anchor_year", "died_flag"):
             columns.append(whole_numbers(texts).alias(name))
         elif name == "anchor_group":
             columns.append(whole_numbers(texts.str.extract(r"^\s*(\d{4})\s*-", 1).fill_null("")).alias(name))
         elif name in _DATES:
-            times = moments(texts, mapping)
-            counts["impossible_date"] += int((times.is_null() & (texts != "")).sum())
+            times = moments(texts, mapping, dates=name in ("birth", "death"))
+            unreadable = times.is_null() & (texts != "")
+            counts["impossible_date"] += int(unreadable.sum())
             columns.append(times.alias(name))
+            if name == "death":
+                columns.append(unreadable.alias("death_unreadable"))
         else:
             columns.append(texts.replace("", None).alias(name))
     table = pl.DataFrame(columns)
@@ -119,7 +130,8 @@ def assemble(
     import polars as pl
 
     hospital = tables["admissions"].rename({"start": "admitted", "end": "discharged", "subject": "whose"})
-    hospital = hospital.rename({"death": "died"}).with_columns(_overlapping("whose", "admitted", "discharged"))
+    hospital = hospital.rename({"death": "died", "death_unreadable": "died_unreadable"})
+    hospital = hospital.with_columns(_overlapping("whose", "admitted", "discharged"))
     hospital = hospital.rename({"overlapping": "admissions_overlap"})
     patients = tables["patients"].with_columns(known=pl.lit(True))
     whole = (
@@ -171,7 +183,7 @@ def _age(whole: pl.DataFrame, counts: Counter[str]) -> pl.Series:
         years = days / DAYS_A_YEAR
     else:
         years = (pl.col("anchor_age") + pl.col("start").dt.year() - pl.col("anchor_year")).cast(pl.Float64)
-        years = pl.when(pl.col("anchor_age") > 89).then(float(OLDEST)).otherwise(years)
+        years = pl.when(pl.col("anchor_age").is_between(OLDEST, _LONGEST_LIFE)).then(float(OLDEST)).otherwise(years)
     ages = whole.select(years.alias("age")).to_series()
     aged = ((ages >= OLDEST) & (ages <= _LONGEST_LIFE)) | ((ages >= _SHIFTED[0]) & (ages < _SHIFTED[1]))
     counts["age_over_89"] += int(aged.sum())
@@ -214,12 +226,22 @@ def _fault(columns: list[str]) -> pl.Expr:
         "outside_admission": (start < admitted - margin) | (end > discharged + margin),
         "overlapping_stays": pl.col("overlapping"),
         "overlapping_admissions": pl.col("admissions_overlap"),
+        "unreadable_death": pl.col("death_unreadable") | pl.col("died_unreadable"),
         "death_before_birth": death < birth,
         "born_after_admission": pl.col("age") < 0,
         # A date of death has no hour: the day of admission itself may be meant.
         "death_before_admission": death < admitted.dt.truncate("1d"),
+        "death_without_its_time": (pl.col("died_flag") == 1) & death.is_null(),
     }
     return pl.coalesce(pl.when(broken).then(pl.lit(fault)) for fault, broken in faults.items())
+
+
+def _dead(first: pl.Expr, last: pl.Expr) -> pl.Expr:
+    """1 where a death lies between two times, both included; null where one of the two is not known."""
+    import polars as pl
+
+    deaths = [pl.col(name).is_between(first, last).fill_null(False) for name in ("death", "died")]
+    return pl.when(first.is_not_null() & last.is_not_null()).then(pl.any_horizontal(deaths).cast(pl.Int64))
 
 
 def _outcomes(columns: list[str]) -> list[pl.Expr]:
@@ -228,21 +250,19 @@ def _outcomes(columns: list[str]) -> list[pl.Expr]:
 
     start, end, admitted, discharged = (pl.col(name) for name in ("start", "end", "admitted", "discharged"))
 
-    def dead(first: pl.Expr, last: pl.Expr) -> pl.Expr:
-        deaths = [pl.col(name).is_between(first, last).fill_null(False) for name in ("death", "died")]
-        return pl.when(first.is_not_null() & last.is_not_null()).then(pl.any_horizontal(deaths).cast(pl.Int64))
-
     def hours(moment: pl.Expr) -> pl.Expr:
         return (moment - start).dt.total_seconds() / 3600
 
+    died = _dead(admitted, discharged)
     changed = pl.col("first_unit") != pl.col("last_unit")
     if "first_ward" in columns:
         changed = changed | (pl.col("first_ward") != pl.col("last_ward"))
     return [
-        dead(admitted, discharged).alias("in_hospital_death"),
-        dead(start, end).alias("in_unit_death"),
+        died.alias("in_hospital_death"),
+        _dead(start, end).alias("in_unit_death"),
         hours(end).alias("length_of_stay_hours"),
         hours(discharged).alias("hours_to_discharge"),
         hours(pl.coalesce("died", "death")).alias("hours_to_death"),
         changed.cast(pl.Int64).alias("transferred"),
+        (pl.col("died_flag") - died).alias("death_disputed"),
     ]

@@ -351,7 +351,7 @@ def test_threads_change_no_byte(tmp_path: Path, write_mimic3: WriteMimic3, threa
 
 
 EVENTS_SHA256 = "3df8d93476daf550db2f3f87299203b1d49ede262baf1f4aad55f13c56355e7a"
-LABELS_SHA256 = "9350bc5865109409d9a990c534345197b1781c9e502d110071d9864ea9cba740"
+LABELS_SHA256 = "beeef070acd24a4b2da7e0049769824fcb70db8c212934f83913f024b748bb70"
 """A change of these bytes asks for a new ``VERSION`` of the reader."""
 
 
