@@ -190,23 +190,50 @@ def demo(seed: Seed = 0, overrides: Overrides = None, as_json: Json = False) -> 
 
 @app.command()
 def synth(
-    kind: Annotated[str, typer.Argument(metavar="KIND", help="hospital, medmnist or physionet2012.")],
+    kind: Annotated[str, typer.Argument(metavar="KIND", help="hospital, mimic4, mimic3, medmnist or physionet2012.")],
     out: Annotated[Path, typer.Argument(metavar="OUT", help="A folder that is absent or empty.")],
     patients: Annotated[int, typer.Option(metavar="N", help="Patients, stays or pictures.")] = 1500,
     seed: Annotated[int, typer.Option(help="Another seed makes other patients.")] = 0,
     signal: Annotated[float, typer.Option(help="How strongly the label shows: 1 plainly, 0 not at all.")] = 1.0,
     mimic_version: Annotated[str | None, typer.Option(help="Of the hospital's tables: 2.2 or 3.1.")] = None,
-    faults: Annotated[float | None, typer.Option(help="Share of the hospital with planted faults, 0 for none.")] = None,
+    faults: Annotated[
+        float | None, typer.Option(help="Share of a hospital, mimic4 or mimic3 with planted faults, 0 for none.")
+    ] = None,
+    fault: Annotated[
+        list[str] | None, typer.Option(metavar="NAME=SHARE", help="The share of one fault (mimic4, mimic3); repeat it.")
+    ] = None,
+    intensive: Annotated[
+        float | None, typer.Option(help="Share of admissions with intensive care (mimic4, mimic3; 0.2).")
+    ] = None,
+    chart_rows_per_stay: Annotated[
+        int | None, typer.Option(metavar="N", help="Mean rows of chartevents (mimic4, mimic3; 3600).")
+    ] = None,
+    drift: Annotated[
+        float | None, typer.Option(help="How much practice changes over the years (mimic4, mimic3; 0: not at all).")
+    ] = None,
+    plain: Annotated[bool, typer.Option("--plain", help="CSV in place of csv.gz (mimic4, mimic3).")] = False,
+    workers: Annotated[
+        int | None, typer.Option(min=1, metavar="N", help="Processes for mimic4, mimic3: as many as cores, up to 8.")
+    ] = None,
     as_json: Json = False,
 ) -> None:
-    """Write generated data: a hospital with radiographs, pictures, or stays."""
+    """Write generated data: a hospital with radiographs, MIMIC's tables at any size, pictures, or stays."""
 
     def act(_settings: Settings) -> dict[str, Any]:
+        from flows.synth import rates
         from flows.synth import synth as write
 
-        chosen = {"version": mimic_version, "faults": faults}
+        chosen = {
+            "version": mimic_version,
+            "faults": faults,
+            "rates": rates(fault) if fault else None,
+            "intensive": intensive,
+            "chart_rows_per_stay": chart_rows_per_stay,
+            "drift": drift,
+            "compressed": False if plain else None,
+        }
         options = {name: value for name, value in chosen.items() if value is not None}
-        return write(kind, out, {"subjects": patients, "seed": seed, "signal": signal, **options})
+        return write(kind, out, {"subjects": patients, "seed": seed, "signal": signal, **options}, workers)
 
     _answer(act, as_json, shown.synth)
 

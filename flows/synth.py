@@ -12,19 +12,20 @@ from pydantic import TypeAdapter, ValidationError
 
 from medai.errors import ConfigurationError, near_match
 from medai.problem import catalogue
-from medai.sources.synthetic import Generator, Synthetic, SyntheticHospital, generate
+from medai.sources.synthetic import AnySynthetic, Generator, generate
 from medai.yaml_files import read_yaml
 
-KINDS = ("hospital", "medmnist", "physionet2012")
+KINDS = ("hospital", "medmnist", "mimic3", "mimic4", "physionet2012")
 
 
-def synth(kind: str, out: Path, options: dict[str, Any]) -> dict[str, Any]:
+def synth(kind: str, out: Path, options: dict[str, Any], workers: int | None = None) -> dict[str, Any]:
     """Write generated data; nothing half-written is ever seen under its name.
 
     Args:
         kind: the layout, one of KINDS.
         out: a folder that is absent or empty.
-        options: fields of ``Synthetic`` or ``SyntheticHospital``.
+        options: fields of ``Synthetic``, ``SyntheticHospital`` or ``SyntheticDatabase``.
+        workers: processes that write a large database; they change no byte.
 
     Returns:
         What ``medai synth --json`` prints: kind, path, patients, seed, files, bytes, the planted faults, and the
@@ -32,6 +33,7 @@ def synth(kind: str, out: Path, options: dict[str, Any]) -> dict[str, Any]:
 
     Raises:
         ConfigurationError: no such kind, an option that does not fit it, or a folder that holds something.
+        ServiceFailed: the disk has no space for so many patients.
     """
     config = _config(kind, options)
     out = out.expanduser().resolve()
@@ -41,7 +43,7 @@ def synth(kind: str, out: Path, options: dict[str, Any]) -> dict[str, Any]:
     shutil.rmtree(beside, ignore_errors=True)  # left by a killed process of the same number
     beside.mkdir()
     try:
-        reader = generate(config, beside).relative_to(beside)
+        reader = generate(config, beside, workers).relative_to(beside)
         files = [path for path in beside.rglob("*") if path.is_file()]
         size = sum(path.stat().st_size for path in files)
         os.sync()
@@ -63,7 +65,28 @@ def synth(kind: str, out: Path, options: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def _config(kind: str, options: dict[str, Any]) -> Synthetic | SyntheticHospital:
+def rates(texts: list[str]) -> dict[str, float]:
+    """The shares of single faults, from ``unit_mix=0.1`` and the like.
+
+    Raises:
+        ConfigurationError: another form.
+    """
+    shares = {}
+    for text in texts:
+        name, _, share = text.partition("=")
+        try:
+            shares[name.strip()] = float(share)
+        except ValueError:
+            raise ConfigurationError(
+                "a fault's share cannot be read",
+                expected="NAME=SHARE with a share from 0 to 0.5",
+                received=repr(text),
+                action="for example --fault unit_mix=0.1",
+            ) from None
+    return shares
+
+
+def _config(kind: str, options: dict[str, Any]) -> AnySynthetic:
     if kind not in KINDS:
         raise ConfigurationError(
             f"nothing is generated of the kind {kind!r}",
@@ -72,19 +95,17 @@ def _config(kind: str, options: dict[str, Any]) -> Synthetic | SyntheticHospital
             action="for example medai synth hospital OUT",
         )
     try:
-        return TypeAdapter[Synthetic | SyntheticHospital](Generator).validate_python(
-            {"kind": "synthetic", "layout": kind, **options}
-        )
+        return TypeAdapter[AnySynthetic](Generator).validate_python({"kind": "synthetic", "layout": kind, **options})
     except ValidationError as error:
         faults = [
-            f"{fault['loc'][-1]}: {fault['msg'].removeprefix('Value error, ')}"
+            f"{'.'.join(map(str, fault['loc'][1:])) or kind}: {fault['msg'].removeprefix('Value error, ')}"
             for fault in error.errors(include_url=False)
         ]
         raise ConfigurationError(
             f"{kind} cannot be generated like this",
             expected="options that fit it, within their bounds",
             received="; ".join(faults),
-            action="`medai synth --help` describes them; --faults and --mimic-version are the hospital's",
+            action="`medai synth --help` describes them, and says to which kinds each belongs",
         ) from None
 
 
@@ -102,11 +123,16 @@ def _refuse_taken(out: Path) -> None:
 
 
 def _problems_of(kind: str) -> list[tuple[str, str]]:
-    """Problems of the catalogue that read this layout, each with the part of the folder that it reads."""
+    """Problems of the catalogue that read this layout, each with the part of the folder that it reads.
+
+    One that generates such data for itself says where in it; another reads the whole of its source's folder.
+    """
     found = []
     for name, path in catalogue().items():
         problem = read_yaml(path)
+        read = next(iter(problem["inputs"].values()))
         if (problem.get("data") or {}).get("layout") == kind:
-            source = next(iter(problem["inputs"].values()))
-            found.append((name, source.get("location") or "."))
+            found.append((name, read.get("location") or "."))
+        elif kind.startswith("mimic") and read["source"]["kind"] == kind:
+            found.append((name, "."))
     return found

@@ -6,20 +6,21 @@ import zlib
 from pathlib import Path
 
 from medai.records import Generated, stage_key
-from medai.sources.synthetic import Synthetic, SyntheticHospital
+from medai.sources.synthetic import AnySynthetic
 from medai.workspace import Made, Workspace
 
 VERSION = 1
+_DEFLATED = ("hospital", "mimic3", "mimic4")
 
 
-def key_of(config: Synthetic | SyntheticHospital) -> str:
+def key_of(config: AnySynthetic) -> str:
     """The name of the folder that these files have, or will have, in the workspace."""
-    # A hospital's tables and radiographs are deflated by the interpreter's zlib, whose bytes differ between builds.
-    inputs = {"zlib": zlib.ZLIB_RUNTIME_VERSION} if config.layout == "hospital" else {}
+    # Hospitals' tables and radiographs are deflated by the interpreter's zlib, whose bytes differ between builds.
+    inputs = {"zlib": zlib.ZLIB_RUNTIME_VERSION} if config.layout in _DEFLATED else {}
     return stage_key("generate", VERSION, inputs, config, ("numpy",))
 
 
-def generate(workspace: Workspace, config: Synthetic | SyntheticHospital) -> Made[Generated]:
+def generate(workspace: Workspace, config: AnySynthetic) -> Made[Generated]:
     """Write the generator's files into the workspace, once for each configuration.
 
     Problems with equal ``data:`` share the folder; each may name the part that it reads (``inputs.*.location``).

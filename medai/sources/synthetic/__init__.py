@@ -15,8 +15,9 @@ from typing import Annotated, Literal
 from pydantic import Field, model_validator
 
 from medai.records import Frozen
+from medai.sources.synthetic.database.planted import KINDS, DatabaseFault, share_of
 
-__all__ = ["Generator", "Synthetic", "SyntheticHospital", "generate"]
+__all__ = ["AnySynthetic", "Generator", "Synthetic", "SyntheticDatabase", "SyntheticHospital", "generate"]
 
 
 class Synthetic(Frozen):
@@ -82,16 +83,60 @@ class SyntheticHospital(Frozen):
     size: int = Field(112, ge=32, le=1024)
 
 
-Generator = Annotated[Synthetic | SyntheticHospital, Field(discriminator="layout")]
+class SyntheticDatabase(Frozen):
+    """A hospital's tables at any size, in MIMIC-III's or MIMIC-IV's layout: see ``medai.sources.synthetic.database``.
+
+    Attributes:
+        subjects: patients; 300,000 make some 100,000 stays and, at 3,600 rows a stay, the size of MIMIC-IV.
+        signal: how strongly readings show death, illness and what is about to happen; 0 not at all.
+        mortality: share of admissions with intensive care that end in death.
+        intensive: share of admissions with intensive care.
+        chart_rows_per_stay: mean rows of ``chartevents``; below some 650 vital signs grow rarer.
+        faults: share of stays and patients that carry a planted fault, of rows a part of it; 0 plants none.
+        rates: fault → its own share, in place of that.
+        drift: how much practice changes from 2008 to 2022: levels, and who dies; 0 not at all.
+        compressed: whether tables are gzip files.
+    """
+
+    kind: Literal["synthetic"]
+    layout: Literal["mimic3", "mimic4"]
+    subjects: int = Field(ge=10, le=1_000_000)
+    signal: float = Field(1.0, ge=0, le=4)
+    seed: int = Field(0, ge=0, lt=1 << 63)
+    mortality: float = Field(0.12, gt=0, lt=0.8)
+    intensive: float = Field(0.2, gt=0, le=1)
+    chart_rows_per_stay: int = Field(3600, ge=50, le=8000)
+    faults: float = Field(0.02, ge=0, le=0.5)
+    rates: dict[DatabaseFault, Annotated[float, Field(ge=0, le=0.5)]] = Field(default={})
+    drift: float = Field(0.0, ge=0, le=2)
+    compressed: bool = True
+
+    @model_validator(mode="after")
+    def _rates_fit(self) -> SyntheticDatabase:
+        if self.layout == "mimic4" and self.rates.get("error_row"):
+            raise ValueError("rows are marked as an error in mimic3 alone: MIMIC-IV has no column for it")
+        for things, faults in KINDS.items():
+            if (whole := sum(share_of(self, fault) for fault in faults)) > 1:
+                raise ValueError(f"faults of {things} add up to a share of {whole:.2f}: one falls on each at most")
+        return self
+
+
+AnySynthetic = Synthetic | SyntheticHospital | SyntheticDatabase
+Generator = Annotated[AnySynthetic, Field(discriminator="layout")]
 """What a Problem's ``data:`` may hold."""
 
 
-def generate(config: Synthetic | SyntheticHospital, folder: Path) -> Path:
+def generate(config: AnySynthetic, folder: Path, workers: int | None = None) -> Path:
     """Write the files and return where to point the reader: the ``.npz``, or the folder.
 
     Args:
         folder: an existing folder; equal configurations write equal bytes.
+        workers: processes that a large database is written by; by default one a core, up to 8.
     """
+    if isinstance(config, SyntheticDatabase):
+        from medai.sources.synthetic.database import write_database
+
+        return write_database(config, folder, workers)
     if config.layout == "medmnist":
         from medai.sources.synthetic.pictures import write_pictures
 

@@ -28,42 +28,42 @@ _IDS = 70
 
 Choice = tuple[tuple[str | None, float], ...]
 
-_RACES: Choice = (
+RACES: Choice = (
     ("WHITE", 0.62), ("BLACK/AFRICAN AMERICAN", 0.14), ("UNKNOWN", 0.06), ("OTHER", 0.05),
     ("HISPANIC/LATINO - PUERTO RICAN", 0.04), ("WHITE - RUSSIAN", 0.03), ("ASIAN - CHINESE", 0.03), ("ASIAN", 0.03),
 )  # fmt: skip
-_LANGUAGES: dict[str, Choice] = {
+LANGUAGES: dict[str, Choice] = {
     "2.2": (("ENGLISH", 0.9), ("?", 0.1)),
     "3.1": (("English", 0.9), ("Spanish", 0.03), ("Russian", 0.02), ("Chinese", 0.02), ("Kabuverdianu", 0.015),
             (None, 0.015)),
 }  # fmt: skip
-_INSURANCES: dict[str, Choice] = {
+INSURANCES: dict[str, Choice] = {
     "2.2": (("Medicare", 0.42), ("Other", 0.48), ("Medicaid", 0.1)),
     "3.1": (("Medicare", 0.42), ("Private", 0.34), ("Medicaid", 0.18), ("Other", 0.04), (None, 0.015),
             ("No charge", 0.005)),
 }  # fmt: skip
-_MARITAL: Choice = (("MARRIED", 0.44), ("SINGLE", 0.35), ("WIDOWED", 0.12), ("DIVORCED", 0.07), (None, 0.02))
+MARITAL: Choice = (("MARRIED", 0.44), ("SINGLE", 0.35), ("WIDOWED", 0.12), ("DIVORCED", 0.07), (None, 0.02))
 _GROUPS = {
     "2.2": ("2008 - 2010", "2011 - 2013", "2014 - 2016", "2017 - 2019"),
     "3.1": ("2008 - 2010", "2011 - 2013", "2014 - 2016", "2017 - 2019", "2020 - 2022"),
 }
-_KINDS: Choice = (
+KINDS: Choice = (
     ("EW EMER.", 0.46), ("OBSERVATION ADMIT", 0.16), ("URGENT", 0.13), ("SURGICAL SAME DAY ADMISSION", 0.12),
     ("DIRECT EMER.", 0.07), ("ELECTIVE", 0.06),
 )  # fmt: skip
 _EMERGENCIES = ("EW EMER.", "OBSERVATION ADMIT")
 _FROM = {"URGENT": "TRANSFER FROM HOSPITAL", "DIRECT EMER.": "CLINIC REFERRAL"}
-_TO: Choice = (
+TO: Choice = (
     ("HOME", 0.4), ("HOME HEALTH CARE", 0.26), ("SKILLED NURSING FACILITY", 0.19), ("REHAB", 0.08),
     ("CHRONIC/LONG TERM ACUTE CARE", 0.04), ("HOSPICE", 0.03),
 )  # fmt: skip
-_UNITS: Choice = (
+UNITS: Choice = (
     ("Medical Intensive Care Unit (MICU)", 0.22), ("Cardiac Vascular Intensive Care Unit (CVICU)", 0.19),
     ("Medical/Surgical Intensive Care Unit (MICU/SICU)", 0.17), ("Surgical Intensive Care Unit (SICU)", 0.16),
     ("Trauma SICU (TSICU)", 0.13), ("Coronary Care Unit (CCU)", 0.11),
     ("Neuro Surgical Intensive Care Unit (Neuro SICU)", 0.02),
 )  # fmt: skip
-_WARDS: Choice = (("Medicine", 0.4), ("Med/Surg", 0.3), ("Surgery", 0.15), ("Neurology", 0.08), ("Cardiology", 0.07))
+WARDS: Choice = (("Medicine", 0.4), ("Med/Surg", 0.3), ("Surgery", 0.15), ("Neurology", 0.08), ("Cardiology", 0.07))
 
 
 @dataclass(slots=True)
@@ -177,10 +177,10 @@ def patient_of(config: SyntheticHospital, subject: int, variables: int) -> Patie
         age=min(102, max(18, round(63 + 17 * normal[0]))),
         anchor_year=date.fromordinal(first_day).year,
         year_group=groups[int(len(groups) * chance[5])],
-        race=pick(_RACES, chance[6]),
-        language=pick(_LANGUAGES[config.version], chance[7]),
-        insurance=pick(_INSURANCES[config.version], chance[8]),
-        marital=pick(_MARITAL, chance[9]),
+        race=pick(RACES, chance[6]),
+        language=pick(LANGUAGES[config.version], chance[7]),
+        insurance=pick(INSURANCES[config.version], chance[8]),
+        marital=pick(MARITAL, chance[9]),
         pneumonia=chance[10] < config.pneumonia * (1 - tilt if woman else 1 + tilt),
         height=(163 if woman else 176) + 7 * normal[1],
         weight=max(38.0, (72 if woman else 86) + 15 * normal[2]),
@@ -209,7 +209,7 @@ def _admission(
     chance = stream.random(24).tolist()
     slow = stream.standard_exponential(6).tolist()
     base = _IDS * patient.subject
-    kind = chosen(_KINDS, chance[0])
+    kind = chosen(KINDS, chance[0])
     emergency = (start - int(90 + 300 * chance[1]), start + int(60 * chance[2])) if kind in _EMERGENCIES else None
     transfers: list[Transfer] = []
 
@@ -220,7 +220,7 @@ def _admission(
 
     if emergency is not None:
         move("Emergency Department", *emergency, kind="ED")
-    ward = chosen(_WARDS, chance[3])
+    ward = chosen(WARDS, chance[3])
     stays: list[Stay] = []
     now = start
     if chance[4] < 0.38:
@@ -229,8 +229,8 @@ def _admission(
             begin = now + (int(5 + 100 * chance[7]) if direct else int(HOUR * (6 + 40 * chance[8 + turn])))
             if begin - now > HOUR:
                 move(ward, now, begin, "admit" if now == start else "transfer")
-            first = chosen(_UNITS, chance[10 + turn])
-            last = chosen(_UNITS, chance[12 + turn]) if chance[14 + turn] < 0.1 else first
+            first = chosen(UNITS, chance[10 + turn])
+            last = chosen(UNITS, chance[12 + turn]) if chance[14 + turn] < 0.1 else first
             now = begin + min(30 * DAY, int(HOUR * (20 + 55 * slow[turn])))
             stays.append(Stay(move(first, begin, now), begin, now, first, last))
     died, severity = _outcome(config, patient, bool(stays), chance[16], float(stream.standard_normal()))
@@ -249,7 +249,7 @@ def _admission(
         death=end if died else None,
         kind=kind,
         came_from="EMERGENCY ROOM" if emergency is not None else _FROM.get(kind, "PHYSICIAN REFERRAL"),
-        went_to="DIED" if died else chosen(_TO, chance[20]),
+        went_to="DIED" if died else chosen(TO, chance[20]),
         emergency=emergency,
         severity=severity,
         stays=stays,
