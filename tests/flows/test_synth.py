@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+import time
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 
-from flows.synth import synth
+from flows.synth import rates, synth
 from medai.errors import ConfigurationError
 from medai.sources.synthetic import hospital
 from medai.sources.synthetic.patients import Patient
@@ -84,6 +88,11 @@ def test_what_is_there_stays(tmp_path: Path, what: str) -> None:
         ("hospital", {"subjects": 10, "faults": 0.9}, "faults: Input should be less than or equal to 0.5"),
         ("hospital", {"subjects": 10, "signal": float("nan")}, "signal: "),
         ("medmnist", {"subjects": 10, "faults": 0.1}, "unknown key 'faults'"),
+        ("hospital", {"subjects": 10, "drift": 0.1}, "unknown key 'drift'"),
+        ("mimic4", {"subjects": 2_000_000}, "subjects: Input should be less than or equal to 1000000"),
+        ("mimic4", {"subjects": 10, "version": "2.2"}, "unknown key 'version'"),
+        ("mimic3", {"subjects": 10, "rates": {"unit_mix": 0.6}}, "rates.unit_mix: Input should be less than"),
+        ("mimic4", {"subjects": 10, "rates": {"error_row": 0.1}}, "rows are marked as an error in mimic3 alone"),
     ],
 )
 def test_what_cannot_be_generated_is_refused_before_anything_is_written(
@@ -94,3 +103,62 @@ def test_what_cannot_be_generated_is_refused_before_anything_is_written(
         synth(kind, tmp_path / "out", options)
     assert received in raised.value.received
     assert names(tmp_path) == []
+
+
+@pytest.mark.parametrize(("kind", "chart"), [("mimic3", "CHARTEVENTS.csv"), ("mimic4", "icu/chartevents.csv")])
+def test_a_database_is_written_and_its_problems_named(tmp_path: Path, kind: str, chart: str) -> None:
+    """Plain or packed; every problem of its source reads the folder as a whole; faults are counted."""
+    options = {"subjects": 60, "chart_rows_per_stay": 100, "faults": 0, "compressed": False}
+    answer = synth(kind, tmp_path / "out", options | {"rates": rates(["text_in_value=0.2"])}, workers=1)
+    header = (tmp_path / "out" / chart).read_text().partition("\n")[0].lower().split(",")
+    assert {"subject_id", "charttime", "valuenum"} <= set(header)
+    assert answer["faults"]["text_in_value"] == sum(answer["faults"].values()) > 0
+    assert answer["patients"] == 60
+    assert any(command.endswith(f"_mortality --data {tmp_path / 'out'}") for command in answer["next"])
+
+
+@pytest.mark.parametrize("text", ["unit_mix", "unit_mix=", "unit_mix=a third", "=0.1=2"])
+def test_a_share_of_another_form_is_refused(text: str) -> None:
+    """With an example."""
+    with pytest.raises(ConfigurationError, match="a fault's share cannot be read") as raised:
+        rates([text])
+    assert raised.value.received == repr(text)
+    assert rates(["unit_mix=0.1", "orphan_stay = 0.05"]) == {"unit_mix": 0.1, "orphan_stay": 0.05}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("victim", ["helper", "command"])
+def test_a_killed_process_leaves_no_process_behind(tmp_path: Path, victim: str) -> None:
+    """The command ends with status 4 and nothing half-written when a helper is killed; helpers end with the command."""
+    script = (
+        "import sys; from pathlib import Path\n"
+        "from flows.synth import synth\n"
+        "from medai.errors import MedaiError\n"
+        "if __name__ == '__main__':\n"
+        "    try: synth('mimic4', Path(sys.argv[1]), {'subjects': 100_000, 'chart_rows_per_stay': 2000}, workers=2)\n"
+        "    except MedaiError as error: print(error.wrong); sys.exit(error.exit_status)\n"
+    )
+    (tmp_path / "run.py").write_text(script)
+    place = tmp_path / "place"
+    place.mkdir()
+    arguments = [sys.executable, str(tmp_path / "run.py"), str(place / "out")]
+    command = subprocess.Popen(arguments, stdout=subprocess.PIPE, text=True)
+    process = psutil.Process(command.pid)
+    helpers = working(process, place)
+    (helpers[0] if victim == "helper" else process).kill()
+    told, _ = command.communicate(timeout=60)
+    assert psutil.wait_procs(helpers, timeout=20)[1] == []
+    if victim == "helper":
+        assert (command.returncode, told) == (4, "a process that made a part of the data ended before it was done\n")
+        assert names(place) == []
+
+
+def working(process: psutil.Process, place: Path) -> list[psutil.Process]:
+    """The two helpers of a command, as soon as rows are written."""
+    for _ in range(600):
+        helpers = [child for child in process.children() if "spawn_main" in " ".join(child.cmdline())]
+        written = sum(file.stat().st_size for file in place.rglob("chartevents.csv.gz"))
+        if len(helpers) == 2 and written > 100_000:
+            return helpers
+        time.sleep(0.1)
+    raise AssertionError("nothing was written within a minute")

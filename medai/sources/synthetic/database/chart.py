@@ -27,6 +27,8 @@ _SLOW_ROWS = 1.6
 """Rows an hour of everything slower."""
 _THERE = 0.95
 """Share of rounds in which a vital sign is charted."""
+_APART = 0.89
+"""Share of rounds that remain where two of them fall on one full hour."""
 _CHART_DELAY = 45
 """Mean minutes until a round is stored; some are stored before the time that they are charted for."""
 
@@ -144,7 +146,7 @@ def _rounds(
     stays, book, routine = block.stays, charted(), words().routine
     an_hour = max(0.5, config.chart_rows_per_stay * HOUR / MEAN_STAY - _SLOW_ROWS)
     extra = min(len(routine), max(0, round(an_hour / _MEAN_PACE - _A_ROUND * _THERE)))
-    pace = np.array(_PACE)[stays.first] * an_hour / (_MEAN_PACE * (_A_ROUND * _THERE + extra))
+    pace = np.array(_PACE)[stays.first] * an_hour / (_MEAN_PACE * _APART * (_A_ROUND * _THERE + extra))
     owner, minute = times(stream, stays.start, stays.end, HOUR / pace)
     state = courses.state(stays.admission[owner], minute)
     noise = stream.standard_normal((len(_VITALS) + 2, len(owner)))
