@@ -6,7 +6,7 @@ READY := $(VENV)/.ready
 TESTS := $(BIN)/python -m pytest -n 2 --dist loadfile
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test test-faults test-slow test-kill lint format types laws check bench lock clean
+.PHONY: help install demo test test-faults test-slow test-kill lint format types laws check bench oracle-aces oracle-lock lock clean
 
 help: ## show this
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -55,6 +55,17 @@ check: lint types laws test ## all that a commit must pass
 
 bench: $(READY) ## fit stage against a bare Keras script, reuse; REPEATS=n
 	$(BIN)/python -m tests.bench.fit
+
+oracle-aces: $(VENV)/aces/.ready ## ACES in an environment of its own: the oracle of the cohort language
+
+$(VENV)/aces/.ready: tests/oracles/aces.lock | $(READY)
+	$(BIN)/uv venv --quiet --clear $(VENV)/aces
+	$(BIN)/uv pip sync --quiet --python $(VENV)/aces/bin/python --require-hashes tests/oracles/aces.lock
+	touch $@
+
+oracle-lock: $(READY) ## resolve tests/oracles/aces.in anew
+	$(BIN)/uv pip compile tests/oracles/aces.in --universal --python-version 3.11 --generate-hashes \
+	  --no-emit-index-url --custom-compile-command "make oracle-lock" --quiet --output-file tests/oracles/aces.lock
 
 lock: ## resolve pyproject.toml anew into requirements.lock
 	$(BIN)/uv pip compile pyproject.toml --group dev --universal --python-version 3.11 --generate-hashes \

@@ -13,7 +13,7 @@ from typing import Any, Literal
 
 from pydantic import Field, ValidationError, field_validator, model_validator
 
-from medai.cohort import OWN_COLUMNS, CohortDefinition, Stays
+from medai.cohort import OWN_COLUMNS, CohortDefinition, Stays, Windows
 from medai.errors import ConfigurationError, near_match
 from medai.evaluation import Evaluation
 from medai.faults import SHOWN, disguised, faults_of, override_key, told
@@ -165,7 +165,7 @@ class Problem(Frozen):
         pictures = reader(self.input.source).SHAPE == "images"
         shape = "pictures" if pictures else "events"
         fitting = {
-            "cohort": (self.cohort.kind, ("pictures",) if pictures else ("stays",)),
+            "cohort": (self.cohort.kind, ("pictures",) if pictures else ("stays", "windows")),
             "preprocessing": (self.input.preprocessing.kind, ("pixels",) if pictures else ("series",)),
             "encoder": (self.input.encoder.kind, ("residual_cnn", "small_cnn") if pictures else ("gru", "lstm")),
         }
@@ -180,6 +180,8 @@ class Problem(Frozen):
                 raise ValueError(
                     "a folder of class folders gives one class a picture; use output kind binary or multiclass"
                 )
+        if isinstance(self.cohort, Windows) and self.cohort.label_window is None:
+            raise ValueError("cohort: no window has a 'label', so there is nothing to learn")
         if not pictures and self.training.augmentation is not None:
             raise ValueError("training.augmentation is for pictures; remove it")
         if self.calibration.method == "platt" and any(output.kind == "multiclass" for output in self.outputs.values()):

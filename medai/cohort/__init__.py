@@ -1,8 +1,10 @@
 """Cohorts: who is asked about, when, and what is true of them.
 
 definition    who is in, as a Problem says it: pictures, or stays
+windows       … or moments of a patient's record, in the words of ACES; boundaries are its times
 selection     ``select``: from a snapshot to one row a prediction, with the attrition table
 stays         which stays, and when in each of them a prediction is made
+extraction    which moments of the records those are
 events        what a cohort asks of the events
 truth         labels as class numbers, of a stay or of what follows a prediction
 attrition     who is left after each criterion
@@ -17,8 +19,9 @@ from medai.cohort.events import observed_stays
 from medai.cohort.selection import VERSION, select
 from medai.cohort.stays import condition
 from medai.cohort.truth import count_classes, truth_columns
+from medai.cohort.windows import Windows
 
-CohortDefinition = Annotated[Pictures | Stays, Field(discriminator="kind")]
+CohortDefinition = Annotated[Pictures | Stays | Windows, Field(discriminator="kind")]
 
 __all__ = [
     "OWN_COLUMNS",
@@ -27,6 +30,7 @@ __all__ = [
     "Criterion",
     "Pictures",
     "Stays",
+    "Windows",
     "condition",
     "count_classes",
     "observed_stays",

@@ -15,8 +15,10 @@ from typing import TYPE_CHECKING
 from medai.cohort.attrition import Attrition
 from medai.cohort.definition import Pictures, Stays
 from medai.cohort.events import set_aside
+from medai.cohort.extraction import LABEL, triggers
 from medai.cohort.stays import chosen_stays, predictions
 from medai.cohort.truth import ASKED_AT, count_classes, with_truth
+from medai.cohort.windows import Windows
 from medai.errors import DataRefused
 from medai.outputs import Output
 from medai.records import Cohort, Frozen, QualityReport, Snapshot, stage_key
@@ -36,7 +38,7 @@ Labelled = tuple["pl.DataFrame", tuple[str, ...]]
 class _Selection(Frozen):
     """What ``select`` reads: the narrow configuration that enters its key."""
 
-    cohort: Pictures | Stays
+    cohort: Pictures | Stays | Windows
     outputs: dict[str, Output]
 
 
@@ -119,6 +121,11 @@ def _tables(
     if isinstance(definition, Pictures):
         images, labels = _pictures(raw, aside, attrition)
         yield with_truth(images, labels, outputs, definition.groups, attrition)
+        return
+    if isinstance(definition, Windows):
+        samples = triggers(raw, aside, definition, attrition)
+        labels = tuple(column for column in samples.columns if column == LABEL)
+        yield with_truth(samples, labels, outputs, definition.groups, attrition)
         return
     stays, labels = _labelled_stays(raw, aside, attrition)
     stays = chosen_stays(raw, aside, stays, definition, attrition)

@@ -9,12 +9,13 @@ Beside ``cohort.parquet`` (who is scored) the folder holds ``rows.parquet``: eve
 
 from __future__ import annotations
 
-from datetime import timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from medai.cohort import Criterion, Pictures, Stays, condition, observed_stays
+from medai.cohort import CohortDefinition, Criterion, Stays, Windows, condition, observed_stays
 from medai.conditions import parse_condition
+from medai.errors import ConfigurationError
 from medai.promotion import trained_subjects
 from medai.records import Candidate, Cohort, Exclusion, Frozen, QualityReport, Snapshot, stage_key
 from medai.validation import TOO_MANY
@@ -33,7 +34,7 @@ _ROW_COUNTS = "expect_table_row_count_to_be_between"
 
 
 class _Selecting(Frozen):
-    cohort: Pictures | Stays
+    cohort: CohortDefinition
     purpose: str = "prediction"
 
 
@@ -56,13 +57,22 @@ def fit_for_scoring(report: QualityReport, *, labelled: bool = False) -> Quality
 
 
 def select(
-    workspace: Workspace, snapshot: Snapshot, quality: QualityReport, definition: Pictures | Stays
+    workspace: Workspace, snapshot: Snapshot, quality: QualityReport, definition: CohortDefinition
 ) -> Made[Cohort]:
     """Select who of a snapshot can be predicted; nobody is an answer, too.
 
+    A stay of many predictions is answered for once, at its newest: at the last of its hours that is over.
+
     Raises:
-        ConfigurationError: a criterion asks for a column that is not there.
+        ConfigurationError: a criterion asks for a column that is not there, or the cohort is one of windows.
     """
+    if isinstance(definition, Windows):
+        raise ConfigurationError(
+            "who is asked about is found by what happens later, too",
+            expected="a cohort of pictures or stays, whose every row can be answered for",
+            received="a cohort of kind windows",
+            action="run the problem on labelled data, or give it a cohort of kind stays",
+        )
     key = stage_key(
         "select",
         VERSION,
@@ -80,10 +90,12 @@ def select(
         aside = workspace.folder("validate", quality.key)
         if isinstance(definition, Stays):
             table, what = _stays(raw, aside, definition), "stays"
+            own = ["stay_id", "series_start", "hours"] if definition.has_series else []
         else:
-            table, what = _pictures(raw, aside), "pictures"
-        table = table.select("sample_id", "subject_id", "prediction_time", "publisher_role", "status").sort("sample_id")
-        scored = table.filter(pl.col("status").is_null()).drop("status")
+            table, what, own = _pictures(raw, aside), "pictures", []
+        names = ["sample_id", "subject_id", "prediction_time", "publisher_role"]
+        scored = table.filter(pl.col("status").is_null()).select(*names, *own).sort("sample_id")
+        table = table.select(*names, "status").sort("sample_id")
         write_table(folder / ROWS, table.to_arrow(), mode=OWNER_ALONE)
         write_table(folder / "cohort.parquet", scored.to_arrow(), mode=OWNER_ALONE)
         return Cohort(
@@ -99,9 +111,9 @@ def select(
     return workspace.materialise("select", key, Cohort, build)
 
 
-def left_unjudged(workspace: Workspace, snapshot: Snapshot, definition: Pictures | Stays) -> tuple[str, ...]:
+def left_unjudged(workspace: Workspace, snapshot: Snapshot, definition: CohortDefinition) -> tuple[str, ...]:
     """Names of the criteria that cannot be judged at prediction time."""
-    if isinstance(definition, Pictures):
+    if not isinstance(definition, Stays):
         return ()
     known = set(_columns(workspace.folder("ingest", snapshot.key) / "stays.parquet")) - _KNOWN_LATER
     return tuple(criterion.name for criterion in definition.criteria if not _answerable(criterion, known))
@@ -157,10 +169,15 @@ def _stays(raw: Path, aside: Path, definition: Stays) -> pl.DataFrame:
 
     from medai.tables import read_table
 
+    last = _last_reading(raw)
+    asked_at = _asked_at(definition, pl.lit(last, pl.Datetime("us")))
     stays = _with_status(pl.DataFrame(read_table(raw / "stays.parquet")), "stays", aside).with_columns(
         pl.col("stay_id").alias("sample_id"),
-        (pl.col("start") + timedelta(hours=definition.observation_hours)).alias("prediction_time"),
+        pl.col("start").alias("series_start"),
+        asked_at.alias("prediction_time"),
     )
+    lasted = (pl.col("prediction_time") - pl.col("start")).dt.total_microseconds() / 3_600_000_000
+    stays = stays.with_columns(lasted.alias("hours"))
     known = set(stays.columns) - _KNOWN_LATER
     everything = pl.Schema({**pl.DataFrame(read_table(raw / "labels.parquet")).schema, **stays.schema})
     for criterion in definition.criteria:
@@ -174,7 +191,28 @@ def _stays(raw: Path, aside: Path, definition: Stays) -> pl.DataFrame:
             kept = left.join(observed_stays(raw, aside, left), on="sample_id", how="semi")
         stays = _keep(stays, kept, criterion.name)
     # Last: a stay that is not over yet is still the earlier one of its admission.
-    return _keep(stays, stays.filter(_observed_whole(raw)), f"observed for {definition.observation_hours} h")
+    over = pl.col("end").fill_null(pl.lit(last, pl.Datetime("us"))) >= pl.col("prediction_time")
+    return _keep(stays, stays.filter(over.fill_null(False)), _time_of_observation(definition))
+
+
+def _asked_at(definition: Stays, last: pl.Expr) -> pl.Expr:
+    """prediction_time of each stay; of one that predicts again and again, the last that is over by now."""
+    import polars as pl
+
+    if not definition.has_series:
+        return pl.col("start") + timedelta(hours=definition.observation_hours)
+    now = pl.col("end").fill_null(last)
+    if definition.every_hours is None:
+        return pl.when(now > pl.col("start")).then(now)
+    lasted = (now - pl.col("start")).dt.total_hours()
+    past = lasted - (lasted - definition.first_hours) % definition.every_hours
+    return pl.col("start") + pl.duration(hours=pl.max_horizontal(past, definition.first_hours))
+
+
+def _time_of_observation(definition: Stays) -> str:
+    if definition.observation == "whole_stay":
+        return "with an end or a reading"
+    return f"observed for {definition.observation_hours if not definition.has_series else definition.first_hours} h"
 
 
 def _keep(stays: pl.DataFrame, kept: pl.DataFrame, criterion: str) -> pl.DataFrame:
@@ -185,15 +223,15 @@ def _keep(stays: pl.DataFrame, kept: pl.DataFrame, criterion: str) -> pl.DataFra
     return stays.with_columns(pl.when(leaves).then(pl.lit(EXCLUDED + criterion)).otherwise("status").alias("status"))
 
 
-def _observed_whole(raw: Path) -> pl.Expr:
-    """Stays that lasted until their prediction_time. One without an end lasts until the snapshot's last reading."""
+def _last_reading(raw: Path) -> datetime | None:
+    """Time of the snapshot's last reading: until then a stay without an end has lasted."""
     import polars as pl
 
     from medai.tables import read_table
 
     times = pl.DataFrame(read_table(raw / "events.parquet", ["time", "known_time"]))
-    last = times.select(pl.max_horizontal("time", "known_time").max()).item()
-    return (pl.col("end").fill_null(pl.lit(last, pl.Datetime("us"))) >= pl.col("prediction_time")).fill_null(False)
+    last: datetime | None = times.select(pl.max_horizontal("time", "known_time").max()).item()
+    return last
 
 
 def _without_earlier(stays: pl.DataFrame, group: str) -> pl.DataFrame:
