@@ -10,7 +10,7 @@ from typing import Any
 import polars as pl
 import pytest
 
-from medai.cohort import Criterion, Pictures, Stays
+from medai.cohort import Criterion, Pictures, Stays, Windows
 from medai.errors import ConfigurationError
 from medai.prediction import fit_for_scoring, left_unjudged, select
 from medai.records import Cohort, Failure, QualityReport, Snapshot
@@ -173,3 +173,31 @@ def test_rules_that_concern_learning_do_not_stop_a_prediction() -> None:
     assert not fit_for_scoring(report).passed
     assert fit_for_scoring(report, labelled=True).failures == (labels, fault, many)
     assert fit_for_scoring(report.model_copy(update={"failures": (rows, labels)})).passed
+
+
+def test_a_stay_of_many_predictions_is_answered_at_its_newest(put: Put) -> None:
+    """The last of its hours that is over; before the first one, not yet."""
+    workspace, snapshot, quality = put(tables([(0, 47.5), (10, None), (57, None)], last=60), "events")
+    hourly = Stays(kind="stays", every_hours=2, first_hours=5)
+    made = select(workspace, snapshot, quality, hourly).record
+    assert statuses(workspace, made) == [None, None, "excluded:observed for 5 h"]
+    rows = pl.read_parquet(workspace.folder("select", made.key) / "cohort.parquet")
+    assert rows.select("sample_id", "stay_id", "hours").rows() == [(100, 100, 47.0), (101, 101, 49.0)]
+    assert rows["prediction_time"].to_list() == [hours(47), hours(10 + 49)]
+    assert rows["series_start"].to_list() == [hours(0), hours(10)]
+
+
+def test_a_whole_stay_is_answered_at_its_end_or_now(put: Put) -> None:
+    """A stay without an end is read until the snapshot's last reading, here the third stay's own after 2 h."""
+    workspace, snapshot, quality = put(tables([(0, 47.5), (10, None), (60, None)], last=60), "events")
+    made = select(workspace, snapshot, quality, Stays(kind="stays", observation="whole_stay")).record
+    rows = pl.read_parquet(workspace.folder("select", made.key) / "cohort.parquet")
+    assert rows["hours"].to_list() == [47.5, 52.0, 2.0]
+    assert statuses(workspace, made) == [None, None, None]
+
+
+def test_moments_of_a_record_are_not_answered_for(put: Put) -> None:
+    """Whom windows choose depends on what comes later."""
+    windows = Windows.model_validate({"kind": "windows", "trigger": "rate", "predicates": {"rate": {"code": "HR"}}})
+    with pytest.raises(ConfigurationError, match="found by what happens later"):
+        select(*put(tables([(0, 48)]), "events"), windows)
