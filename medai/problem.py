@@ -13,7 +13,7 @@ from typing import Any, Literal
 
 from pydantic import Field, ValidationError, field_validator, model_validator
 
-from medai.cohort import OWN_COLUMNS, CohortDefinition, Stays, Windows
+from medai.cohort import KIDNEY_VARIABLES, OWN_COLUMNS, CohortDefinition, Stays, Windows, derived
 from medai.errors import ConfigurationError, near_match
 from medai.evaluation import Evaluation
 from medai.faults import SHOWN, disguised, faults_of, override_key, told
@@ -159,6 +159,13 @@ class Problem(Frozen):
             wrong = list(misspelt(offered, self.cohort, prepared))
             if wrong:
                 raise ValueError("; ".join(wrong[:SHOWN]))
+        if offered is not None and isinstance(self.cohort, Stays):
+            lacking = [variable for variable in KIDNEY_VARIABLES if variable not in offered.variables]
+            if lacking and (asked := derived(self.cohort, self.outputs)):
+                raise ValueError(
+                    f"{asked[0]} is worked out from {', '.join(KIDNEY_VARIABLES)}, and the source gives no "
+                    f"{lacking[0]}: name another vocabulary"
+                )
 
     def _check_kinds(self) -> None:
         """Source, cohort, preprocessing, encoder and training speak of the same shape of data."""

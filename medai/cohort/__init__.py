@@ -6,6 +6,7 @@ selection     ``select``: from a snapshot to one row a prediction, with the attr
 stays         which stays, and when in each of them a prediction is made
 extraction    which moments of the records those are
 events        what a cohort asks of the events
+kidney        labels of acute kidney injury, worked out from events
 truth         labels as class numbers, of a stay or of what follows a prediction
 attrition     who is left after each criterion
 """
@@ -16,7 +17,9 @@ from pydantic import Field
 
 from medai.cohort.definition import OWN_COLUMNS, Criterion, Pictures, Stays
 from medai.cohort.events import observed_stays
-from medai.cohort.selection import VERSION, select
+from medai.cohort.kidney import VARIABLES as KIDNEY_VARIABLES
+from medai.cohort.kidney import kidney_schema
+from medai.cohort.selection import VERSION, derived, select
 from medai.cohort.stays import condition
 from medai.cohort.truth import count_classes, truth_columns
 from medai.cohort.windows import Windows
@@ -24,6 +27,7 @@ from medai.cohort.windows import Windows
 CohortDefinition = Annotated[Pictures | Stays | Windows, Field(discriminator="kind")]
 
 __all__ = [
+    "KIDNEY_VARIABLES",
     "OWN_COLUMNS",
     "VERSION",
     "CohortDefinition",
@@ -33,6 +37,8 @@ __all__ = [
     "Windows",
     "condition",
     "count_classes",
+    "derived",
+    "kidney_schema",
     "observed_stays",
     "select",
     "truth_columns",

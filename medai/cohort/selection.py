@@ -16,9 +16,12 @@ from medai.cohort.attrition import Attrition
 from medai.cohort.definition import Pictures, Stays
 from medai.cohort.events import set_aside
 from medai.cohort.extraction import LABEL, triggers
+from medai.cohort.kidney import LABELS as KIDNEY
+from medai.cohort.kidney import kidney_labels
 from medai.cohort.stays import chosen_stays, predictions
 from medai.cohort.truth import ASKED_AT, count_classes, with_truth
 from medai.cohort.windows import Windows
+from medai.conditions import parse_condition
 from medai.errors import DataRefused
 from medai.outputs import Output
 from medai.records import Cohort, Frozen, QualityReport, Snapshot, stage_key
@@ -128,6 +131,9 @@ def _tables(
         yield with_truth(samples, labels, outputs, definition.groups, attrition)
         return
     stays, labels = _labelled_stays(raw, aside, attrition)
+    if derived(definition, outputs):
+        stays = stays.join(kidney_labels(raw, aside, stays), on="stay_id", how="left", maintain_order="left")
+        labels += KIDNEY
     stays = chosen_stays(raw, aside, stays, definition, attrition)
     asked = {label for output in outputs.values() for label in output.labels}
     needed = {"sample_id", "subject_id", "stay_id", "start", "end", "publisher_role", "prediction_time"}
@@ -135,6 +141,15 @@ def _tables(
     own = {"stay_id": "stay_id", "series_start": "start", "hours": ASKED_AT} if definition.has_series else {}
     for block in predictions(raw, aside, stays, definition, attrition):
         yield with_truth(block, labels, outputs, definition.groups, attrition, own)
+
+
+def derived(definition: Stays, outputs: dict[str, Output]) -> list[str]:
+    """The labels asked for that are worked out from events."""
+    named = {label for output in outputs.values() for label in output.labels}
+    for criterion in definition.criteria:
+        if criterion.where is not None:
+            named |= {one.column for one in parse_condition(criterion.where)}
+    return [label for label in KIDNEY if label in named]
 
 
 def _pictures(raw: Path, aside: Path, attrition: Attrition) -> Labelled:

@@ -13,7 +13,7 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from medai.cohort import CohortDefinition, Criterion, Stays, Windows, condition, observed_stays
+from medai.cohort import CohortDefinition, Criterion, Stays, Windows, condition, kidney_schema, observed_stays
 from medai.conditions import parse_condition
 from medai.errors import ConfigurationError
 from medai.promotion import trained_subjects
@@ -179,7 +179,9 @@ def _stays(raw: Path, aside: Path, definition: Stays) -> pl.DataFrame:
     lasted = (pl.col("prediction_time") - pl.col("start")).dt.total_microseconds() / 3_600_000_000
     stays = stays.with_columns(lasted.alias("hours"))
     known = set(stays.columns) - _KNOWN_LATER
-    everything = pl.Schema({**pl.DataFrame(read_table(raw / "labels.parquet")).schema, **stays.schema})
+    everything = pl.Schema(
+        {**kidney_schema(), **pl.DataFrame(read_table(raw / "labels.parquet")).schema, **stays.schema}
+    )
     for criterion in definition.criteria:
         left = stays.filter(pl.col("status").is_null())
         if criterion.where is not None:
