@@ -32,7 +32,7 @@ from medai.screening import Screen
 from medai.sources import ImageFolder, Source, names, reader
 from medai.sources.synthetic import Generator
 from medai.spelling import misspelt
-from medai.splitting import KeyedHash, Split
+from medai.splitting import Split, Time
 from medai.training import Training
 from medai.yaml_files import read_yaml
 
@@ -159,6 +159,9 @@ class Problem(Frozen):
             wrong = list(misspelt(offered, self.cohort, prepared))
             if wrong:
                 raise ValueError("; ".join(wrong[:SHOWN]))
+        if offered is not None and isinstance(self.split, Time) and self.split.column not in offered.static:
+            column = self.split.column
+            raise ValueError(f"split.column: there is no {column!r}; {near_match(column, offered.static)}")
         if offered is not None and isinstance(self.cohort, Stays):
             lacking = [variable for variable in KIDNEY_VARIABLES if variable not in offered.variables]
             if lacking and (asked := derived(self.cohort, self.outputs)):
@@ -212,7 +215,7 @@ class Problem(Frozen):
     @property
     def has_gate_role(self) -> bool:
         """Whether the split keeps rows apart for the gate."""
-        return isinstance(self.split, KeyedHash) and self.split.fractions.get("gate", 0) > 0
+        return "gate" in self.split.needed
 
     @property
     def input(self) -> Input:

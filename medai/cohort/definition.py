@@ -74,6 +74,7 @@ class Stays(Frozen):
             stay could say.
         every_hours: hours between two predictions of a stay. A prediction after what it asks for has happened is none.
         first_hours: hours from the stay's start to its first prediction.
+        last_hours: none is made later than this after the stay's start; null: until it ends.
         criteria: who stays in.
         groups: columns of the stays table, or static codes, that evaluation may use as subgroups.
     """
@@ -83,6 +84,7 @@ class Stays(Frozen):
     observation: Literal["hours", "whole_stay"] = "hours"
     every_hours: int | None = Field(None, ge=1, le=LONGEST_HOURS)
     first_hours: int = Field(1, ge=1, le=LONGEST_HOURS)
+    last_hours: int | None = Field(None, ge=1, le=LONGEST_HOURS)
     criteria: tuple[Criterion, ...] = ()
     groups: Groups = ()
 
@@ -95,8 +97,11 @@ class Stays(Frozen):
         if "observation_hours" in given and (self.every_hours is not None or self.observation == "whole_stay"):
             other = "first_hours" if self.every_hours is not None else "observation: whole_stay"
             raise ValueError(f"observation_hours is for one prediction a stay; with {other} remove it")
-        if "first_hours" in given and self.every_hours is None:
-            raise ValueError("first_hours goes with every_hours")
+        for key in ("first_hours", "last_hours"):
+            if key in given and self.every_hours is None:
+                raise ValueError(f"{key} goes with every_hours")
+        if self.last_hours is not None and self.last_hours < self.first_hours:
+            raise ValueError("last_hours is before first_hours")
         return self
 
     @property

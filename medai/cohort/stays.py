@@ -99,9 +99,9 @@ def predictions(
         line = "with an end"
     else:
         first, every = definition.first_hours, definition.every_hours
-        stays = stays.with_columns(
-            ((pl.col("lasts") // hour - first) // every + 1).clip(0).alias("number"), _named(stays["stay_id"])
-        ).sort("name")
+        last = pl.min_horizontal(pl.col("lasts") // hour, pl.lit(definition.last_hours, pl.Int64))
+        stays = stays.with_columns(((last - first) // every + 1).clip(0).alias("number"), _named(stays["stay_id"]))
+        stays = stays.sort("name")
         _refuse_unnameable(stays)
         blocks = _repeated(stays, first, every)
         line = f"predictions, one every {every} h from {first} h on" if every > 1 else f"hours from {first} on"

@@ -206,7 +206,7 @@ def _asked_at(definition: Stays, last: pl.Expr) -> pl.Expr:
     now = pl.col("end").fill_null(last)
     if definition.every_hours is None:
         return pl.when(now > pl.col("start")).then(now)
-    lasted = (now - pl.col("start")).dt.total_hours()
+    lasted = pl.min_horizontal((now - pl.col("start")).dt.total_hours(), pl.lit(definition.last_hours, pl.Int64))
     past = lasted - (lasted - definition.first_hours) % definition.every_hours
     return pl.col("start") + pl.duration(hours=pl.max_horizontal(past, definition.first_hours))
 

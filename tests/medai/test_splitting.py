@@ -12,12 +12,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from medai.cohort import Pictures, select
-from medai.errors import DataRefused, MedaiError
+from medai.cohort import Pictures, Stays, select
+from medai.errors import ConfigurationError, DataRefused, MedaiError
 from medai.outputs import Output
 from medai.records import Cohort, QualityReport, Snapshot
 from medai.sources.synthetic import Synthetic, generate
-from medai.splitting import KeyedHash, Publisher, most_protected, split
+from medai.splitting import KeyedHash, Listed, Publisher, Time, most_protected, split
 from medai.workspace import Workspace
 
 Put = Callable[..., tuple[Workspace, Snapshot, QualityReport]]
@@ -250,3 +250,152 @@ def test_the_hash_is_golden() -> None:
     """Recorded once: a patient's role must be the same in every later version of medai."""
     found = [keyed("medai").role(str(number)) for number in range(12)]
     assert found == GOLDEN
+
+
+@pytest.fixture
+def lists(tmp_path: Path) -> Callable[..., Listed]:
+    """A split by lists from the files' texts."""
+
+    def make(unlisted: str = "train", **texts: str) -> Listed:
+        files = {}
+        for role, text in texts.items():
+            path = tmp_path / f"{role}.csv"
+            path.write_text(text)
+            files[role] = str(path)
+        return Listed.model_validate({"kind": "list", "files": files, "unlisted": unlisted})
+
+    return make
+
+
+def test_lists_of_subjects_give_their_roles(
+    chosen: Callable[..., tuple[Workspace, Snapshot, Cohort]], lists: Callable[..., Listed]
+) -> None:
+    """The benchmark's lists (an id and whether it is meant), plain ones with a header; who is on none is train."""
+    cohort = chosen([1, 1, 2, 3, 4, 5], [None] * 6)
+    made = split(*cohort, lists(test="1,0\n2,1\n3,0\n", validation="subject_id\n4\n\n99\n")).record
+    assert roles_of(cohort[0], made.key) == {0: "train", 1: "train", 2: "test", 3: "train", 4: "validation", 5: "train"}
+    assert made.subjects == {"train": 3, "validation": 1, "test": 1}
+    # What the files say is the key, wherever they lie; another list is another split.
+    again = split(*cohort, lists(validation="subject_id\n4\n\n99\n", test="1,0\n2,1\n3,0\n"))
+    assert again.reused
+    assert split(*cohort, lists(test="1,1\n2,1\n3,0\n", validation="4\n")).record.key != made.key
+
+
+@pytest.mark.parametrize(
+    ("texts", "error", "message"),
+    [
+        ({"test": "2\n", "validation": "2\n"}, DataRefused, "a subject stands on two lists"),
+        ({"test": "2,1\nno,maybe\n", "validation": "3\n"}, DataRefused, "line 2 with 2 fields"),
+        ({"test": "2,1,1\n", "validation": "3\n"}, DataRefused, "line 1 with 3 fields"),
+        ({"test": '"2', "validation": "3\n"}, DataRefused, "is no CSV"),
+        ({"test": "2\n", "validation": "77\n"}, DataRefused, "no sample is in validation"),
+        ({"test": "2\n", "validation": "3\n", "unlisted": "refuse"}, DataRefused, "1 of 3 subjects on none"),
+    ],
+)
+def test_lists_that_cannot_be_followed_are_refused(
+    chosen: Callable[..., tuple[Workspace, Snapshot, Cohort]],
+    lists: Callable[..., Listed],
+    refusal: Callable[[MedaiError], str],
+    texts: dict[str, str],
+    error: type[MedaiError],
+    message: str,
+) -> None:
+    """A line is named by its number, a subject by nothing."""
+    with pytest.raises(error) as raised:
+        split(*chosen([1, 2, 3], [None] * 3), lists(**texts))
+    assert message in refusal(raised.value)
+
+
+def test_a_list_that_is_not_there_is_a_slip_of_the_problem(
+    chosen: Callable[..., tuple[Workspace, Snapshot, Cohort]], tmp_path: Path
+) -> None:
+    """Refused with what stands there instead; and a split by lists names one for validation and test."""
+    config = Listed.model_validate({"kind": "list", "files": {"test": str(tmp_path), "validation": str(tmp_path)}})
+    with pytest.raises(ConfigurationError, match="the list of subjects for test cannot be read") as raised:
+        split(*chosen([1], [None]), config)
+    assert raised.value.received == "a folder"
+    with pytest.raises(ValidationError, match="must name a list for validation"):
+        Listed.model_validate({"kind": "list", "files": {"test": "a.csv"}})
+
+
+def by_time(**keys: Any) -> Time:
+    """A split at the year 2017."""
+    fractions = {"train": 0.6, "validation": 0.2, "gate": 0.2}
+    return Time.model_validate({"kind": "time", "key": "k", "first_year": 2017, "fractions": fractions, **keys})
+
+
+@pytest.fixture
+def admitted(
+    put: Put, event_tables: Callable[..., Any], output_of: Callable[..., Output]
+) -> Callable[..., tuple[Workspace, Snapshot, Cohort]]:
+    """A cohort of stays from subjects and the earliest year of each stay; hourly if asked."""
+
+    def make(subjects: list[int], years: list[int | None], **keys: Any) -> tuple[Workspace, Snapshot, Cohort]:
+        tables = event_tables([], subjects=len(subjects))
+        stays = tables["stays"].with_columns(
+            subject_id=pl.Series(subjects), admission_year=pl.Series(years, dtype=pl.Int64)
+        )
+        identifiers = pl.DataFrame({"subject_id": sorted(set(subjects))}).with_columns(
+            pl.col("subject_id").cast(pl.String).alias("site_id")
+        )
+        workspace, snapshot, quality = put({**tables, "stays": stays, "identifiers": identifiers}, "events")
+        output = output_of(kind="binary", classes={0: "a", 1: "b"}, positive="b")
+        definition = Stays.model_validate({"kind": "stays", **keys})
+        return workspace, snapshot, select(workspace, snapshot, quality, definition, {"x": output}).record
+
+    return make
+
+
+def test_who_came_later_is_the_test(admitted: Callable[..., tuple[Workspace, Snapshot, Cohort]]) -> None:
+    """Earlier years by hash. A stay of 2015 may be of either side. Of a patient of both, the later ones leave."""
+    subjects = [*range(40), 0, 1, 2, 3]
+    years = [2008] * 30 + [2017] * 8 + [2015, None] + [2019, 2017, 2016, 2011]
+    workspace, snapshot, cohort = admitted(subjects, years)
+    made = split(workspace, snapshot, cohort, by_time()).record
+    roles = roles_of(workspace, made.key)
+    assert {roles[stay] for stay in range(30, 38)} == {"test"}
+    assert set(roles) == {*range(38), 43}  # 38, 39 and 42 are uncertain, 40 and 41 of patients who came before
+    assert made.dropped == {"uncertain": 3, "test": 2}
+    assert (made.straddling, made.subjects["test"]) == (2, 8)
+    assert {roles[stay] for stay in range(30)} == {"train", "validation", "gate"}
+    assert roles[43] == roles[3]
+    # The hash is that of the subjects' ids, as in every other split.
+    assert roles[5] == by_time().role("5")
+    certain = split(workspace, snapshot, cohort, by_time(uncertain_years=0)).record
+    assert certain.dropped == {"uncertain": 1, "test": 2}
+
+
+def test_hourly_samples_take_the_year_of_their_stay(
+    admitted: Callable[..., tuple[Workspace, Snapshot, Cohort]],
+) -> None:
+    """Many samples a stay, one year."""
+    workspace, snapshot, cohort = admitted(list(range(20)), [2008] * 15 + [2018] * 5, every_hours=12)
+    made = split(workspace, snapshot, cohort, by_time()).record
+    assert made.samples["test"] == 5 * cohort.samples // 20
+    assert made.subjects["test"] == 5
+
+
+def test_a_split_by_time_needs_years(
+    admitted: Callable[..., tuple[Workspace, Snapshot, Cohort]],
+    chosen: Callable[..., tuple[Workspace, Snapshot, Cohort]],
+) -> None:
+    """A source without years, or pictures, are refused with the near match."""
+    with pytest.raises(DataRefused, match="needs the year of each stay") as raised:
+        split(*admitted([1, 2], [2008, 2018]), by_time(column="admision_year"))
+    assert "did you mean 'admission_year'" in raised.value.received
+    with pytest.raises(DataRefused, match="needs the year of each stay"):
+        split(*chosen([1], [None]), by_time())
+
+
+@pytest.mark.parametrize(
+    ("fractions", "message"),
+    [
+        ({"train": 0.5, "validation": 0.2, "test": 0.3}, "the test is the later period"),
+        ({"train": 0.5, "validation": 0.2}, "they sum to 0.7"),
+        ({"train": 1.0}, "must give validation a share"),
+    ],
+)
+def test_fractions_of_the_earlier_period(fractions: dict[str, float], message: str) -> None:
+    """They divide the earlier period alone."""
+    with pytest.raises(ValidationError, match=message):
+        by_time(fractions=fractions)

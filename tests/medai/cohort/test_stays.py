@@ -114,6 +114,18 @@ def test_predictions_may_be_hours_apart_and_need_a_reading_before(
     assert rows.filter(pl.col("stay_id") == 0)["hours"].to_list() == [float(hour) for hour in range(6, 30, 2)]
 
 
+def test_predictions_may_end_before_the_stay(
+    put: Put, tables: dict[str, pl.DataFrame], output_of: Callable[..., Output]
+) -> None:
+    """None later than last_hours, which is itself one."""
+    _, rows = selected(put, tables, output_of(**WITHIN), every_hours=3, first_hours=2, last_hours=11)
+    assert rows.group_by("stay_id").agg("hours").sort("stay_id").rows() == [
+        (0, [2.0, 5.0, 8.0, 11.0]),
+        (1, [2.0, 5.0, 8.0, 11.0]),
+        (2, [2.0]),
+    ]
+
+
 def test_what_is_left_of_a_stay_by_bins(
     put: Put, tables: dict[str, pl.DataFrame], output_of: Callable[..., Output]
 ) -> None:
@@ -202,6 +214,8 @@ def test_names_that_collide_and_stays_that_never_end_are_refused(
         ({"every_hours": 1, "observation_hours": 24}, "with first_hours remove it"),
         ({"observation": "whole_stay", "observation_hours": 24}, "with observation: whole_stay remove it"),
         ({"first_hours": 4}, "first_hours goes with every_hours"),
+        ({"last_hours": 4}, "last_hours goes with every_hours"),
+        ({"every_hours": 1, "first_hours": 5, "last_hours": 4}, "last_hours is before first_hours"),
         ({"every_hours": 0}, "greater than or equal to 1"),
         ({"every_hour": 1}, "did you mean 'every_hours'"),
         ({"groups": ["hours"]}, "is a column that every cohort has"),

@@ -1,0 +1,11 @@
+"""Splits: who learns and who judges.
+
+definition    how a cohort is divided, as a Problem says it
+assignment    ``split``: each sample's role
+lists         roles by lists of subjects
+"""
+
+from medai.splitting.assignment import UNCERTAIN, VERSION, most_protected, split
+from medai.splitting.definition import KeyedHash, Listed, Publisher, Split, Time
+
+__all__ = ["UNCERTAIN", "VERSION", "KeyedHash", "Listed", "Publisher", "Split", "Time", "most_protected", "split"]
