@@ -18,6 +18,7 @@ Times are microseconds without a zone. A null ``time`` means that a row holds fo
 
 from __future__ import annotations
 
+import base64
 import hashlib
 import os
 from collections.abc import Iterable, Mapping, Sequence
@@ -235,6 +236,54 @@ def write_tables(path: Path, parts: Iterable[pa.Table], mode: int = 0o644, count
             raise ValueError("a table is written from one part at least")
         if waiting.num_rows or not rows:
             writer.write_table(waiting.combine_chunks(), row_group_size=ROWS_IN_GROUP)
+        writer.close()
+    return rows
+
+
+def write_groups(
+    path: Path,
+    schema: pa.Schema,
+    groups: Iterable[pa.Table],
+    counters: Sequence[str] = (),
+    split: Sequence[str] = (),
+) -> int:
+    """Write a large table group by group, as it comes; equal groups give equal bytes.
+
+    Args:
+        schema: of the table as it is read again; of a group, texts may be dictionaries of them.
+        groups: each becomes one row group; one at least.
+        counters: columns of whole numbers whose differences are stored.
+        split: columns of floats whose bytes are stored apart.
+
+    Returns:
+        The number of rows.
+    """
+    import pyarrow.parquet as pq
+
+    rows = 0
+    writer: pq.ParquetWriter | None = None
+    encodings = dict.fromkeys(counters, "DELTA_BINARY_PACKED") | dict.fromkeys(split, "BYTE_STREAM_SPLIT")
+    with path.open("wb") as file:
+        for group in groups:
+            if writer is None:
+                writer = pq.ParquetWriter(
+                    file,
+                    group.schema,
+                    use_dictionary=[name for name in schema.names if name not in encodings],
+                    column_encoding=encodings,
+                    version="2.6",
+                    compression="zstd",
+                    compression_level=1,
+                    write_statistics=[name for name in ("subject_id", "time", "row_id") if name in schema.names],
+                    write_page_checksum=True,
+                    store_schema=False,
+                )
+            writer.write_table(group, row_group_size=max(group.num_rows, 1))
+            rows += group.num_rows
+        if writer is None:
+            raise ValueError("a table is written from one group at least")
+        # The schema that readers restore: of the texts themselves, whatever stood for them while they were written.
+        writer.add_key_value_metadata({"ARROW:schema": base64.b64encode(schema.serialize().to_pybytes()).decode()})
         writer.close()
     return rows
 

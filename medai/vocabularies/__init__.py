@@ -6,6 +6,7 @@ suites' limits of plausibility are those written here (a test compares them).
 
 from __future__ import annotations
 
+from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -180,6 +181,7 @@ def vocabularies() -> dict[str, Path]:
     return {path.stem: path for path in files if path.stem not in phenotype_files()}
 
 
+@cache
 def load_vocabulary(name: str) -> Vocabulary:
     """Read a packaged vocabulary.
 

@@ -5,6 +5,9 @@ whole one. Here each is refused: every row has as many fields as the header, the
 gzip's own checksum is right. Columns are found by name, whatever their order and case; quoted fields may hold commas
 and line ends. Every field is text, an empty one ``""``; what it means is decided by whoever asked for it. An empty line
 is a row of empty fields, which is then counted as a row without its patient.
+
+The file is inflated by one thread in blocks of whole rows, which others parse. Where a quote comes, a line end may lie
+inside a field: from there on the parser itself finds the rows' ends, in one stream.
 """
 
 from __future__ import annotations
@@ -12,29 +15,41 @@ from __future__ import annotations
 import codecs
 import csv
 import io
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from queue import Empty, SimpleQueue
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
+
+import numpy as np
 
 from medai.errors import DataRefused
 from medai.sources.files import what_is
+from medai.threads import each_of
 
 if TYPE_CHECKING:
     from collections import Counter
 
     import polars as pl
     import pyarrow as pa
+    import pyarrow.csv as pc
 
-BLOCK = 1 << 24
-"""Bytes of text that are parsed at once: some 150,000 chart rows."""
+T = TypeVar("T")
+
+BLOCK = 1 << 21
+"""Bytes of text that are parsed at once: some 22,000 chart rows."""
+_LONGEST_ROW = 1 << 24
 _LONGEST_HEADER = 1 << 16
 _BOM = b"\xef\xbb\xbf"
+_LINE_END, _QUOTE = ord("\n"), ord('"')
+_FIRST_BEYOND_ASCII = 128
+_IN_CACHE = 1 << 18
 
 
 def read_rows(
     table: str, file: Path, columns: Sequence[str], header: str, counts: Counter[str]
 ) -> Iterator[pl.DataFrame]:
-    """The rows of a table in its file's order, some hundred thousand at a time.
+    """The rows of a table in its file's order, some ten thousand at a time.
 
     Args:
         table: its name, for messages.
@@ -48,16 +63,52 @@ def read_rows(
     Raises:
         DataRefused: a column is missing or there twice, a row is ragged, the text is cut short or is none.
     """
+    import polars as pl
+
+    rows = 0
+    for frame in each_batch(table, file, columns, (), header, counts, pl.DataFrame):
+        rows += frame.height
+        yield frame
+    if not rows:
+        yield pl.DataFrame(schema=dict.fromkeys(columns, pl.String))
+
+
+def each_batch(
+    table: str,
+    file: Path,
+    columns: Sequence[str],
+    words: Sequence[str],
+    header: str,
+    counts: Counter[str],
+    work: Callable[[pa.Table], T],
+) -> Iterator[T]:
+    """Whatever ``work`` makes of the rows, some ten thousand at a time, by several threads; in the file's order.
+
+    Args:
+        table, file, columns, header, counts: as for ``read_rows``.
+        words: columns of few distinct texts, which are handed over as dictionaries.
+        work: given Arrow tables of text columns; called by several threads at once.
+
+    Raises:
+        DataRefused: as ``read_rows``; of several faults the first in the file.
+    """
     with file.open("rb") as raw:
         text = _Text(table, raw, file.name.lower().endswith(".gz"))
         names = _header(table, text, columns)
-        if header and names != header.split():
-            known = set(header.split())
-            counts["table_with_extra_columns"] += any(name not in known for name in names)
-            counts["table_with_reordered_columns"] += [one for one in names if one in known] != [
-                one for one in header.split() if one in names
-            ]
-        yield from _parsed(table, text, names, columns)
+        count_header(names, header, counts)
+        parser = _Parser(table, names, columns, words)
+        yield from each_of(parser.parse(text), lambda parse: work(parse()))
+
+
+def count_header(names: Sequence[str], header: str, counts: Counter[str]) -> None:
+    """Count a table whose columns are not the publisher's."""
+    published = header.split()
+    if header and list(names) != published:
+        known = set(published)
+        counts["table_with_extra_columns"] += any(name not in known for name in names)
+        counts["table_with_reordered_columns"] += [one for one in names if one in known] != [
+            one for one in published if one in names
+        ]
 
 
 def read_whole(table: str, file: Path, columns: Sequence[str], header: str, counts: Counter[str]) -> pl.DataFrame:
@@ -102,57 +153,123 @@ class _Text(io.RawIOBase):
             raise _refused(self._table, "has no header", "a first line of column names", _what_instead(head))
         return line.removeprefix(_BOM).removesuffix(b"\r")
 
+    def blocks(self) -> Iterator[Block]:
+        """Blocks of whole rows until a quote comes or the text ends.
+
+        What has been read and lies in no block is then read again by ``readinto``.
+        """
+        given_back: SimpleQueue[bytearray] = SimpleQueue()
+        waiting = b""
+        while True:
+            before = self.rows
+            try:
+                buffer = given_back.get_nowait()
+            except Empty:
+                buffer = bytearray(BLOCK)
+            if len(waiting) + len(self._head) >= len(buffer):
+                buffer = bytearray(2 * (len(waiting) + len(self._head)))
+            begin, at = len(waiting), len(waiting)
+            buffer[:begin] = waiting
+            if self._head:
+                at += len(self._head)
+                buffer[begin:at] = self._head
+                self._head = b""
+            else:
+                at += self._into(memoryview(buffer)[begin:])
+            if buffer.find(b'"', begin, at) >= 0:
+                self._head = bytes(buffer[:at])
+                return
+            if at == begin:
+                return  # _check saw to it that nothing waits
+            end = buffer.rfind(b"\n", 0, at) + 1
+            waiting = bytes(memoryview(buffer)[end:at])
+            if end:
+                yield Block(before, buffer, end, given_back)
+            elif at > _LONGEST_ROW:
+                raise _damaged(self._table, before, [])
+
     @property
-    def is_header_alone(self) -> bool:
-        """Whether one line was all."""
-        return self._last == b"\n" and self._rows == 1
+    def rows(self) -> int:
+        """Rows of the text that was taken."""
+        return self._rows - 1 - self._head.count(b"\n")
 
     def readinto(self, buffer: Any) -> int:
         data = self._head[: len(buffer)]
         if data:
             self._head = self._head[len(data) :]
-        else:
-            data = self._next(len(buffer))
-        buffer[: len(data)] = data
-        return len(data)
+            buffer[: len(data)] = data
+            return len(data)
+        return self._into(memoryview(buffer))
 
     def _next(self, size: int) -> bytes:
+        buffer = bytearray(size)
+        return bytes(buffer[: self._into(memoryview(buffer))])
+
+    def _into(self, buffer: memoryview) -> int:
+        """Fill the buffer, or less of it where the text ends; checked."""
         from isal import isal_zlib
 
         damaged: type[Exception] = isal_zlib.error  # type: ignore[assignment]  # its stub calls it Any
+        filled = 0
         try:
-            data: bytes = self._stream.read(size)
+            while filled < len(buffer):
+                read = self._stream.readinto(buffer[filled:])
+                if not read:
+                    break
+                filled += read
         except (EOFError, OSError, damaged) as error:
             if isinstance(error, OSError) and error.errno:
                 raise  # of the machine
             received = "a file that is cut short or damaged"
             raise _refused(self._table, "cannot be read to its end", "a whole gzip file", received) from None
-        self._check(data)
-        return data
+        self._check(buffer[:filled])
+        return filled
 
-    def _check(self, data: bytes) -> None:
-        plain = data.isascii()
-        if not data and self._last not in (b"\n", b""):
-            raise _refused(
-                self._table, "is cut short", "a line end after the last row", f"row {self._rows + 1} breaks off"
-            )
-        if not data and self._quotes % 2:
-            raise _refused(self._table, "cannot be parsed", "quotes in pairs", "a quote that is never closed")
-        if b"\0" in data:
-            raise _refused(self._table, "is no text", "a table as UTF-8 text", "a NUL byte")
-        if not (plain and self._whole):
-            try:
-                self._decoder.decode(data, final=not data)
-            except UnicodeDecodeError as error:
-                row = self._rows + data.count(b"\n", 0, max(error.start, 0)) + 1
+    def _check(self, data: memoryview) -> None:
+        table, bytes_of = self._table, np.frombuffer(data, np.uint8)
+        if not len(data):
+            if self._last not in (b"\n", b""):
                 raise _refused(
-                    self._table, "is no UTF-8 text", "a table as UTF-8 text", f"other bytes near row {row}"
+                    table, "is cut short", "a line end after the last row", f"row {self._rows + 1} breaks off"
+                )
+            if self._quotes % 2:
+                raise _refused(table, "cannot be parsed", "quotes in pairs", "a quote that is never closed")
+        line_ends = quotes = 0
+        for at in range(0, len(data), _IN_CACHE):
+            part = bytes_of[at : at + _IN_CACHE]
+            if not part.min():
+                raise _refused(table, "is no text", "a table as UTF-8 text", "a NUL byte")
+            line_ends += int(np.count_nonzero(part == _LINE_END))
+            quotes += int(np.count_nonzero(part == _QUOTE))
+        if not (self._whole and len(data) and bytes_of.max() < _FIRST_BEYOND_ASCII):
+            try:
+                self._decoder.decode(data, final=not len(data))
+            except UnicodeDecodeError as error:
+                row = self._rows + bytes(data[: max(error.start, 0)]).count(b"\n") + 1
+                raise _refused(
+                    table, "is no UTF-8 text", "a table as UTF-8 text", f"other bytes near row {row}"
                 ) from None
             self._whole = not self._decoder.getstate()[0]
-        if data:
-            self._last = data[-1:]
-            self._rows += data.count(b"\n")
-            self._quotes += data.count(b'"')
+        if len(data):
+            self._last = bytes(data[-1:])
+            self._rows += line_ends
+            self._quotes += quotes
+
+
+class Block(NamedTuple):
+    """Whole rows of a table's text.
+
+    Attributes:
+        before: rows that came before them.
+        buffer: the text begins here.
+        end: and ends here.
+        given_back: takes the buffer once it is not needed any more.
+    """
+
+    before: int
+    buffer: bytearray
+    end: int
+    given_back: SimpleQueue[bytearray]
 
 
 def _header(table: str, text: _Text, columns: Sequence[str]) -> list[str]:
@@ -175,47 +292,86 @@ def _what_instead(head: bytes) -> str:
     return "a first line that is no such header" if kind == "a text file" else kind
 
 
-def _parsed(table: str, text: _Text, names: list[str], columns: Sequence[str]) -> Iterator[pl.DataFrame]:
-    import polars as pl
-    import pyarrow as pa
-    import pyarrow.csv as pc
+class _Parser:
+    """Text to Arrow tables of the wanted columns.
 
-    ragged: list[tuple[int, int]] = []
+    Args:
+        table: its name, for messages.
+        names: of all columns, in their order.
+        columns: the wanted ones.
+        words: those of them that become dictionaries.
+    """
 
-    def note(row: pc.InvalidRow) -> str:
-        ragged.append((row.expected_columns, row.actual_columns))
-        return "error"
+    def __init__(self, table: str, names: list[str], columns: Sequence[str], words: Sequence[str]) -> None:
+        import pyarrow as pa
+        import pyarrow.csv as pc
 
-    rows = 0
-    buffered = io.BufferedReader(text, 1 << 20)
-    try:
-        reader = pc.open_csv(
-            buffered,
-            read_options=pc.ReadOptions(column_names=names, block_size=BLOCK),
-            parse_options=pc.ParseOptions(newlines_in_values=True, ignore_empty_lines=False, invalid_row_handler=note),
-            convert_options=pc.ConvertOptions(
-                include_columns=list(columns),
-                column_types=dict.fromkeys(columns, pa.string()),
-                strings_can_be_null=False,
-                quoted_strings_can_be_null=False,
-            ),
+        self._table = table
+        self._names = names
+        text, dictionary = pa.string(), pa.dictionary(pa.int32(), pa.string())
+        self._convert = pc.ConvertOptions(
+            check_utf8=False,  # it was
+            include_columns=list(columns),
+            column_types={name: dictionary if name in words else text for name in columns},
+            strings_can_be_null=False,
+            quoted_strings_can_be_null=False,
         )
-    except pa.ArrowInvalid:
-        if text.is_header_alone:
-            yield pl.DataFrame(schema=dict.fromkeys(columns, pl.String))
-            return
-        raise _damaged(table, rows, ragged) from None
-    while True:
+
+    def parse(self, text: _Text) -> Iterator[Callable[[], pa.Table]]:
+        """The text's rows, parsed or to be parsed: a part each, in their order."""
+        for block in text.blocks():
+            yield partial(self._block, block)
+        yield from self._stream(text)
+
+    def _block(self, block: Block) -> pa.Table:
+        import pyarrow as pa
+        import pyarrow.csv as pc
+
+        ragged: list[tuple[int, int]] = []
         try:
-            batch: pa.RecordBatch = reader.read_next_batch()
-        except StopIteration:
-            return
+            return pc.read_csv(
+                pa.BufferReader(pa.py_buffer(memoryview(block.buffer)[: block.end])),
+                pc.ReadOptions(column_names=self._names, block_size=block.end + 1, use_threads=False),
+                self._options(ragged, line_ends_in_fields=False),
+                self._convert,
+            )
         except pa.ArrowInvalid:  # its own words quote the row
-            raise _damaged(table, rows, ragged) from None
-        rows += batch.num_rows
-        frame = pl.from_arrow(batch)
-        assert isinstance(frame, pl.DataFrame)  # noqa: S101 - a batch has columns
-        yield frame
+            raise _damaged(self._table, block.before, ragged) from None
+        finally:
+            block.given_back.put(block.buffer)
+
+    def _stream(self, text: _Text) -> Iterator[Callable[[], pa.Table]]:
+        import pyarrow as pa
+        import pyarrow.csv as pc
+
+        ragged: list[tuple[int, int]] = []
+        rows = text.rows
+        buffered = io.BufferedReader(text, 1 << 20)
+        if not buffered.peek(1):
+            return
+        try:
+            reader = pc.open_csv(
+                buffered,
+                pc.ReadOptions(column_names=self._names, block_size=BLOCK),
+                self._options(ragged, line_ends_in_fields=True),
+                self._convert,
+            )
+            for batch in reader:
+                rows += batch.num_rows
+                yield partial(pa.Table.from_batches, [batch])
+        except pa.ArrowInvalid:
+            raise _damaged(self._table, rows, ragged) from None
+
+    def _options(self, ragged: list[tuple[int, int]], *, line_ends_in_fields: bool) -> pc.ParseOptions:
+        import pyarrow.csv as pc
+
+        def note(row: pc.InvalidRow) -> str:
+            ragged.append((row.expected_columns, row.actual_columns))
+            return "error"
+
+        return pc.ParseOptions(
+            newlines_in_values=line_ends_in_fields, ignore_empty_lines=False, invalid_row_handler=note
+        )
 
 
 def _damaged(table: str, rows: int, ragged: list[tuple[int, int]]) -> DataRefused:

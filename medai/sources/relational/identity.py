@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,7 +17,7 @@ def whole_numbers(texts: pl.Series) -> pl.Series:
     import polars as pl
 
     numbers = texts.cast(pl.Int64, strict=False)
-    if int((numbers.is_null() & (texts != "")).sum()):
+    if numbers.null_count() and int((numbers.is_null() & (texts != "")).sum()):
         decimal = texts.cast(pl.Float64, strict=False)
         integral = (decimal == decimal.floor()) & (decimal.abs() < 2.0**53)
         numbers = pl.select(
@@ -33,21 +34,25 @@ class Identities:
     """
 
     def __init__(self, namespace: str) -> None:
-        import polars as pl
-
         self._namespace = namespace
-        self._known = pl.DataFrame(schema={"site": pl.Int64, "id": pl.Int64})
+        self._known: dict[int, int] = {}
 
     def of(self, site: pl.Series) -> pl.Series:
         """The ids of a site's whole-number identifiers; null stays null."""
         import polars as pl
 
-        asked = site.drop_nulls().unique()
-        new = asked.filter(~asked.is_in(self._known["site"].implode())).sort()
-        if len(new):
-            ids = subject_ids(self._namespace, [str(number) for number in new.to_list()])
-            self._known = pl.concat([self._known, pl.DataFrame({"site": new, "id": ids}, schema=self._known.schema)])
-        return site.to_frame("site").join(self._known, on="site", how="left", maintain_order="left").get_column("id")
+        distinct = site.drop_nulls().unique()
+        ids = pl.DataFrame(
+            {"site": distinct, "id": self.of_numbers(distinct.to_list())}, schema={"site": pl.Int64, "id": pl.Int64}
+        )
+        return site.to_frame("site").join(ids, on="site", how="left", maintain_order="left").get_column("id")
+
+    def of_numbers(self, site: Iterable[int]) -> list[int]:
+        """The ids of some identifiers, in their order."""
+        numbers = list(site)
+        new = sorted(set(numbers) - self._known.keys())
+        self._known.update(zip(new, subject_ids(self._namespace, [str(number) for number in new]), strict=True))
+        return [self._known[number] for number in numbers]
 
     def write(self, path: Path, name: str) -> None:
         """Write id (column ``name``) and site_id, for their owner alone.
@@ -55,9 +60,7 @@ class Identities:
         Raises:
             DataRefused: two identifiers share an id.
         """
-        import polars as pl
-
-        subject_ids(self._namespace, [str(number) for number in self._known["site"].to_list()])
-        table = self._known.sort("id")
-        columns = {name: table["id"].to_arrow(), "site_id": table["site"].cast(pl.String).to_arrow()}
+        subject_ids(self._namespace, [str(number) for number in self._known])
+        pairs = sorted((given, str(number)) for number, given in self._known.items())
+        columns = {name: [given for given, _ in pairs], "site_id": [number for _, number in pairs]}
         write_table(path, table_of(columns, {name: "int64", "site_id": "large_string"}), mode=OWNER_ALONE)

@@ -1,8 +1,8 @@
 """A folder of tables to canonical Parquet: stays, labels, events sorted by subject, codes, identifiers.
 
 Events are read once, batch by batch, and put aside by range of subject id in parts that fit in memory; each part is
-then sorted by a total order of content and appended. How many parts there are, in which order rows stood in their
-files and how many threads worked changes no byte.
+then sorted by a total order of content (``ordering``) and appended. How many parts there are, in which order rows
+stood in their files and how many threads worked changes no byte.
 """
 
 from __future__ import annotations
@@ -17,27 +17,31 @@ from typing import TYPE_CHECKING, NamedTuple
 from medai.errors import DataRefused
 from medai.records import sha256_of_file
 from medai.sources.files import token_of
-from medai.sources.relational.csv_text import read_rows, read_whole
+from medai.sources.relational.bearings import Kinds, Places
+from medai.sources.relational.csv_text import each_batch, read_whole
 from medai.sources.relational.diagnoses import phenotype_labels
-from medai.sources.relational.events import OWN as EVENTS_OWN
+from medai.sources.relational.digest import Digest
 from medai.sources.relational.events import EventReader
 from medai.sources.relational.identity import Identities
 from medai.sources.relational.mapping import Entities, Mapping
+from medai.sources.relational.ordering import Bearings, Parts, in_order
 from medai.sources.relational.stays import LABELS, assemble, typed
 from medai.sources.relational.stays import OWN as STAYS_OWN
-from medai.tables import EVENTS, STAYS, Facts, table_of, write_table, write_tables
+from medai.sources.relational.storing import COUNTERS, SPLIT, event_schema, groups_of
+from medai.tables import STAYS, Facts, table_of, write_groups, write_table
+from medai.threads import each_of
 from medai.vocabularies import Vocabulary
 from medai.vocabularies.phenotypes import Phenotypes
 
 if TYPE_CHECKING:
     import polars as pl
 
-BYTES_A_PART = 1 << 28
-"""Raw bytes (compressed ones counted tenfold) whose events are sorted at once; 256 MiB of text take about 1 GiB."""
+    from medai.sources.relational.events import Events
+
+BYTES_A_PART = 3 << 23
+"""Raw bytes (compressed ones counted tenfold) whose events are sorted at once: 24 MiB, some 250,000 chart rows."""
+_MOST_PARTS = 400
 _INFLATES_TO = 10
-_SUBJECT_BITS = 63
-ORDER = ("subject_id", "time", "known_time", "priority", "code", "numeric_value", "text_value", "source_row")
-"""The order of events. Of readings that tie in time, the most trusted item's comes last, and so stands."""
 
 CODES = {
     "code": "string",
@@ -101,33 +105,29 @@ def write_snapshot(reading: Reading, folder: Path, bytes_a_part: int = BYTES_A_P
         pl.col("start").alias("admitted"),
         pl.col("end").alias("discharged"),
     )
+    places = Places(subjects, admissions, hospital, tables["patients"]["subject"])
+    kinds = Kinds(tuple(reading.vocabulary.variables))
     with TemporaryDirectory(dir=folder, prefix=".parts-") as scratch:
-        parts = _Parts(Path(scratch), _number_of_parts(reading, bytes_a_part))
+        parts = Parts(Path(scratch), _number_of_parts(reading, bytes_a_part), places)
         for name in reading.event_tables:
             table = mapping.events[name]
-            reader = EventReader(
-                name,
-                table,
-                reading.delays.get(name, table.delay_minutes),
-                mapping,
-                reading.vocabulary,
-                subjects,
-                admissions,
-                hospital,
-                tables["patients"]["subject"],
-                counts,
-            )
-            header = mapping.headers.get(name, "")
-            for rows in read_rows(name, reading.files[name], reader.columns, header, counts):
-                parts.add(reader.canonical(rows))
+            delay = reading.delays.get(name, table.delay_minutes)
+            reader = EventReader(name, table, delay, mapping, reading.vocabulary, places, kinds, counts)
+            header, file = mapping.headers.get(name, ""), reading.files[name]
+            for found in each_batch(name, file, reader.columns, reader.words, header, counts, reader.canonical):
+                for events in found:
+                    parts.add(events)
             reader.finish()
             dropped["events"] += reader.dropped
-        digest = _Digest(stay_table)
+        bearings = Bearings.of(places, kinds)
+        digest = Digest(stay_table, bearings)
         written = {
-            "events": write_tables(
+            "events": write_groups(
                 folder / "events.parquet",
-                (table_of(_columns(part), EVENTS | EVENTS_OWN) for part in digest.watching(parts.sorted())),
-                counters=("row_id", "source_row"),
+                event_schema(),
+                groups_of(digest.watching(_sorted(parts, bearings, counts)), bearings),
+                counters=COUNTERS,
+                split=SPLIT,
             )
         }
     if not written["events"]:
@@ -149,7 +149,6 @@ def write_snapshot(reading: Reading, folder: Path, bytes_a_part: int = BYTES_A_P
     subjects.write(folder / "identifiers.parquet", "subject_id")
     admissions.write(folder / "admission_identifiers.parquet", "admission_id")
     stays.write(folder / "stay_identifiers.parquet", "stay_id")
-    counts["same_row_twice"] = parts.same_row_twice
     counts["stay_without_series"] = int((~stay_table["has_series"]).sum())
     return Facts(
         unit="patient",
@@ -200,133 +199,14 @@ def _number_of_parts(reading: Reading, bytes_a_part: int) -> int:
     for name in reading.event_tables:
         file = reading.files[name]
         size += file.stat().st_size * (_INFLATES_TO if file.suffix.lower() == ".gz" else 1)
-    return max(1, -(-size // bytes_a_part))
+    return min(max(1, -(-size // bytes_a_part)), _MOST_PARTS)
 
 
-class _Parts:
-    """Events by range of subject id: in memory while there is one part, else in files of their owner alone.
-
-    Args:
-        folder: for the files.
-        count: how many parts.
-    """
-
-    def __init__(self, folder: Path, count: int) -> None:
-        self._folder = folder
-        self._count = count
-        self._batches: list[pl.DataFrame] = []
-        self._number = 0
-        self.same_row_twice = 0
-
-    def add(self, events: pl.DataFrame) -> None:
-        """Put a batch of events aside."""
-        import polars as pl
-
-        if self._count == 1:
-            self._batches.append(events)
-            return
-        width = -(-(1 << _SUBJECT_BITS) // self._count)
-        placed = events.with_columns((pl.col("subject_id") // width).alias("part"))
-        for (part,), rows in sorted(placed.partition_by("part", as_dict=True, include_key=False).items()):
-            folder = self._folder / f"{part:05}"
-            folder.mkdir(exist_ok=True)
-            rows.write_ipc(folder / f"{self._number:07}.arrow", compression="lz4")
-        self._number += 1
-
-    def sorted(self) -> Iterator[pl.DataFrame]:
-        """The parts in order of subject id, each in ``ORDER``, with ``row_id``."""
-        import polars as pl
-
-        first = 0
-        for part in self._parts():
-            codes = pl.Enum(part["code"].unique().sort())
-            order = [pl.col(name).cast(codes) if name == "code" else pl.col(name) for name in ORDER]
-            events = self._distinct(part.sort(order, nulls_last=False))
-            yield events.with_columns(pl.int_range(first, first + pl.len(), dtype=pl.Int64).alias("row_id"))
-            first += events.height
-
-    def _distinct(self, events: pl.DataFrame) -> pl.DataFrame:
-        """Sorted events, of rows that are equal in everything one; where rows have numbers, none is."""
-        import polars as pl
-
-        columns = (*ORDER, "admission_id", "link")
-        same = events.select(pl.all_horizontal(pl.col(name).eq_missing(pl.col(name).shift(1)) for name in columns))
-        again = same.to_series()
-        if events.height:
-            again[0] = False
-        self.same_row_twice += int(again.sum())
-        return events.filter(~again) if again.any() else events
-
-    def _parts(self) -> Iterator[pl.DataFrame]:
-        import polars as pl
-
-        if self._count == 1:
-            batches, self._batches = self._batches, []
-            yield pl.concat(batches)
-            return
-        for folder in sorted(self._folder.iterdir()):
-            yield pl.concat([pl.read_ipc(file) for file in sorted(folder.iterdir())])
-
-
-class _Digest:
-    """What is noticed of the events while they pass: which stays have readings of a variable, and which codes."""
-
-    def __init__(self, stays: pl.DataFrame) -> None:
-        self._stays = stays
-        self._with_series: list[pl.Series] = []
-        self._codes: list[pl.DataFrame] = []
-
-    def watching(self, parts: Iterator[pl.DataFrame]) -> Iterator[pl.DataFrame]:
-        """The same parts."""
-        import polars as pl
-
-        for part in parts:
-            numbers = pl.col("variable", "numeric_value").is_not_null()
-            measured = part.lazy().filter(pl.all_horizontal(numbers)).select("subject_id", "time").collect()
-            spans = self._stays.select("subject_id", "stay_id", "start", "end").drop_nulls("start").sort("start")
-            first = spans.join_asof(
-                measured.sort("time"),
-                left_on="start",
-                right_on="time",
-                by="subject_id",
-                strategy="forward",
-                check_sortedness=False,  # both are sorted just before
-            )
-            inside = (pl.col("time") <= pl.col("end")).fill_null(True) & pl.col("time").is_not_null()
-            self._with_series.append(first.filter(inside)["stay_id"])
-            self._codes.append(
-                part.lazy()
-                .group_by("code")
-                .agg(
-                    pl.col("source_table").first(),
-                    pl.col("variable").first(),
-                    pl.len().cast(pl.Int64).alias("readings"),
-                    pl.col("numeric_value").count().cast(pl.Int64).alias("numbers"),
-                )
-                .collect()
-            )
-            yield part
-
-    def has_series(self) -> pl.Series:
-        """One flag a stay, in the order of the stays: a variable was measured between its start and end."""
-        import polars as pl
-
-        return (
-            self._stays["stay_id"].is_in(pl.concat(self._with_series).implode())
-            if self._with_series
-            else (pl.repeat(False, self._stays.height, eager=True))
-        )
-
-    def codes(self) -> pl.DataFrame:
-        """code, source_table, variable, readings, numbers; sorted by code."""
-        import polars as pl
-
-        return (
-            pl.concat(self._codes)
-            .group_by("code")
-            .agg(pl.col("source_table").first(), pl.col("variable").first(), pl.col("readings", "numbers").sum())
-            .sort("code")
-        )
+def _sorted(parts: Parts, bearings: Bearings, counts: Counter[str]) -> Iterator[Events]:
+    """The parts in order of subject id, each in the total order; rows that are there twice are counted."""
+    for events, same in each_of(parts.each(), lambda load: in_order(load(), bearings)):
+        counts["same_row_twice"] += same
+        yield events
 
 
 def _named(codes: pl.DataFrame, reading: Reading, counts: Counter[str]) -> pl.DataFrame:

@@ -11,7 +11,6 @@ from medai.errors import near_match
 from medai.records import Frozen
 from medai.sources.relational.folder import tables_below
 from medai.sources.relational.mapping import Mapping, load_mapping
-from medai.sources.relational.snapshot import Reading, write_snapshot
 from medai.sources.relational.stays import AGE_GROUPS, AGED, OWN
 from medai.tables import Facts, Names
 from medai.vocabularies import load_vocabulary
@@ -103,6 +102,8 @@ class Database(Frozen):
         Raises:
             DataRefused: a table is damaged, cut short, ragged, or lacks a column; nothing is guessed.
         """
+        from medai.sources.relational.snapshot import Reading, write_snapshot
+
         vocabulary = load_vocabulary(self.vocabulary)
         files = dict(self.raw_files(path))
         reading = Reading(self.mapping(), vocabulary, self.tables, files, self.delay_minutes, self.conditions)

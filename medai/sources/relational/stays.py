@@ -64,23 +64,6 @@ died, -1 where a date of death alone says so."""
 _DATES = ("start", "end", "birth", "death")
 
 
-def moments(texts: pl.Series, mapping: Mapping, *, dates: bool = False) -> pl.Series:
-    """Timestamps (us) from ``YYYY-MM-DD HH:MM:SS``; null for another form or an impossible year.
-
-    Args:
-        dates: also read ``YYYY-MM-DD``, as that day's begin. A reading must not be dated so: it would be known before
-            it was taken.
-    """
-    import polars as pl
-
-    times = texts.str.to_datetime("%Y-%m-%d %H:%M:%S", strict=False, time_unit="us")
-    if dates and int((times.is_null() & (texts != "")).sum()):
-        days = texts.str.to_datetime("%Y-%m-%d", strict=False, time_unit="us")
-        times = pl.select(pl.coalesce(times, days)).to_series()
-    bounds = (pl.datetime(mapping.earliest, 1, 1), pl.datetime(mapping.latest + 1, 1, 1))
-    return times.to_frame("t").select(pl.when(pl.col("t").is_between(*bounds, closed="left")).then("t")).to_series()
-
-
 def typed(frame: pl.DataFrame, entities: Entities, mapping: Mapping, counts: Counter[str]) -> pl.DataFrame:
     """A table's rows under the names of what they mean: ids as numbers, dates as timestamps, empty texts null.
 
@@ -88,6 +71,8 @@ def typed(frame: pl.DataFrame, entities: Entities, mapping: Mapping, counts: Cou
     order of their content stays (``key_twice``); rows without a key, or of no patient, go (``row_without_key``).
     """
     import polars as pl
+
+    from medai.sources.relational.times import moments
 
     columns = []
     for name, column in entities.columns.items():
