@@ -21,7 +21,8 @@ from __future__ import annotations
 import base64
 import hashlib
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -29,10 +30,12 @@ from pydantic import Field
 
 from medai.errors import DataRefused, from_machine_failure
 from medai.records import Frozen
+from medai.threads import each_of
 
 if TYPE_CHECKING:
     import numpy as np
     import pyarrow as pa
+    import pyarrow.parquet as pq
 
 ROWS_IN_GROUP = 1 << 17
 OWNER_ALONE = 0o600
@@ -309,21 +312,106 @@ def read_table(path: Path, columns: Iterable[str] | None = None) -> pa.Table:
         DataRefused: the table is missing, damaged, or lacks a column.
         ServiceFailed: the disk reported an error.
     """
-    import pyarrow as pa
     import pyarrow.parquet as pq
 
     chosen = None if columns is None else list(columns)
+    with _readable(path), pq.ParquetFile(path, page_checksum_verification=True) as file:
+        _has_columns(path, file, chosen or ())
+        return file.read(columns=chosen)
+
+
+def scan(
+    path: Path,
+    columns: Sequence[str],
+    words: Sequence[str] = (),
+    subjects: tuple[int, int] | None = None,
+    rows: int = ROWS_IN_GROUP,
+) -> Iterator[pa.Table]:
+    """Read a large table part by part, in its order, and verify its page checksums; the next part is read meanwhile.
+
+    In a table that is sorted by subject_id no subject stands in two parts, so a part holds its largest subject at
+    least. Memory does not grow with the table.
+
+    Args:
+        columns: which columns, in this order.
+        words: text columns that are given as dictionaries, which saves time where words repeat.
+        subjects: the least and the largest subject_id wanted; row groups that hold none of them are passed over.
+        rows: of a part, more or less: row groups are joined up to it.
+
+    Raises:
+        DataRefused, ServiceFailed: as ``read_table``.
+    """
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    with _readable(path), pq.ParquetFile(path, page_checksum_verification=True, read_dictionary=list(words)) as file:
+        _has_columns(path, file, columns)
+        spans = _subject_spans(file)
+        wanted = [
+            group
+            for group, span in enumerate(spans)
+            if subjects is None or span is None or (span[0] <= subjects[1] and subjects[0] <= span[1])
+        ]
+        batches = _batches(file, wanted, spans, rows)
+        whole = ["subject_id"] if "subject_id" in file.schema_arrow.names and "subject_id" not in columns else []
+
+        def read(groups: list[int]) -> pa.Table:
+            return file.read_row_groups(groups, columns=[*columns, *whole])
+
+        kept: pa.Table | None = None
+        for (_, closed), table in zip(batches, each_of((groups for groups, _ in batches), read, most=1), strict=True):
+            part = table if kept is None else pa.concat_tables([kept, table])
+            begin = part.num_rows if closed else _last_subject(part)
+            kept = part.slice(begin) if begin < part.num_rows else None
+            if begin:
+                yield part.slice(0, begin).select(columns)
+        if kept is not None:
+            yield kept.select(columns)
+
+
+def _subject_spans(file: pq.ParquetFile) -> list[tuple[int, int] | None]:
+    """Row group → its least and largest subject_id, where the file says them."""
+    names = file.schema_arrow.names
+    spans: list[tuple[int, int] | None] = []
+    for group in range(file.num_row_groups):
+        told = file.metadata.row_group(group).column(names.index("subject_id")) if "subject_id" in names else None
+        statistics = told.statistics if told is not None else None
+        spans.append((statistics.min, statistics.max) if statistics is not None and statistics.has_min_max else None)
+    return spans
+
+
+def _batches(
+    file: pq.ParquetFile, wanted: list[int], spans: list[tuple[int, int] | None], rows: int
+) -> list[tuple[list[int], bool]]:
+    """Row groups to be read together, and whether a part may end with them: no subject goes on in the next group."""
+    batches: list[tuple[list[int], bool]] = []
+    groups: list[int] = []
+    held = 0
+    for at, group in enumerate(wanted):
+        groups.append(group)
+        held += file.metadata.row_group(group).num_rows
+        if held >= rows or at == len(wanted) - 1:
+            here, after = spans[group], spans[wanted[at + 1]] if at < len(wanted) - 1 else None
+            closed = at == len(wanted) - 1 or (here is not None and after is not None and here[1] < after[0])
+            batches.append((groups, closed))
+            groups, held = [], 0
+    return batches
+
+
+def _last_subject(part: pa.Table) -> int:
+    """Where the rows of the part's last subject begin; at its end where the table has no subjects."""
+    if "subject_id" not in part.schema.names or not part.num_rows:
+        return int(part.num_rows)
+    subjects = part["subject_id"].to_numpy()
+    return int(subjects.searchsorted(subjects[-1]))
+
+
+@contextmanager
+def _readable(path: Path) -> Iterator[None]:
+    import pyarrow as pa
+
     try:
-        with pq.ParquetFile(path, page_checksum_verification=True) as file:
-            missing = [name for name in chosen or () if name not in file.schema_arrow.names]
-            if missing:
-                raise DataRefused(
-                    f"table {path.stem} lacks column {missing[0]}",
-                    expected=f"columns {', '.join(chosen or ())}",
-                    received=f"columns {', '.join(file.schema_arrow.names)}",
-                    action="run the stage that writes it again",
-                )
-            return file.read(columns=chosen)
+        yield
     except FileNotFoundError as error:
         raise _unreadable(path, "no such file") from error
     except OSError as error:
@@ -331,6 +419,17 @@ def read_table(path: Path, columns: Iterable[str] | None = None) -> pa.Table:
         raise failure or _unreadable(path, "a damaged file") from None  # the reader's own words may quote a value
     except (pa.ArrowException, ValueError):
         raise _unreadable(path, "a damaged file") from None
+
+
+def _has_columns(path: Path, file: pq.ParquetFile, columns: Sequence[str]) -> None:
+    missing = [name for name in columns if name not in file.schema_arrow.names]
+    if missing:
+        raise DataRefused(
+            f"table {path.stem} lacks column {missing[0]}",
+            expected=f"columns {', '.join(columns)}",
+            received=f"columns {', '.join(file.schema_arrow.names)}",
+            action="run the stage that writes it again",
+        )
 
 
 def _unreadable(path: Path, received: str) -> DataRefused:

@@ -17,13 +17,16 @@ R = TypeVar("R")
 _MOST = 4
 
 
-def each_of(parts: Iterable[T], work: Callable[[T], R]) -> Iterator[R]:
+def each_of(parts: Iterable[T], work: Callable[[T], R], most: int = _MOST) -> Iterator[R]:
     """What ``work`` makes of each part, in their order; at most a few parts are under way at once.
+
+    Args:
+        most: threads at most; with one, a part is worked on while the result before it is used.
 
     Results depend on neither the number of threads nor their speed: a part's fault is raised where its result would
     have come, before any of the parts behind it.
     """
-    count = min(_MOST, os.cpu_count() or 1)
+    count = min(most, os.cpu_count() or 1)
     remaining = iter(parts)
     begun: deque[Future[R]] = deque()
     pool = ThreadPoolExecutor(count)

@@ -8,6 +8,7 @@ judge (text where numbers belong), makes the rule unanswerable, and an unanswera
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from medai.conditions import Columns, Unanswerable, parse_condition
@@ -40,20 +41,85 @@ class Translation(NamedTuple):
     unexpected: str = ""
 
 
-def translate(rule: Rule, schema: pl.Schema) -> Translation:
+_JOINS = {"column.min": "min", "column.max": "max"}
+
+
+def joined_by(metric: str) -> str:
+    """How a metric of several parts of a table becomes that of the table: ``sum``, ``min``, ``max``; empty: not at all.
+
+    >>> joined_by("column_values.between.unexpected_count"), joined_by("column.mean")
+    ('sum', '')
+    """
+    counts = metric.endswith((".unexpected_count", ".filtered_row_count")) or metric == ROW_COUNT
+    return "sum" if counts else _JOINS.get(metric, "")
+
+
+def named_words(rules: Sequence[Rule], column: str) -> set[str] | None:
+    """The words that rules compare a text column with; None where a rule looks at the text itself.
+
+    What no rule names is, to all of them, the same: any other word.
+    """
+    named: set[str] = set()
+    for rule in rules:
+        for comparison in parse_condition(rule.kwargs["row_condition"]) if "row_condition" in rule.kwargs else ():
+            if comparison.column == column and comparison.value is not None:
+                values = comparison.value if isinstance(comparison.value, list) else [comparison.value]
+                if not all(isinstance(value, str) for value in values):
+                    return None
+                named |= {str(value) for value in values}
+        if column not in rule.columns or rule.type in _BY_PRESENCE:
+            continue
+        if rule.type not in _BY_WORDS or not all(isinstance(value, str) for value in rule.kwargs["value_set"]):
+            return None
+        named |= set(rule.kwargs["value_set"])
+    return named
+
+
+_BY_PRESENCE = (
+    "expect_column_to_exist",
+    "expect_column_values_to_be_null",
+    "expect_column_values_to_not_be_null",
+)
+_BY_WORDS = ("expect_column_values_to_be_in_set", "expect_column_values_to_not_be_in_set")
+
+
+class NamedWords(Columns):
+    """Columns of which some are enumerations that hold every word that rules name: they are compared as numbers."""
+
+    def value(self, column: str) -> pl.Expr:
+        """The column, an enumeration as it is."""
+        import polars as pl
+
+        return pl.col(column) if isinstance(self.schema[column], pl.Enum) else super().value(column)
+
+    def is_in(self, column: str, values: list[Any]) -> pl.Expr:
+        """Whether a value is one of the list; false where it is missing."""
+        import polars as pl
+
+        dtype = self.schema[column]
+        if not isinstance(dtype, pl.Enum):
+            return super().is_in(column, values)
+        known = [value for value in values if value in dtype.categories]
+        return pl.col(column).is_in(pl.lit(pl.Series(known, dtype=dtype)).implode()).fill_null(False)
+
+
+def translate(rule: Rule, schema: pl.Schema, columns: type[Columns] = Columns) -> Translation:
     """The rule over a table of this schema.
+
+    Args:
+        columns: how the table's columns are read; ``NamedWords`` where enumerations hold all words that rules name.
 
     Raises:
         Unanswerable: a column is missing or of a type that the rule cannot judge.
     """
-    return _Translator(rule, schema).translate()
+    return _Translator(rule, columns(schema)).translate()
 
 
 class _Translator:
-    def __init__(self, rule: Rule, schema: pl.Schema) -> None:
+    def __init__(self, rule: Rule, columns: Columns) -> None:
         self.rule = rule
         self.kwargs = rule.kwargs
-        self.columns = Columns(schema)
+        self.columns = columns
 
     def translate(self) -> Translation:
         import polars as pl
