@@ -204,6 +204,13 @@ def _links() -> Iterator[Case]:
         ),
     )
 
+    def tables_elsewhere(folder: Path) -> None:
+        away = folder.parent / "tables"
+        (folder / "hosp").rename(away)
+        (folder / "hosp").symlink_to(away)
+
+    yield Case(row, "mimic4", "a folder of tables elsewhere", tables_elsewhere, refused("a link that leaves it"))
+
     def outcomes_elsewhere(folder: Path) -> None:
         damage.as_link_out(folder / "Outcomes-a.txt")
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import polars as pl
 import pytest
 
-from tests.faults.case import Case, Right, near, noticed, refused, uncovered
+from tests.faults.case import Case, Right, Same, near, noticed, refused, uncovered
 from tests.faults.conftest import Judge
 from tests.faults.damage import all_of, outcomes, put, replaced, rows, stay, stays
 from tests.faults.sets import HOSPITALS, Row, moment, record_id
@@ -307,6 +307,13 @@ def _misspelt() -> Iterator[Case]:
             rows("chartevents", put(0, itemid="999999")),
             noticed(warned__unknown_item=1),
         )
+        yield Case(
+            row,
+            source,
+            "items as pandas writes whole numbers beside blanks",
+            rows("chartevents", _decimal_items),
+            Same(("events", "stays", "labels", "codes")),
+        )
 
 
 def _units() -> Iterator[Case]:
@@ -359,6 +366,25 @@ def _marked() -> Iterator[Case]:
         rows("chartevents", put(0, error="1")),
         noticed(counts__marked_as_error_chartevents=1),
     )
+    yield Case(
+        "marked as an error",
+        "mimic3",
+        "error = 1.0",
+        rows("chartevents", put(0, error="1.0")),
+        noticed(counts__marked_as_error_chartevents=1),
+    )
+    yield Case(
+        "marked as an error",
+        "mimic3",
+        "error = yes",
+        rows("chartevents", put(0, error="yes")),
+        noticed(counts__unknown_mark_chartevents=1),
+    )
+
+
+def _decimal_items(found: list[Row]) -> None:
+    for one in found:
+        one["itemid"] += ".0"
 
 
 def _every(number: int, **values: str) -> Callable[[list[Row]], None]:

@@ -25,7 +25,7 @@ import numpy as np
 
 from medai.errors import DataRefused
 from medai.sources.relational.bearings import Kind, Kinds, Places, combined
-from medai.sources.relational.identity import whole_numbers
+from medai.sources.relational.identity import plain_number, whole_numbers
 from medai.sources.relational.mapping import DISCHARGE, Entry, EventTable, Mapping
 from medai.sources.relational.times import DAY, MISSING, seconds_of
 from medai.vocabularies import Recipe, Vocabulary
@@ -134,8 +134,10 @@ class EventReader:
         """
         noticed, columns = Counter[str](), _Columns(rows)
         for column, values in self._table.left_out.items():
-            good = ~columns.words(column).are(values)
-            columns = columns.kept(good, noticed, f"marked_as_error_{self._name}")
+            marks = columns.words(column)
+            unknown = ~(marks.are((*values, "0")) | (marks.codes == marks.blank))
+            noticed[f"unknown_mark_{self._name}"] += int(unknown.sum())
+            columns = columns.kept(~marks.are(values), noticed, f"marked_as_error_{self._name}")
         subjects = columns.whole_numbers(self._subject)
         named = columns.whole_numbers(self._table.admission)
         shared = _Shared(
@@ -267,6 +269,8 @@ class EventReader:
         numbers = np.empty(len(firsts), np.int32)
         for group, (row, count) in enumerate(zip(firsts.tolist(), times.tolist(), strict=True)):
             texts = tuple(one.distinct[code[row]] for one, code in zip(words, codes, strict=True))
+            if self._table.dictionary is not None:  # its items are whole numbers, however they are written
+                texts = (plain_number(texts[0]), *texts[1:])
             key = (self._name, entry.prefix, first, texts)
             number = self._kinds.number(key)
             if number is None:
@@ -368,8 +372,8 @@ class _Words:
         self.distinct: list[str] = column.dictionary.to_pylist()
 
     def are(self, values: tuple[str, ...]) -> np.ndarray:
-        """Rows that hold one of these texts."""
-        found: np.ndarray = np.array([text in values for text in self.distinct], bool)[self.codes]
+        """Rows that hold one of these texts; ``1.0`` is a ``1``."""
+        found: np.ndarray = np.array([plain_number(text) in values for text in self.distinct], bool)[self.codes]
         return found
 
     @property

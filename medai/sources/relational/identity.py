@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -24,6 +25,16 @@ def whole_numbers(texts: pl.Series) -> pl.Series:
             pl.coalesce(numbers, pl.when(integral).then(decimal).cast(pl.Int64, strict=False))
         ).to_series()
     return numbers
+
+
+def plain_number(text: str) -> str:
+    """A whole number as a dictionary of items writes it; other text as it is.
+
+    >>> plain_number("220045.0"), plain_number(" 0220045"), plain_number("220045.5"), plain_number("")
+    ('220045', '220045', '220045.5', '')
+    """
+    written = re.fullmatch(r"\s*([0-9]+)(?:\.0*)?\s*", text)
+    return str(int(written[1])) if written else text
 
 
 class Identities:
