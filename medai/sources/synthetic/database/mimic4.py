@@ -5,6 +5,7 @@ from __future__ import annotations
 from functools import cache
 from typing import TYPE_CHECKING
 
+from medai.sources.mimic4 import Mimic4
 from medai.sources.synthetic.database import mimic4_records as records
 from medai.sources.synthetic.database.codebook import charted, tested
 from medai.sources.synthetic.database.contents import Contents
@@ -18,8 +19,12 @@ if TYPE_CHECKING:
 
     from medai.sources.synthetic.hospital_items import Item
 
-HEADERS = COLUMNS
-"""Table → its columns. Microbiology, measurements outside, prescriptions and procedures stay empty."""
+HEADERS = COLUMNS | {
+    f"{'icu' if 'stay_id' in columns.split() else 'hosp'}/{name}": columns
+    for name, columns in Mimic4.mapping().headers.items()
+    if not {f"hosp/{name}", f"icu/{name}"} & COLUMNS.keys()
+}
+"""Table → its columns; what is described and not generated has a header alone."""
 RESULTS_A_BLOCK = 1 << 18
 """Room for a block's numbers in ``labevents``: a million patients stay within 32 bits."""
 
