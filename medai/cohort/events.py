@@ -9,6 +9,9 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     import polars as pl
 
+ROWS = 1 << 21
+"""Events of a block."""
+
 
 def set_aside(aside: Path, name: str) -> pl.DataFrame:
     """row_id and reason of the rows of a table that validation set aside."""
@@ -21,16 +24,22 @@ def set_aside(aside: Path, name: str) -> pl.DataFrame:
 
 
 def kept_events(raw: Path, aside: Path, columns: list[str]) -> Iterator[pl.DataFrame]:
-    """Events that validation kept, in the snapshot's order, in blocks of whole subjects."""
+    """Events that validation kept, in the snapshot's order, in blocks of whole subjects; one block at least."""
     import polars as pl
 
-    from medai.tables import read_table
+    from medai.tables import read_table, scan
 
-    events = pl.DataFrame(read_table(raw / "events.parquet", ["row_id", *columns]))
     away = set_aside(aside, "events")["row_id"]
-    if len(away):
-        events = events.filter(~pl.col("row_id").is_in(away.implode()))
-    yield events.drop("row_id")
+    path, read = raw / "events.parquet", list(dict.fromkeys(["row_id", "subject_id", *columns]))
+    blocks = 0
+    for part in scan(path, read, rows=ROWS):
+        block = pl.DataFrame(part)
+        if len(away):
+            block = block.filter(~pl.col("row_id").is_in(away.implode()))
+        blocks += 1
+        yield block.select(columns)
+    if not blocks:
+        yield pl.DataFrame(read_table(path, columns))
 
 
 def first_readings(raw: Path, aside: Path, stays: pl.DataFrame) -> pl.DataFrame:
