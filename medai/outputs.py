@@ -17,6 +17,10 @@ from medai.records import Frozen
 K = TypeVar("K", int, str)
 
 
+UNNAMED = "label"
+"""The column of an output that names none."""
+
+
 def _named_once(classes: dict[K, str]) -> dict[K, str]:
     if len(set(classes.values())) < len(classes):
         raise ValueError("each class must be named once: counts and confusion go by the names")
@@ -57,7 +61,7 @@ class Binary(Frozen):
     """
 
     kind: Literal["binary"]
-    label: str = "label"
+    label: str = UNNAMED
     within: Within | None = None
     classes: Labels = Field(min_length=2, max_length=2)
     positive: str
@@ -67,7 +71,7 @@ class Binary(Frozen):
         if self.positive not in self.classes.values():
             raise ValueError(f"positive must be one of {sorted(self.classes.values())}, not {self.positive!r}")
         if self.within is not None:
-            if "label" in self.model_fields_set:
+            if self.label != UNNAMED:
                 raise ValueError("an output has one of label and within")
             if self.classes.get(1) != self.positive or 0 not in self.classes:
                 raise ValueError("with within, class 0 is without the event and class 1, the positive one, with it")
@@ -111,7 +115,7 @@ class Multiclass(Frozen):
     """
 
     kind: Literal["multiclass"]
-    label: str = "label"
+    label: str = UNNAMED
     remaining: str | None = None
     bins: tuple[float, ...] = ()
     classes: Labels = Field(min_length=3)
@@ -121,7 +125,7 @@ class Multiclass(Frozen):
         if (self.remaining is None) != (not self.bins):
             raise ValueError("remaining and bins go together")
         if self.remaining is not None:
-            if "label" in self.model_fields_set:
+            if self.label != UNNAMED:
                 raise ValueError("an output has one of label and remaining")
             if any(later <= earlier for earlier, later in zip((0.0, *self.bins), self.bins, strict=False)):
                 raise ValueError("bins are hours above 0, each larger than the one before")

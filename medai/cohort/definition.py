@@ -90,8 +90,7 @@ class Stays(Frozen):
 
     @model_validator(mode="after")
     def _predicts_in_one_way(self) -> Stays:
-        fields = type(self).model_fields  # a resolved Problem names defaults too
-        given = {name for name in self.model_fields_set if getattr(self, name) != fields[name].default}
+        given = {name for name, value in self if value != type(self).model_fields[name].default}
         if self.every_hours is not None and self.observation == "whole_stay":
             raise ValueError("every_hours and observation: whole_stay exclude each other")
         if "observation_hours" in given and (self.every_hours is not None or self.observation == "whole_stay"):

@@ -94,7 +94,8 @@ class Predicate(Frozen):
     @model_validator(mode="after")
     def _is_plain_or_derived(self) -> Predicate:
         derived = bool(self.any_of) + bool(self.all_of)
-        if derived > 1 or (derived and self.model_fields_set - {"any_of", "all_of"}):
+        given = {name for name, value in self if value != type(self).model_fields[name].default}
+        if derived > 1 or (derived and given - {"any_of", "all_of"}):
             raise ValueError("a predicate says what an event is, or one of any_of and all_of")
         if not derived and self.code is None and self.variable is None:
             raise ValueError("a predicate names a code or a variable, or any_of or all_of other predicates")

@@ -58,7 +58,7 @@ def flow(cohort: Cohort, reasons: dict[str, str]) -> list[Step]:
                 criterion=f"without: {spaced(reason)}" if aside else spaced(line.criterion),
                 samples=line.samples,
                 subjects=line.subjects,
-                left=before - line.samples,
+                left=max(0, before - line.samples),  # stays become hours: then there are more than before
                 why=reasons.get(reason, "") if aside else "",
             )
         )

@@ -115,6 +115,40 @@ def test_what_a_source_cannot_give_is_found_before_any_work(override: str, recei
 
 
 @pytest.mark.parametrize(
+    ("name", "override", "received"),
+    [
+        (
+            "mimic4_kidney_injury",
+            "inputs={s: {source: {kind: mimic4}, encoder: {kind: gru}, preprocessing: {kind: series, variables: [ph]}}}",
+            "hours_to_kidney_injury is worked out from creatinine, urine_output, weight, and the source gives no",
+        ),
+        (
+            "mimic4_mortality_prospective",
+            "split.column=admision_year",
+            "split.column: there is no 'admision_year'; did you mean 'admission_year'?",
+        ),
+        (
+            "mimic3_mortality",
+            "split={kind: time, key: k, first_year: 2017, fractions: {train: 0.5, validation: 0.3, gate: 0.2}}",
+            "split.column: there is no 'admission_year'",
+        ),
+        (
+            "mimic3_mortality",
+            "cohort={kind: windows, predicates: {rate: {variable: heart_rate}}, trigger: rate}",
+            "no window has a 'label', so there is nothing to learn",
+        ),
+        ("mimic3_decompensation", "outputs.death.within.hour=24", "unknown key 'hour'; did you mean 'hours'?"),
+        ("mimic3_decompensation", "cohort.every_hour=1", "unknown key 'every_hour'; did you mean 'every_hours'?"),
+    ],
+)
+def test_tasks_that_a_source_cannot_answer_are_found_before_any_work(name: str, override: str, received: str) -> None:
+    """What a label, a split or a cohort of a hospital's database needs, asked of names alone."""
+    with pytest.raises(ConfigurationError, match="cannot be followed") as raised:
+        load_problem(name, [override])
+    assert received in raised.value.received
+
+
+@pytest.mark.parametrize(
     ("override", "expected", "received"),
     [
         ("training.epochs=true", "training.epochs: a number", "training.epochs: true"),

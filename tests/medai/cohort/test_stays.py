@@ -14,6 +14,7 @@ from medai.cohort import Stays, select
 from medai.cohort import stays as hourly
 from medai.errors import ConfigurationError, DataRefused
 from medai.outputs import Output
+from medai.problem import Problem, catalogue, load_problem
 from medai.records import Cohort, QualityReport, Snapshot
 from medai.workspace import Workspace
 
@@ -225,6 +226,13 @@ def test_ways_to_predict_that_contradict_each_other_are_refused(keys: dict[str, 
     """A definition says once when predictions are made."""
     with pytest.raises(ValidationError, match=message):
         Stays.model_validate({"kind": "stays", **keys})
+
+
+@pytest.mark.parametrize("name", sorted(catalogue()))
+def test_what_was_read_can_be_read_again(name: str) -> None:
+    """Records keep cohorts and outputs whole, with every default: that is the same definition."""
+    problem = load_problem(name)
+    assert Problem.model_validate(problem.model_dump(mode="json")) == problem
 
 
 @pytest.mark.parametrize(

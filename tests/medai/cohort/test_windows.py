@@ -161,6 +161,12 @@ def test_static_predicates_choose_subjects() -> None:
     assert lines[0] == ("events of subjects with woman", 6, 1)
 
 
+def test_a_definition_that_was_written_is_read_as_the_same() -> None:
+    """With every default beside what was said."""
+    made = Windows.model_validate(DEFINITION)
+    assert Windows.model_validate(made.model_dump(mode="json")) == made
+
+
 def test_predicates_of_several_kinds() -> None:
     """A list of codes, bounds of a number, and two predicates at one moment."""
     events = record(

@@ -146,3 +146,36 @@ def test_rows_are_drawn_by_their_ids() -> None:
     kept = fewer.drawn(positions[:250], 100)
     assert set(drawn[drawn < 500]) <= set(kept)
     assert rows.drawn(positions, 500) is positions
+
+
+def test_a_net_learns_from_gathered_windows_as_from_arrays(
+    folder: tuple[Path, Arrays], tmp_path: Path, pinned: None
+) -> None:
+    """The same weights to the byte, and the same curve of validation."""
+    from medai.models.recurrent import GRU
+    from medai.training import Execution, Training
+    from medai.training.nets import fit_net
+
+    output = Binary(kind="binary", classes={0: "a", 1: "b"}, positive="b")
+    opened = open_arrays(*folder)
+    truth, rows = np.array([0, 1, 0, 1, 0, 1, 1, 0, 1]), np.arange(9)
+    hashes = []
+    for name, arrays in (("gathered", opened), ("held", {name: np.asarray(one) for name, one in opened.items()})):
+        (tmp_path / name).mkdir()
+        sha256, _ = fit_net(
+            GRU(kind="gru", units=2, wide=2, dropout=0.0),
+            Training(epochs=2, batch_size=4),
+            arrays,
+            truth,
+            rows[:6],
+            rows[6:],
+            output,
+            fit_statistics(arrays, rows[:6]),
+            Execution(threads=2),
+            1,
+            tmp_path / name,
+            tmp_path / name,
+            None,
+        )
+        hashes.append((sha256, (tmp_path / name / "history.json").read_text()))
+    assert hashes[0] == hashes[1]

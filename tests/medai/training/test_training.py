@@ -379,6 +379,15 @@ def test_a_baseline_is_a_candidate_like_any_other(picture_road: Any, workspace: 
     assert record.members[0].kind == "logistic_regression"
 
 
+def test_a_baseline_says_on_how_many_it_learnt(picture_road: Any, workspace: Workspace) -> None:
+    """All train samples, or as many as it may hold; another bound is another candidate."""
+    whole = candidate(picture_road, workspace, LogisticRegression()).record
+    part = candidate(picture_road, workspace, LogisticRegression(largest_rows=40)).record
+    assert (whole.fitted_samples, part.fitted_samples) == (84, 40)
+    assert whole.trained_on == part.trained_on
+    assert part.model_sha256 != whole.model_sha256
+
+
 def test_a_train_set_of_one_class_is_refused(
     put: Callable[..., Any], output_of: Callable[..., Output], picture_road: Any
 ) -> None:
