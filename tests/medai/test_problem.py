@@ -119,7 +119,8 @@ def test_what_a_source_cannot_give_is_found_before_any_work(override: str, recei
     [
         (
             "mimic4_kidney_injury",
-            "inputs={s: {source: {kind: mimic4}, encoder: {kind: gru}, preprocessing: {kind: series, variables: [ph]}}}",
+            "inputs={s: {source: {kind: mimic4}, encoder: {kind: gru}, "
+            "preprocessing: {kind: series, variables: [ph]}}}",
             "hours_to_kidney_injury is worked out from creatinine, urine_output, weight, and the source gives no",
         ),
         (
