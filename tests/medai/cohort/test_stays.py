@@ -182,6 +182,13 @@ def test_a_sample_keeps_its_name_when_the_data_grow(
     assert (rows["sample_id"] >= 0).all()
 
 
+def test_names_are_golden() -> None:
+    """Another hash, or other bits for the number, would move every row of every cohort: raise VERSION then."""
+    first, second = hourly._named(pl.Series([0, 1])).to_list()
+    assert (first, second) == (8860043961649823744, 2238703111992819712)
+    assert first % (1 << hourly.NUMBER_BITS) == 0
+
+
 def test_blocks_leave_no_trace(
     put: Put, tables: dict[str, pl.DataFrame], output_of: Callable[..., Output], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -219,6 +219,11 @@ def test_the_cohort_is_selected_and_labelled(
     assert select(workspace, snapshot, quality, definition, {"death": output}).record.samples == 1
 
 
+def test_names_are_golden() -> None:
+    """Of a subject and a time in microseconds; another hash would move every row: raise VERSION then."""
+    assert extraction._named(1, 1577836800000000) == 3091421482424972719
+
+
 def test_ids_that_collide_are_refused(
     put: Put, event_tables: Callable[..., Any], monkeypatch: pytest.MonkeyPatch, output_of: Callable[..., Output]
 ) -> None:
