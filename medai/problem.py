@@ -155,7 +155,7 @@ class Problem(Frozen):
             if group in self.outputs:
                 raise ValueError(f"cohort.groups: {group!r} is an output; a group is known before")
         offered, prepared = names(self.input.source), self.input.preprocessing
-        if offered is not None and isinstance(self.cohort, Stays) and isinstance(prepared, Series):
+        if offered is not None and isinstance(self.cohort, Stays | Windows) and isinstance(prepared, Series):
             wrong = list(misspelt(offered, self.cohort, prepared))
             if wrong:
                 raise ValueError("; ".join(wrong[:SHOWN]))

@@ -8,13 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from medai.cohort import Stays
+from medai.cohort import Stays, Windows
 from medai.errors import near_match
 from medai.preprocessing.series import Series
 from medai.tables import STAYS, Names
 
 
-def misspelt(names: Names, cohort: Stays, series: Series) -> Iterator[str]:
+def misspelt(names: Names, cohort: Stays | Windows, series: Series) -> Iterator[str]:
     """What the source cannot give, as ``section.key: what is wrong``."""
     for variable in series.variables:
         if variable not in names.variables:
@@ -28,6 +28,12 @@ def misspelt(names: Names, cohort: Stays, series: Series) -> Iterator[str]:
         for level in levels:
             if known and level not in known:
                 yield f"preprocessing.categories.{code}: there is no {level!r}; known: {', '.join(map(str, known))}"
+    if isinstance(cohort, Windows):
+        for name, predicate in cohort.predicates.items():
+            if predicate.variable is not None and predicate.variable not in names.variables:
+                hint = near_match(predicate.variable, names.variables)
+                yield f"cohort.predicates.{name}.variable: there is no {predicate.variable!r}; {hint}"
+        return
     for group in cohort.groups:
         if group not in names.static and group not in STAYS:
             yield f"cohort.groups: there is no {group!r}; {near_match(group, names.static)}"

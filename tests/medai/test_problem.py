@@ -138,6 +138,12 @@ def test_what_a_source_cannot_give_is_found_before_any_work(override: str, recei
             "cohort={kind: windows, predicates: {rate: {variable: heart_rate}}, trigger: rate}",
             "no window has a 'label', so there is nothing to learn",
         ),
+        (
+            "mimic3_mortality",
+            "cohort={kind: windows, predicates: {rate: {variable: hart_rate}}, trigger: rate, windows: {day: {start: "
+            "trigger, end: start + 1d, start_inclusive: true, end_inclusive: true, label: rate}}}",
+            "cohort.predicates.rate.variable: there is no 'hart_rate'; did you mean 'heart_rate'?",
+        ),
         ("mimic3_decompensation", "outputs.death.within.hour=24", "unknown key 'hour'; did you mean 'hours'?"),
         ("mimic3_decompensation", "cohort.every_hour=1", "unknown key 'every_hour'; did you mean 'every_hours'?"),
     ],
