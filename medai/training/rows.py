@@ -22,7 +22,7 @@ class Rows:
     """Arrays beside the truth and role of each row.
 
     Attributes:
-        table: the cohort with its roles.
+        table: sample_id, subject_id, role, the groups and the truth's columns of each row.
         arrays: name → memory-mapped or gathered when asked for; take rows in blocks.
         truth: output → class numbers.
     """
@@ -39,14 +39,16 @@ class Rows:
 
         A sample that the split dropped stays, so that rows and arrays agree; it has no role and is in none.
         """
-        table = pl.DataFrame(read_table(workspace.folder("select", cohort.key) / "cohort.parquet"))
+        asked = [column for name, output in outputs.items() for column in truth_columns(name, output)]
+        columns = ["sample_id", "subject_id", *cohort.groups, *asked]
+        table = pl.DataFrame(read_table(workspace.folder("select", cohort.key) / "cohort.parquet", columns))
         roles = pl.DataFrame(read_table(workspace.folder("split", splits.key) / "splits.parquet"))
         table = table.join(roles.select("sample_id", "role"), on="sample_id", how="left", maintain_order="left")
         data = open_arrays(workspace.folder("prepare", arrays.key), arrays)
         truth = {}
         for name, output in outputs.items():
-            columns = table.select(truth_columns(name, output)).to_numpy()
-            truth[name] = columns if output.kind == "multilabel" else columns[:, 0]
+            values = table.select(truth_columns(name, output)).to_numpy()
+            truth[name] = values if output.kind == "multilabel" else values[:, 0]
         return cls(table, data, truth)
 
     def of(self, *roles: Role) -> np.ndarray:
