@@ -42,7 +42,9 @@ def test_a_subject_is_never_cut(folders: Folders) -> None:
     assert pl.concat(blocks)["numeric_value"].to_list() == [float(hour) for hour in range(1, 15)]
 
 
-def test_a_snapshot_without_events_is_one_empty_block(put: Callable[..., Any], event_tables: Callable[..., Any]) -> None:
+def test_a_snapshot_without_events_is_one_empty_block(
+    put: Callable[..., Any], event_tables: Callable[..., Any]
+) -> None:
     """So that whatever is asked of events has an answer of the right columns."""
     workspace, snapshot, quality = put(event_tables([]), "events")
     folders = workspace.folder("ingest", snapshot.key), workspace.folder("validate", quality.key)
