@@ -238,6 +238,30 @@ def synth(
     _answer(act, as_json, shown.synth)
 
 
+@app.command()
+def export(
+    form: Annotated[str, typer.Argument(metavar="FORM", help="meds: the MEDS 0.4 standard.")],
+    what: Annotated[str, typer.Argument(metavar="PROBLEM|SNAPSHOT", help="A problem, or the key of a snapshot.")],
+    out: Annotated[Path, typer.Option(metavar="DIR", help="A folder that is absent or empty.")],
+    data: Data = None,
+    overrides: Overrides = None,
+    as_json: Json = False,
+) -> None:
+    """Write the events of a problem, or of a snapshot, in the field's standard."""
+
+    def act(settings: Settings) -> dict[str, Any]:
+        from flows.export import export_problem, export_snapshot, is_snapshot, refuse_before
+
+        refuse_before(form, out)
+        if is_snapshot(what):
+            return export_snapshot(settings, what, out)
+        question = _load(what, overrides)
+        with _prefect(settings, (question, data)):
+            return export_problem(what, str(out), data, overrides)
+
+    _answer(act, as_json, shown.export)
+
+
 # -- the catalogue -------------------------------------------------------------------------------------------------
 
 

@@ -144,6 +144,17 @@ def synth(outcome: dict[str, Any]) -> None:
         typer.echo(f"next: {command}")
 
 
+def export(outcome: dict[str, Any]) -> None:
+    """What ``medai export`` wrote."""
+    counts = outcome["counts"]
+    typer.echo(
+        f"{outcome['path']}: {counts['events']} events of {counts['subjects']} subjects in {counts['shards']} shards,"
+        f" {counts['stays']} stays, {counts['codes']} codes, {counts['labels']} labels"
+    )
+    if counts["set_aside"]:
+        typer.echo(f"{counts['set_aside']} events that validation set aside were left out")
+
+
 def demo(outcome: dict[str, Any]) -> None:
     """What ``medai demo`` tells: each run, and where to look."""
     for one in outcome["runs"]:

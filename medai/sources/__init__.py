@@ -13,9 +13,10 @@ from typing import Annotated, Any, Literal, Protocol, TypeVar, runtime_checkable
 from pydantic import Field
 
 from medai.records import Frozen
-from medai.sources import image_folder, medmnist, mimic3, mimic4, physionet2012
+from medai.sources import image_folder, medmnist, meds, mimic3, mimic4, physionet2012
 from medai.sources.image_folder import ImageFolder
 from medai.sources.medmnist import MedMNIST
+from medai.sources.meds import Meds
 from medai.sources.mimic3 import Mimic3
 from medai.sources.mimic4 import Mimic4
 from medai.sources.physionet2012 import Physionet2012
@@ -24,6 +25,7 @@ from medai.tables import Facts, Names
 __all__ = [
     "ImageFolder",
     "MedMNIST",
+    "Meds",
     "Mimic3",
     "Mimic4",
     "Physionet2012",
@@ -35,7 +37,7 @@ __all__ = [
     "unlabelled",
 ]
 
-Source = Annotated[ImageFolder | MedMNIST | Mimic3 | Mimic4 | Physionet2012, Field(discriminator="kind")]
+Source = Annotated[ImageFolder | MedMNIST | Meds | Mimic3 | Mimic4 | Physionet2012, Field(discriminator="kind")]
 
 S = TypeVar("S", bound=Frozen)
 
@@ -58,6 +60,7 @@ class Reader(Protocol):
 _READERS: dict[str, Reader] = {
     "image_folder": image_folder,
     "medmnist": medmnist,
+    "meds": meds,
     "mimic3": mimic3,
     "mimic4": mimic4,
     "physionet2012": physionet2012,
@@ -101,6 +104,6 @@ def unlabelled(config: S) -> S:
     return config.unlabelled() if isinstance(config, _Labelled) else config
 
 
-def reader(config: ImageFolder | MedMNIST | Mimic3 | Mimic4 | Physionet2012) -> Reader:
+def reader(config: ImageFolder | MedMNIST | Meds | Mimic3 | Mimic4 | Physionet2012) -> Reader:
     """The module that reads a source of this kind."""
     return _READERS[config.kind]

@@ -39,14 +39,22 @@ class Items(Frozen):
     Attributes:
         table: the source's table.
         ids: its item ids.
+        codes: in place of ids, for the source ``meds``: codes, each whole or its beginning before ``//`` and the unit.
         unit: the unit that the item itself means; the variable's own when left out.
         note: what a reader should know of these items.
     """
 
     table: str
-    ids: tuple[int, ...] = Field(min_length=1)
+    ids: tuple[int, ...] = ()
+    codes: tuple[str, ...] = ()
     unit: str | None = None
     note: str = ""
+
+    @model_validator(mode="after")
+    def _names_items(self) -> Items:
+        if bool(self.ids) == bool(self.codes):
+            raise ValueError("items are named by ids or by codes")
+        return self
 
 
 class Variable(Frozen):
@@ -130,15 +138,15 @@ class Vocabulary(Frozen):
             item: name
             for name, variable in self.variables.items()
             for place, item in _places(variable, source)
-            if place.table == table
+            if place.table == table and isinstance(item, int)
         }
 
-    def recipe(self, source: str, table: str, item: int | None, recorded_unit: str) -> Recipe:
-        """What becomes of readings of an item that were recorded in a unit (empty: none was recorded).
+    def recipe(self, source: str, table: str, item: int | str | None, recorded_unit: str) -> Recipe:
+        """What becomes of readings of an item, or a code, that were recorded in a unit (empty: none was recorded).
 
         The recorded unit counts where it is the variable's own or can be converted to it; else the item's own does.
         """
-        name = self.items_of(source, table).get(item) if item is not None else None
+        name = self._variable_of(source, table, item) if item is not None else None
         if name is None:
             return Recipe(None)
         variable = self.variables[name]
@@ -158,6 +166,12 @@ class Vocabulary(Frozen):
             strange,
         )
 
+    def _variable_of(self, source: str, table: str, item: int | str) -> str | None:
+        for name, variable in self.variables.items():
+            if any(one == item and place.table == table for place, one in _places(variable, source)):
+                return name
+        return None
+
     def _conversion(self, variable: Variable, unit: str) -> Conversion | None:
         """How a unit becomes the variable's: by its own rule before the file's; None where it does not."""
         return variable.conversions.get(unit) or self.conversions.get(unit, {}).get(variable.unit)
@@ -171,8 +185,12 @@ class Vocabulary(Frozen):
         return spelling.strip()
 
 
-def _places(variable: Variable, source: str) -> list[tuple[Items, int]]:
-    return [(place, item) for place in variable.items.get(source, ()) for item in place.ids]
+def _places(variable: Variable, source: str) -> list[tuple[Items, int | str]]:
+    places = variable.items.get(source, ())
+    named: list[tuple[Items, int | str]] = []
+    for place in places:
+        named += [(place, item) for item in place.ids or place.codes]
+    return named
 
 
 def vocabularies() -> dict[str, Path]:
