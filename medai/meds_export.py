@@ -97,7 +97,7 @@ def export_meds(
     everybody = pl.concat(subjects)
     written["subjects"], written["stays"] = len(everybody), stays.height
     written["codes"] = _write_codes(raw, pl.concat(counted), out / "metadata" / "codes.parquet")
-    roles = _publishers_roles(stays) if asked is None else _roles(asked.splits)
+    roles = _publishers_roles(raw, stays) if asked is None else _roles(asked.splits)
     if roles is not None:
         _write_splits(roles.filter(pl.col("subject_id").is_in(everybody.implode())), out)
     described = {
@@ -268,9 +268,11 @@ def _write_codes(raw: Path, counted: pl.DataFrame, path: Path) -> int:
     return write_table(path, pa.table(dict(zip(schema.names, columns, strict=True)), schema=schema))
 
 
-def _publishers_roles(stays: pl.DataFrame) -> pl.DataFrame | None:
+def _publishers_roles(raw: Path, stays: pl.DataFrame) -> pl.DataFrame | None:
     import polars as pl
 
+    told = raw / "subjects.parquet"
+    stays = pl.DataFrame(read_table(told)) if told.exists() else stays
     roles = stays.select("subject_id", pl.col("publisher_role").alias("role")).drop_nulls().unique()
     alone = roles.filter(pl.len().over("subject_id") == 1)
     return alone if alone.height else None

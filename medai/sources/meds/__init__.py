@@ -107,7 +107,7 @@ def raw_files(config: Meds, path: Path) -> list[tuple[str, Path]]:
 
 
 def read(config: Meds, path: Path, folder: Path) -> Facts:
-    """Write events, stays, labels, codes and identifiers.
+    """Write events, stays, labels, codes, subjects and identifiers.
 
     Raises:
         DataRefused: a file is damaged or has other columns or types than MEDS 0.4, or a subject stands in two shards.

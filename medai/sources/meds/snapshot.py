@@ -53,6 +53,8 @@ CODES = {
     "named": "bool",
 }
 """Columns of ``codes.parquet``; ``named``: the data set's own metadata know the code."""
+SUBJECTS = {"subject_id": "int64", "publisher_role": "string"}
+"""Columns of ``subjects.parquet``: the side of each subject, for predictions that belong to no stay."""
 ETL_NAME = "medai"
 """What ``dataset.json`` says of an export of medai."""
 ROWS_A_PART = 1 << 22
@@ -60,7 +62,7 @@ ROWS_A_PART = 1 << 22
 
 
 def write_snapshot(config: Meds, found: Found, folder: Path, rows_a_part: int = ROWS_A_PART) -> Facts:
-    """Write ``events``, ``stays``, ``labels``, ``codes`` and the identifiers into the folder.
+    """Write ``events``, ``stays``, ``labels``, ``codes``, ``subjects`` and the identifiers into the folder.
 
     Raises:
         DataRefused: a file is damaged or of another schema, a subject stands in two shards, or nothing is in them.
@@ -113,6 +115,8 @@ def write_snapshot(config: Meds, found: Found, folder: Path, rows_a_part: int = 
         labels = stays.select("stay_id")
     _write_stays(stays, labels, digest, token_of(sha256_of_file(found.codes)), folder, written)
     written["codes"] = _write_codes(folder, digest.codes(), found.codes)
+    roles = {"subject_id": whole["hashed"].to_arrow(), "publisher_role": whole["role"].to_arrow()}
+    written["subjects"] = write_table(folder / "subjects.parquet", table_of(roles, SUBJECTS))
     ids = {"subject_id": whole["hashed"].to_arrow(), "site_id": whole["site_id"].cast(pl.String).to_arrow()}
     write_table(folder / "identifiers.parquet", table_of(ids, IDENTIFIERS), mode=OWNER_ALONE)
     return Facts(

@@ -14,8 +14,10 @@ import pyarrow.parquet as pq
 import pytest
 from pydantic import ValidationError
 
+from medai.cohort import Windows, select
 from medai.errors import DataRefused, MedaiError
 from medai.ingestion import ingest
+from medai.outputs import Binary
 from medai.records import sha256_of_file
 from medai.sources import names
 from medai.sources.meds import Meds, raw_files, read, snapshot
@@ -53,7 +55,7 @@ def test_rows_become_events(tmp_path: Path, write_meds: Write) -> None:
     """Codes as they are; clinical variables in their units, whoever wrote the code; scores as numbers."""
     facts, tables = read_to(write_meds(), tmp_path / "out")
     assert facts.unit == "patient"
-    assert facts.tables == {"events": 9, "stays": 0, "labels": 0, "codes": 8}
+    assert facts.tables == {"events": 9, "stays": 0, "labels": 0, "codes": 8, "subjects": 2}
     assert facts.counts == facts.dropped == {}
     assert list(EVENT_COLUMNS) == tables["events"].columns[: len(EVENT_COLUMNS)]
     measured = tables["events"].sort("site", "time").drop_nulls("variable")
@@ -421,3 +423,49 @@ def test_the_suite_has_every_variables_limits() -> None:
         for vocabulary in vocabularies()
         for name, variable in load_vocabulary(vocabulary).variables.items()
     }
+
+
+@pytest.mark.parametrize("source", ["mimic3", "mimic4"])
+def test_the_suite_knows_every_fault_of_a_stay(source: str) -> None:
+    """An exported stay whose record contradicts itself is set aside here as it was there."""
+    faults: dict[str, dict[str, str]] = {}
+    for suite in (source, "meds"):
+        rules = load_suite(catalogue_suite(suite)).rules
+        faults[suite] = {rule.kwargs["value_set"][0]: rule.reason for rule in rules if rule.column == "record_fault"}
+    assert faults[source] == faults["meds"]
+    assert faults["meds"]
+
+
+def test_predictions_are_placed_by_windows(tmp_path: Path, write_meds: Write, shard: Shard) -> None:
+    """A data set without stays answers a cohort of windows, and each subject's side is at hand."""
+    rows = [
+        (subject, at(hour), code, 80.0, None)
+        for subject in range(1, 6)
+        for hour, code in ((1, "ADMISSION"), (3, "LAB//220045//bpm"), (9, "MEDS_DEATH" if subject % 2 else "DISCHARGE"))
+    ]
+    splits = {1: "train", 2: "train", 3: "tuning", 4: "held_out"}
+    workspace = Workspace(tmp_path / "home")
+    made = ingest(workspace, CONFIG, write_meds(shard(rows), splits=splits)).record
+    quality = validate(workspace, made, catalogue_suite("meds")).record
+    definition = Windows.model_validate(
+        {
+            "kind": "windows",
+            "predicates": {"admission": {"code": "ADMISSION"}, "death": {"code": "MEDS_DEATH"}},
+            "trigger": "admission",
+            "windows": {
+                "input": {
+                    **{"start": "trigger", "end": "start + 4h", "start_inclusive": True, "end_inclusive": True},
+                    "index_timestamp": "end",
+                },
+                "target": {
+                    **{"start": "input.end", "end": None, "start_inclusive": False, "end_inclusive": True},
+                    "label": "death",
+                },
+            },
+        }
+    )
+    output = Binary(kind="binary", label="label", classes={0: "left", 1: "died"}, positive="died")
+    cohort = select(workspace, made, quality, definition, {"death": output}).record
+    assert cohort.classes == {"death": {"left": 2, "died": 3}}
+    subjects = read_table(workspace.folder("ingest", made.key) / "subjects.parquet")
+    assert sorted(map(str, subjects["publisher_role"].to_pylist())) == ["None", "test", "train", "train", "validation"]
