@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 SEPARATOR = "//"
 NO_UNIT = "UNK"
+ROWS_AT_ONCE = 1 << 20
 
 
 class Limits(Frozen):
@@ -105,21 +106,36 @@ def compare_snapshots(before: Path, after: Path, limits: Limits | None = None) -
 
 
 def quartiles(events: Path) -> pl.DataFrame:
-    """variable, low, median, high (quartiles of ``numeric_value``) and readings; a row a variable with numbers."""
-    import polars as pl
+    """variable, low, median, high (quartiles of ``numeric_value``) and readings; a row a variable with numbers.
 
-    value = pl.col("numeric_value")
-    rows = pl.DataFrame(read_table(events, ("variable", "numeric_value"))).lazy().drop_nulls()
+    A quartile is the least number that so many readings do not exceed. Numbers are counted while they pass: memory
+    grows with how many different ones there are, not with the table.
+    """
+    import polars as pl
+    import pyarrow.parquet as pq
+
+    columns = ["variable", "numeric_value"]
+    schema = {"variable": pl.String, "numeric_value": pl.Float32, "readings": pl.Int64}
+    counted = pl.DataFrame(schema=schema)
+    with pq.ParquetFile(events, page_checksum_verification=True) as file:
+        for batch in file.iter_batches(ROWS_AT_ONCE, columns=columns):
+            rows = pl.DataFrame(batch).drop_nulls().with_columns(pl.lit(1, pl.Int64).alias("readings"))
+            both = pl.concat([counted, rows.cast(schema)])  # type: ignore[arg-type]
+            counted = both.group_by(columns).agg(pl.col("readings").sum())
+    value, so_far = pl.col("numeric_value"), pl.col("readings").cum_sum()
+    named = {"low": 0.25, "median": 0.5, "high": 0.75}
+    total = pl.col("readings").sum()
     return (
-        rows.group_by("variable")
+        counted.sort(columns)
+        .group_by("variable", maintain_order=True)
         .agg(
-            value.quantile(0.25, "linear").alias("low"),
-            value.quantile(0.5, "linear").alias("median"),
-            value.quantile(0.75, "linear").alias("high"),
-            pl.len().cast(pl.Int64).alias("readings"),
+            *(
+                value.filter(so_far >= share * pl.col("readings").sum()).first().alias(name)
+                for name, share in named.items()
+            ),
+            pl.col("readings").sum(),
         )
-        .sort("variable")
-        .collect()
+        .with_columns(pl.col(*named).cast(pl.Float64))
     )
 
 

@@ -186,7 +186,7 @@ def _shards(path: Path, rows_a_shard: int) -> Iterator[_Shard]:
     first, waiting = 0, pl.DataFrame()
     with pq.ParquetFile(path, page_checksum_verification=True) as file:
         for batch in file.iter_batches(batch_size=min(rows_a_shard, 1 << 17)):
-            rows = pl.DataFrame(batch)
+            rows = pl.DataFrame(batch).with_columns(pl.col(pl.Categorical).cast(pl.String))
             waiting = rows if waiting.is_empty() else pl.concat([waiting, rows])
             if waiting.height > rows_a_shard:
                 whole = waiting.filter(pl.col("subject_id") < waiting["subject_id"][-1])

@@ -67,33 +67,38 @@ class Parts:
 
 
 class Digest:
-    """What is noticed of the events while they pass: when variables were measured of whom, and which codes."""
+    """What is noticed of the events while they pass: which stays have readings of a variable, and which codes.
 
-    def __init__(self) -> None:
-        self._measured: list[pl.DataFrame] = []
+    Args:
+        stays: subject_id, stay_id, start and end.
+    """
+
+    def __init__(self, stays: pl.DataFrame) -> None:
+        self._stays = stays
+        self._with_series: list[pl.Series] = []
         self._codes: list[pl.DataFrame] = []
 
     def watching(self, parts: Iterator[pl.DataFrame]) -> Iterator[pl.DataFrame]:
         """The same parts."""
         import polars as pl
 
+        spans = self._stays.select("subject_id", "stay_id", "start", "end").drop_nulls("start").sort("start")
         for part in parts:
             numbers = pl.all_horizontal(pl.col("variable", "numeric_value", "time").is_not_null())
-            self._measured.append(part.filter(numbers).select("subject_id", "time").unique(maintain_order=True))
+            measured = part.lazy().filter(numbers).select("subject_id", "time").collect().sort("time")
+            first = spans.join_asof(
+                measured, left_on="start", right_on="time", by="subject_id", strategy="forward", check_sortedness=False
+            )
+            inside = (pl.col("time") <= pl.col("end")).fill_null(True) & pl.col("time").is_not_null()
+            self._with_series.append(first.filter(inside)["stay_id"])
             self._codes.append(_coded(part))
             yield part
 
-    def has_series(self, stays: pl.DataFrame) -> pl.Series:
-        """One flag a stay: a variable was measured between its start and end."""
+    def has_series(self) -> pl.Series:
+        """One flag a stay, in the order of the stays: a variable was measured between its start and end."""
         import polars as pl
 
-        measured = pl.concat(self._measured).sort("time")
-        spans = stays.select("subject_id", "stay_id", "start", "end").drop_nulls("start").sort("start")
-        first = spans.join_asof(
-            measured, left_on="start", right_on="time", by="subject_id", strategy="forward", check_sortedness=False
-        )
-        inside = first.filter((pl.col("time") <= pl.col("end")).fill_null(True) & pl.col("time").is_not_null())
-        return stays["stay_id"].is_in(inside["stay_id"].implode())
+        return self._stays["stay_id"].is_in(pl.concat(self._with_series).implode())
 
     def codes(self) -> pl.DataFrame:
         """code, source_table, variable, readings, numbers; sorted by code."""

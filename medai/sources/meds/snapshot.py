@@ -76,7 +76,6 @@ def write_snapshot(config: Meds, found: Found, folder: Path, rows_a_part: int = 
     parts = max(1, -(-sum(table.rows for table in tables) // rows_a_part))
     codes = Codes(load_vocabulary(config.vocabulary), config.items_of)
     people, stay_rows = People(own), []
-    digest = Digest()
     with TemporaryDirectory(dir=folder, prefix=".parts-") as scratch:
         places = Parts(Path(scratch), parts)
         for position, table in enumerate(tables, start=1):
@@ -94,6 +93,19 @@ def write_snapshot(config: Meds, found: Found, folder: Path, rows_a_part: int = 
                 received="none",
                 action="point --data at another data set",
             )
+        whole = people.table(found.splits, counts)
+        labels = pl.DataFrame(schema={"stay_id": pl.Int64})
+        stays = no_stays()
+        if found.labels:
+            rows, dropped["labels"] = label_rows(found.labels, config.categories, counts)
+            strangers = rows.join(whole, left_on="subject_id", right_on="site_id", how="anti").height
+            counts["label_of_unknown_subject"] += strangers
+            dropped["labels"] += strangers
+            stays, labels = labelled_stays(rows, config.observation_hours, whole)
+        elif own and stay_rows:
+            stays = exported_stays(pl.concat(stay_rows), whole)
+            labels = stays.select("stay_id")
+        digest = Digest(stays)
         written = {
             "events": write_tables(
                 folder / "events.parquet",
@@ -101,18 +113,6 @@ def write_snapshot(config: Meds, found: Found, folder: Path, rows_a_part: int = 
                 counters=("row_id", "source_row"),
             )
         }
-    whole = people.table(found.splits, counts)
-    labels = pl.DataFrame(schema={"stay_id": pl.Int64})
-    stays = no_stays()
-    if found.labels:
-        rows, dropped["labels"] = label_rows(found.labels, config.categories, counts)
-        strangers = rows.join(whole, left_on="subject_id", right_on="site_id", how="anti").height
-        counts["label_of_unknown_subject"] += strangers
-        dropped["labels"] += strangers
-        stays, labels = labelled_stays(rows, config.observation_hours, whole)
-    elif own and stay_rows:
-        stays = exported_stays(pl.concat(stay_rows), whole)
-        labels = stays.select("stay_id")
     _write_stays(stays, labels, digest, token_of(sha256_of_file(found.codes)), folder, written)
     written["codes"] = _write_codes(folder, digest.codes(), found.codes)
     roles = {"subject_id": whole["hashed"].to_arrow(), "publisher_role": whole["role"].to_arrow()}
@@ -138,7 +138,7 @@ def _write_stays(
 
     numbers = pl.int_range(pl.len(), dtype=pl.Int64).alias("row_id")
     types = types_of_stays()
-    stays = stays.with_columns(numbers, digest.has_series(stays).alias("has_series"), pl.lit(token).alias("source_id"))
+    stays = stays.with_columns(numbers, digest.has_series().alias("has_series"), pl.lit(token).alias("source_id"))
     known = {name: column for name, column in _columns(stays).items() if name in types}
     written["stays"] = write_table(folder / "stays.parquet", table_of(known, types))
     kinds = {name: LABELS[name] for name in ("row_id", *labels.columns)}
