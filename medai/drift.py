@@ -128,13 +128,7 @@ def quartiles(events: Path) -> pl.DataFrame:
     return (
         counted.sort(columns)
         .group_by("variable", maintain_order=True)
-        .agg(
-            *(
-                value.filter(so_far >= share * pl.col("readings").sum()).first().alias(name)
-                for name, share in named.items()
-            ),
-            pl.col("readings").sum(),
-        )
+        .agg(*(value.filter(so_far >= share * total).first().alias(name) for name, share in named.items()), total)
         .with_columns(pl.col(*named).cast(pl.Float64))
     )
 

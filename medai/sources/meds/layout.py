@@ -141,8 +141,10 @@ class Table:
         ignored: Mapping[str, tuple[str, ...]] | None = None,
     ) -> None:
         self._file, self._what = file, what
-        self._opened = self._open()
-        schema = self._opened.schema_arrow
+        with self._open() as opened:  # a data set may have more shards than a process may hold open
+            schema = opened.schema_arrow
+            self.rows: int = opened.metadata.num_rows
+        self._width = len(schema.names)
         self.columns: list[str] = []
         for name, types in {**needed, **(optional or {}), **(ignored or {})}.items():
             there = schema.names.count(name)
@@ -158,7 +160,6 @@ class Table:
                     continue
                 raise self._refused(f"has another type in column {name}", name, types, received)
             self.columns.append(name)
-        self.rows: int = self._opened.metadata.num_rows
         self.others = [name for name in schema.names if name not in self.columns]
 
     def _open(self) -> pq.ParquetFile:
@@ -178,21 +179,20 @@ class Table:
         import pyarrow as pa
 
         try:
-            for batch in self._opened.iter_batches(batch_size=ROWS_AT_ONCE, columns=self.columns):
-                yield pa.Table.from_batches([batch]).select(self.columns)
+            with self._open() as opened:
+                for batch in opened.iter_batches(batch_size=ROWS_AT_ONCE, columns=self.columns):
+                    yield pa.Table.from_batches([batch]).select(self.columns)
         except OSError as error:
             failure = from_machine_failure(error) if error.errno else None
             raise failure or self._damaged() from None
         except (pa.ArrowException, ValueError):
             raise self._damaged() from None
-        finally:
-            self._opened.close()
 
     def _refused(self, wrong: str, name: str, types: tuple[str, ...], received: str = "") -> DataRefused:
         return DataRefused(
             f"{self._what} {wrong}",
             expected=f"MEDS 0.4: column {name} of type {types[0]}",
-            received=received or f"{len(self._opened.schema_arrow.names)} other columns",
+            received=received or f"{self._width} other columns",
             action="have the data set written anew by a tool of MEDS 0.4",
         )
 

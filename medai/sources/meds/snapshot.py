@@ -57,8 +57,8 @@ SUBJECTS = {"subject_id": "int64", "publisher_role": "string"}
 """Columns of ``subjects.parquet``: the side of each subject, for predictions that belong to no stay."""
 ETL_NAME = "medai"
 """What ``dataset.json`` says of an export of medai."""
-ROWS_A_PART = 1 << 22
-"""Rows that are sorted at once: some 600 MiB."""
+ROWS_A_PART = 1 << 20
+"""Rows that are sorted at once: with what the sort needs, the reader stays below 2 GiB."""
 
 
 def write_snapshot(config: Meds, found: Found, folder: Path, rows_a_part: int = ROWS_A_PART) -> Facts:
