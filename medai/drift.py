@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from medai.records import Frozen
-from medai.tables import read_table
+from medai.tables import read_table, scan
 
 if TYPE_CHECKING:
     import polars as pl
@@ -112,16 +112,14 @@ def quartiles(events: Path) -> pl.DataFrame:
     grows with how many different ones there are, not with the table.
     """
     import polars as pl
-    import pyarrow.parquet as pq
 
     columns = ["variable", "numeric_value"]
     schema = {"variable": pl.String, "numeric_value": pl.Float32, "readings": pl.Int64}
     counted = pl.DataFrame(schema=schema)
-    with pq.ParquetFile(events, page_checksum_verification=True) as file:
-        for batch in file.iter_batches(ROWS_AT_ONCE, columns=columns):
-            rows = pl.DataFrame(batch).drop_nulls().with_columns(pl.lit(1, pl.Int64).alias("readings"))
-            both = pl.concat([counted, rows.cast(schema)])  # type: ignore[arg-type]
-            counted = both.group_by(columns).agg(pl.col("readings").sum())
+    for part in scan(events, columns, rows=ROWS_AT_ONCE):
+        rows = pl.DataFrame(part).drop_nulls().with_columns(pl.lit(1, pl.Int64).alias("readings"))
+        both = pl.concat([counted, rows.cast(schema)])  # type: ignore[arg-type]
+        counted = both.group_by(columns).agg(pl.col("readings").sum())
     value, so_far = pl.col("numeric_value"), pl.col("readings").cum_sum()
     named = {"low": 0.25, "median": 0.5, "high": 0.75}
     total = pl.col("readings").sum()

@@ -99,6 +99,7 @@ def test_two_folders_are_compared(tmp_path: Path, refusal: Callable[[MedaiError]
         write_table(tmp_path / name / "codes.parquet", codes(BEFORE).to_arrow())
         rows = [("heart_rate", factor * number) for number in range(101)] + [("heart_rate", None), (None, 1e9)]
         events = pl.DataFrame(rows, orient="row", schema={"variable": pl.String, "numeric_value": pl.Float32})
+        events = events.with_columns(pl.int_range(pl.len(), dtype=pl.Int64).alias("subject_id"))
         write_table(tmp_path / name / "events.parquet", events.to_arrow())
     assert quartiles(tmp_path / "before" / "events.parquet").rows() == [("heart_rate", 25.0, 50.0, 75.0, 101)]
     found = compare_snapshots(tmp_path / "before", tmp_path / "after")
