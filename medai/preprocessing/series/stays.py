@@ -1,0 +1,176 @@
+"""Layout ``stay``: each stay's series once, all behind each other; samples are an index into it.
+
+A stay's first step begins at series_start. A reading stands in the step in which it became known, the later of time and
+known_time; step k holds what became known after its begin and up to its end (the first one, its begin as well). A
+sample of length n is made at the end of step n - 1 or later and reads the steps before n: whatever a stay's other
+samples know later stands behind. With ``admit_by: time`` the reading's own time takes that place.
+
+``summaries`` run: of each step they say first, last, minimum, maximum, mean and count of all readings up to it.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+
+from medai.errors import DataRefused
+from medai.preprocessing.series import SUMMARIES, Series
+from medai.preprocessing.series.grid import binned
+from medai.preprocessing.series.readings import Readings, Seen, Written
+from medai.tables import NewArray, write_array
+
+if TYPE_CHECKING:
+    import polars as pl
+
+_MINUTE = 60_000_000
+_NEVER = 255
+"""``elapsed`` before the first reading, and the most it says."""
+
+
+class _Stays(NamedTuple):
+    """The stays of some samples, by subject and stay.
+
+    Attributes:
+        subject: whose each is.
+        start: series_start in microseconds.
+        length: steps that the longest of its samples reads.
+        begin: row of its first step.
+        of_sample: sample → its stay's place.
+        sample_length: sample → steps.
+    """
+
+    subject: np.ndarray
+    start: np.ndarray
+    length: np.ndarray
+    begin: np.ndarray
+    of_sample: np.ndarray
+    sample_length: np.ndarray
+
+    @classmethod
+    def of(cls, samples: pl.DataFrame, width: int) -> _Stays:
+        """The stays of the samples, with steps of this many microseconds."""
+        import polars as pl
+
+        lengths = (pl.col("prediction_time") - pl.col("series_start")).dt.total_microseconds() // width
+        told = samples.select("subject_id", "stay_id", "series_start", lengths.alias("length"))
+        if samples.height and told["length"].min() < 1:  # type: ignore[operator]
+            raise DataRefused(
+                "a prediction lies before the end of the first step of its stay's series",
+                expected=f"predictions {width // _MINUTE} minutes after series_start or later",
+                received=f"{int((told['length'] < 1).sum())} earlier ones",
+                action="choose a shorter step_minutes, or later predictions in the cohort",
+            )
+        stays = told.group_by("subject_id", "stay_id", "series_start").agg(pl.col("length").max())
+        stays = stays.sort("subject_id", "stay_id", "series_start").with_row_index("place")
+        keys = ["subject_id", "stay_id", "series_start"]
+        places = told.join(stays.select(*keys, "place"), on=keys, how="left", maintain_order="left")["place"]
+        length = stays["length"].to_numpy()
+        return cls(
+            stays["subject_id"].to_numpy(),
+            stays["series_start"].dt.epoch("us").to_numpy(),
+            length,
+            np.cumsum(length) - length,
+            places.to_numpy().astype(np.int64),
+            told["length"].to_numpy(),
+        )
+
+
+def write(readings: Readings, samples: pl.DataFrame, config: Series, folder: Path) -> Written:
+    """Write last, mask, elapsed (all steps, variables) and summaries of all stays, and begin and length of the samples.
+
+    Args:
+        samples: row, subject_id, prediction_time, stay_id, series_start; sorted by row.
+
+    Raises:
+        DataRefused: a prediction lies before the end of its stay's first step.
+    """
+    step, variables = config.step_minutes * _MINUTE, len(config.variables)
+    stays = _Stays.of(samples, step)
+    rows = int(stays.length.sum())
+    kinds = {"last": "float32", "mask": "uint8", "elapsed": "uint8", "summaries": "float32"}
+    widths = dict.fromkeys(kinds, variables) | {"summaries": variables * len(SUMMARIES)}
+    names = dict.fromkeys(kinds, config.variables) | {"summaries": config.summary_names}
+    by_stay = np.argsort(stays.of_sample, kind="stable")
+    whose = stays.of_sample[by_stay]
+    untouched = np.ones(len(stays.start), bool)
+    empty = later = 0
+    files = {name: NewArray(folder / f"{name}.npy", kinds[name], (rows, widths[name])) for name in kinds}
+
+    def put(places: np.ndarray, found: dict[str, np.ndarray]) -> int:
+        """Write the series of some neighbouring stays; returns how many of their samples are without a reading."""
+        untouched[places] = False
+        begin = stays.begin[places[0]]
+        for name, values in found.items():
+            files[name].put(np.arange(begin, begin + len(values)), values)
+        counts = found["summaries"].reshape(len(found["mask"]), variables, len(SUMMARIES))[:, :, -1].sum(axis=1)
+        theirs = by_stay[np.searchsorted(whose, places[0]) : np.searchsorted(whose, places[-1], side="right")]
+        ends = stays.begin[stays.of_sample[theirs]] + stays.sample_length[theirs] - 1 - begin
+        return int((counts[ends] == 0).sum())
+
+    try:
+        for seen in readings.of(stays.subject, stays.start, stays.start + stays.length * step):
+            start = stays.start[seen.spans[seen.span]]
+            known, taken = (np.maximum(-(-(time - start) // step) - 1, 0) for time in (seen.known_time, seen.time))
+            later += int((known > taken).sum())
+            place = known if config.admit_by == "known_time" else taken
+            inside = place < stays.length[seen.spans[seen.span]]
+            empty += put(seen.spans, _series(seen.only(inside), place[inside], stays.length[seen.spans], config))
+        none = np.empty(0, np.int64)
+        nothing = Seen(none, none, none, none, none, np.empty(0))
+        for place in np.flatnonzero(untouched):
+            only = np.array([place])
+            empty += put(only, _series(nothing, np.empty(0, np.int64), stays.length[only], config))
+    finally:
+        for file in files.values():
+            file.close()
+    arrays = {name: file.described(names[name]) for name, file in files.items()}
+    arrays["begin"] = write_array(folder / "begin.npy", stays.begin[stays.of_sample].astype(np.int64))
+    arrays["length"] = write_array(folder / "length.npy", stays.sample_length.astype(np.int32))
+    return Written(arrays, empty, later)
+
+
+def _series(seen: Seen, step: np.ndarray, lengths: np.ndarray, config: Series) -> dict[str, np.ndarray]:
+    """The series of some stays behind each other.
+
+    Args:
+        seen: their readings, stay after stay.
+        step: of each reading.
+        lengths: steps of each stay.
+    """
+    variables, begins = len(config.variables), np.cumsum(lengths) - lengths
+    shape = (int(lengths.sum()), variables)
+    cell = (begins[seen.span] + step) * variables + seen.variable
+    last, mask = binned(cell, seen.value, shape, config.bin)
+    counts = np.bincount(cell, minlength=mask.size).reshape(shape)
+    sums = np.bincount(cell, seen.value, minlength=mask.size).reshape(shape)
+    first, latest, least, largest = (np.full(mask.size, np.nan) for _ in range(4))
+    first[cell[::-1]], latest[cell] = seen.value[::-1], seen.value
+    np.fmin.at(least, cell, seen.value)
+    np.fmax.at(largest, cell, seen.value)
+    elapsed = np.full(shape, _NEVER, np.uint8)
+    table = np.empty((*shape, len(SUMMARIES)), np.float32)
+    for begin, length in zip(begins.tolist(), lengths.tolist(), strict=True):
+        own = slice(begin, begin + length)
+        steps = np.arange(length)[:, None]
+        newest = np.maximum.accumulate(np.where(mask[own], steps, -1), axis=0)
+        oldest = np.where(mask[own].any(axis=0), mask[own].argmax(axis=0), length)
+        since = np.maximum(newest, 0)
+        elapsed[own] = np.where(newest < 0, _NEVER, np.minimum(steps - newest, _NEVER))
+        last[own] = np.take_along_axis(last[own], since, axis=0)
+        firsts = np.take_along_axis(first.reshape(shape)[own], np.minimum(oldest, length - 1)[None], axis=0)
+        number = np.cumsum(counts[own], axis=0)
+        known = number > 0
+        table[own, :, 0] = np.where(known, firsts, np.nan)
+        table[own, :, 1] = np.take_along_axis(latest.reshape(shape)[own], since, axis=0)
+        table[own, :, 2] = np.fmin.accumulate(least.reshape(shape)[own], axis=0)
+        table[own, :, 3] = np.fmax.accumulate(largest.reshape(shape)[own], axis=0)
+        table[own, :, 4] = np.where(known, np.cumsum(sums[own], axis=0) / np.maximum(number, 1), np.nan)
+        table[own, :, 5] = number
+    return {
+        "last": last,
+        "mask": mask.astype(np.uint8),
+        "elapsed": elapsed,
+        "summaries": table.reshape(len(mask), -1),
+    }
