@@ -3,7 +3,8 @@
 A stay's first step begins at series_start. A reading stands in the step in which it became known, the later of time and
 known_time; step k holds what became known after its begin and up to its end (the first one, its begin as well). A
 sample of length n is made at the end of step n - 1 or later and reads the steps before n: whatever a stay's other
-samples know later stands behind. With ``admit_by: time`` the reading's own time takes that place.
+samples know later stands behind. A stay's last sample reads the step that it is made in as well, which ends with it.
+With ``admit_by: time`` the reading's own time takes that place.
 
 ``summaries`` run: of each step they say first, last, minimum, maximum, mean and count of all readings up to it.
 """
@@ -34,7 +35,7 @@ class _Stays(NamedTuple):
 
     Attributes:
         subject: whose each is.
-        start: series_start in microseconds.
+        start, end: series_start and the last prediction, in microseconds.
         length: steps that the longest of its samples reads.
         begin: row of its first step.
         of_sample: sample → its stay's place.
@@ -43,6 +44,7 @@ class _Stays(NamedTuple):
 
     subject: np.ndarray
     start: np.ndarray
+    end: np.ndarray
     length: np.ndarray
     begin: np.ndarray
     of_sample: np.ndarray
@@ -53,23 +55,31 @@ class _Stays(NamedTuple):
         """The stays of the samples, with steps of this many microseconds."""
         import polars as pl
 
-        lengths = (pl.col("prediction_time") - pl.col("series_start")).dt.total_microseconds() // width
-        told = samples.select("subject_id", "stay_id", "series_start", lengths.alias("length"))
-        if samples.height and told["length"].min() < 1:  # type: ignore[operator]
+        keys = ["subject_id", "stay_id", "series_start"]
+        told = samples.select(*keys, "prediction_time").with_columns(
+            pl.col("prediction_time").max().over(keys).alias("end")
+        )
+        whole = (pl.col("prediction_time") - pl.col("series_start")).dt.total_microseconds()
+        is_last = pl.col("prediction_time") == pl.col("end")
+        told = told.with_columns(
+            pl.when(is_last).then((-(-whole // width)).clip(lower_bound=1)).otherwise(whole // width).alias("length")
+        )
+        early = int((told["length"] < 1).sum())
+        if early:
             raise DataRefused(
                 "a prediction lies before the end of the first step of its stay's series",
                 expected=f"predictions {width // _MINUTE} minutes after series_start or later",
-                received=f"{int((told['length'] < 1).sum())} earlier ones",
+                received=f"{early} earlier ones",
                 action="choose a shorter step_minutes, or later predictions in the cohort",
             )
-        stays = told.group_by("subject_id", "stay_id", "series_start").agg(pl.col("length").max())
-        stays = stays.sort("subject_id", "stay_id", "series_start").with_row_index("place")
-        keys = ["subject_id", "stay_id", "series_start"]
+        stays = told.group_by(keys).agg(pl.col("length").max(), pl.col("end").first())
+        stays = stays.sort(keys).with_row_index("place")
         places = told.join(stays.select(*keys, "place"), on=keys, how="left", maintain_order="left")["place"]
         length = stays["length"].to_numpy()
         return cls(
             stays["subject_id"].to_numpy(),
             stays["series_start"].dt.epoch("us").to_numpy(),
+            stays["end"].dt.epoch("us").to_numpy(),
             length,
             np.cumsum(length) - length,
             places.to_numpy().astype(np.int64),
@@ -110,12 +120,12 @@ def write(readings: Readings, samples: pl.DataFrame, config: Series, folder: Pat
         return int((counts[ends] == 0).sum())
 
     try:
-        for seen in readings.of(stays.subject, stays.start, stays.start + stays.length * step):
+        for seen in readings.of(stays.subject, stays.start, stays.end):
             start = stays.start[seen.spans[seen.span]]
             known, taken = (np.maximum(-(-(time - start) // step) - 1, 0) for time in (seen.known_time, seen.time))
             later += int((known > taken).sum())
             place = known if config.admit_by == "known_time" else taken
-            inside = place < stays.length[seen.spans[seen.span]]
+            inside = (seen.known_time <= stays.end[seen.spans[seen.span]]) | (config.admit_by == "time")
             empty += put(seen.spans, _series(seen.only(inside), place[inside], stays.length[seen.spans], config))
         none = np.empty(0, np.int64)
         nothing = Seen(none, none, none, none, none, np.empty(0))
