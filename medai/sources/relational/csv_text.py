@@ -25,6 +25,7 @@ import numpy as np
 
 from medai.errors import DataRefused
 from medai.sources.files import what_is
+from medai.sources.relational.parquet_text import batches_of, names_of
 from medai.threads import each_of
 
 if TYPE_CHECKING:
@@ -92,6 +93,12 @@ def each_batch(
     Raises:
         DataRefused: as ``read_rows``; of several faults the first in the file.
     """
+    if file.name.lower().endswith(".parquet"):
+        names = names_of(table, file)
+        _require(table, names, columns)
+        count_header(names, header, counts)
+        yield from each_of(batches_of(table, file, columns, words, counts), work)
+        return
     with file.open("rb") as raw:
         text = _Text(table, raw, file.name.lower().endswith(".gz"))
         names = _header(table, text, columns)
@@ -280,11 +287,15 @@ def _header(table: str, text: _Text, columns: Sequence[str]) -> list[str]:
         if names.count(name) > 1:
             known = f"column {name}" if name in columns else "column"  # other words may be a patient's
             raise _refused(table, f"has a {known} more than once", "each column once", "a second one")
+    _require(table, names, columns)
+    return names
+
+
+def _require(table: str, names: Sequence[str], columns: Sequence[str]) -> None:
     for name in columns:
         if name not in names:
             received = _what_instead(",".join(names).encode())
             raise _refused(table, f"has no column {name}", f"columns {', '.join(columns)}", received)
-    return names
 
 
 def _what_instead(head: bytes) -> str:

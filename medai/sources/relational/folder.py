@@ -1,4 +1,4 @@
-"""The files of a source's tables in a folder: by name in either case, as CSV or CSV.GZ, each table once."""
+"""The files of a source's tables in a folder: by name in either case, as CSV, CSV.GZ or Parquet, each table once."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pathlib import Path
 from medai.errors import DataRefused
 from medai.sources.files import files_below, look, other_kind, what_is
 
-SUFFIXES = (".csv", ".csv.gz")
+SUFFIXES = (".csv", ".csv.gz", ".parquet")
 
 
 def tables_below(path: Path, folders: Sequence[str], wanted: Sequence[str], hint: str = "") -> dict[str, Path]:
@@ -45,7 +45,7 @@ def tables_below(path: Path, folders: Sequence[str], wanted: Sequence[str], hint
         if len(files := found.get(table, [])) != 1:
             raise DataRefused(
                 f"table {table} is " + ("missing" if not files else f"there {len(files)} times"),
-                expected=f"one file {table}.csv or {table}.csv.gz, in either case"
+                expected=f"one file {table}.csv, {table}.csv.gz or {table}.parquet, in either case"
                 + (f", below {' and '.join(folders)}" if folders else ""),
                 received=f"{len(files)} such files among {sum(map(len, found.values()))} tables",
                 action=hint or ("fetch it from the publisher" if not files else "leave one of them in the folder"),
@@ -53,6 +53,10 @@ def tables_below(path: Path, folders: Sequence[str], wanted: Sequence[str], hint
     for table in wanted:
         file = found[table][0]
         kind = look(file, f"table {table}")
+        if file.name.lower().endswith(".parquet"):
+            if kind != what_is(b"PAR1"):
+                raise other_kind(f"table {table}", "a Parquet file", kind)
+            continue
         zipped = file.name.lower().endswith(".gz")
         if kind != what_is(b"\x1f\x8b" if zipped else b"text") and not (not zipped and _is_text(file)):
             raise other_kind(f"table {table}", "a gzip file" if zipped else "a table as text", kind)
