@@ -16,6 +16,7 @@ Environment: REPEATS (5), ROWS (2,000,000), MORE_ROWS (four times ROWS, for memo
 (for the MIMIC-III demo, CSV to mortality arrays).
 """
 
+import importlib
 import json
 import os
 import resource
@@ -52,6 +53,26 @@ def inflate(data: Path, home: Path) -> dict[str, Any]:
     return {"seconds": time.perf_counter() - started}
 
 
+def _load_engines() -> None:
+    """Import what the stages use, as a run does while Prefect's server starts."""
+    for name in (
+        "polars",
+        "pyarrow.compute",
+        "pyarrow.csv",
+        "pyarrow.parquet",
+        "isal.igzip",
+        "medai.sources.relational.snapshot",
+        "medai.validation.measuring",
+        "medai.preprocessing.series.grid",
+        "medai.preprocessing.series.stays",
+        "medai.preprocessing.series.static",
+    ):
+        importlib.import_module(name)
+    from medai.validation.judging import load_engine
+
+    load_engine()
+
+
 def _stages(data: Path, home: Path) -> tuple[Any, Any, Any, Any]:
     """The workspace, and what the stages up to the cohort make or find there."""
     from medai.cohort import Stays, select
@@ -69,14 +90,9 @@ def _stages(data: Path, home: Path) -> tuple[Any, Any, Any, Any]:
 
 def snapshot(data: Path, home: Path) -> dict[str, Any]:
     """Stage seconds of ingest and validate in a new workspace, and the hash of the events."""
-    import polars  # noqa: F401
-    import pyarrow.csv
-    import pyarrow.parquet  # noqa: F401
-
     from medai.records import sha256_of_file
-    from medai.validation.judging import load_engine
 
-    load_engine()
+    _load_engines()
     with tempfile.TemporaryDirectory(dir=home) as folder:
         workspace, made, quality, _ = _stages(data, Path(folder))
         events = workspace.folder("ingest", made.record.key) / "events.parquet"
@@ -113,6 +129,7 @@ def arrays(data: Path, home: Path) -> dict[str, Any]:
     from medai.preprocessing import Series, prepare
     from medai.records import sha256_of_file
 
+    _load_engines()
     workspace, made, quality, cohort, _, _ = _made(data, home)
     shutil.rmtree(workspace.root / "store" / "prepare", ignore_errors=True)
     done = prepare(workspace, made, quality, cohort, Series(kind="series", hours=48, variables=VARIABLES))

@@ -13,7 +13,17 @@ import pyarrow.parquet as pq
 import pytest
 
 from medai.errors import DataRefused
-from medai.tables import ROWS_IN_GROUP, read_table, subject_ids, table_of, write_table, write_tables
+from medai.tables import (
+    ROWS_IN_GROUP,
+    NewArray,
+    read_table,
+    scan,
+    subject_ids,
+    table_of,
+    write_groups,
+    write_table,
+    write_tables,
+)
 
 TYPES = {"row_id": "int64", "time": "timestamp[us]", "code": "string"}
 
@@ -117,3 +127,57 @@ def test_parts_are_written_as_one_table(tmp_path: Path, counters: tuple[str, ...
     if not counters:
         write_table(tmp_path / "whole.parquet", whole)
         assert (tmp_path / "whole.parquet").read_bytes() in hashes
+
+
+def test_a_scan_gives_whole_subjects(tmp_path: Path) -> None:
+    """Row groups that cut a subject in two are joined; words come as dictionaries; other subjects are passed over."""
+    subjects = np.repeat(np.arange(20), 7)
+    table = pa.table(
+        {"subject_id": subjects, "word": [f"w{one % 3}" for one in subjects], "row_id": np.arange(len(subjects))}
+    )
+    path = tmp_path / "t.parquet"
+    pq.write_table(table, path, row_group_size=10, write_page_checksum=True)
+    parts = list(scan(path, ["row_id", "word"], ["word"], rows=10))
+    assert [part.schema.names for part in parts] == [["row_id", "word"]] * len(parts)
+    assert all(pa.types.is_dictionary(part.schema.field("word").type) for part in parts)
+    ends = [subjects[part["row_id"].to_numpy()[[0, -1]]].tolist() for part in parts]
+    assert len(parts) > 5
+    assert all(before[1] < after[0] for before, after in itertools.pairwise(ends))
+    assert np.concatenate([part["row_id"].to_numpy() for part in parts]).tolist() == list(range(len(subjects)))
+    some = pa.concat_tables(scan(path, ["subject_id"], subjects=(5, 6), rows=10))["subject_id"].to_pylist()
+    assert {5, 6} <= set(some)
+    assert len(some) < len(subjects) / 2
+    with pytest.raises(DataRefused, match="lacks column x"):
+        list(scan(path, ["x"]))
+
+
+def test_groups_are_stored_as_they_come(tmp_path: Path) -> None:
+    """Dictionaries are written as the texts that they stand for; a flipped byte in a page is noticed."""
+    schema = pa.schema([("row_id", pa.int64()), ("word", pa.string()), ("value", pa.float32())])
+    groups = [
+        pa.table(
+            {"row_id": [0, 1], "word": pa.array(["a", None]).dictionary_encode(), "value": pa.array([1, 2], "f4")}
+        ),
+        pa.table({"row_id": [2], "word": pa.array(["b"]).dictionary_encode(), "value": pa.array([None], "f4")}),
+    ]
+    path = tmp_path / "t.parquet"
+    assert write_groups(path, schema, groups, counters=["row_id"], split=["value"]) == 3
+    assert read_table(path).schema.equals(schema)
+    assert read_table(path).to_pylist()[1:] == [
+        {"row_id": 1, "word": None, "value": 2.0},
+        {"row_id": 2, "word": "b", "value": None},
+    ]
+    assert pq.ParquetFile(path).num_row_groups == 2
+
+
+def test_a_new_array_is_filled_row_by_row(tmp_path: Path) -> None:
+    """In any order; rows that nobody writes are zero; the file is what NumPy would have saved."""
+    array = NewArray(tmp_path / "a.npy", "float32", (5, 2))
+    array.put(np.array([4, 1, 2]), np.array([[1, 2], [3, 4], [5, 6]], np.float32))
+    array.put(np.empty(0, np.int64), np.empty((0, 2), np.float32))
+    array.close()
+    expected = np.zeros((5, 2), np.float32)
+    expected[[4, 1, 2]] = [[1, 2], [3, 4], [5, 6]]
+    np.save(tmp_path / "b.npy", expected)
+    assert (tmp_path / "a.npy").read_bytes() == (tmp_path / "b.npy").read_bytes()
+    assert array.described(("x", "y")).shape == (5, 2)

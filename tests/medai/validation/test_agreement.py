@@ -134,8 +134,12 @@ def _table(seed: int, height: int, damage: float) -> pl.DataFrame:
 
 
 def _compare(table: pl.DataFrame, rules: list[Rule], theirs: list[Any], path: Path) -> None:
-    table.write_parquet(path)
+    table.write_parquet(path, row_group_size=5)
     measured = measure(path, rules)
+    by_parts = measure(path, rules, rows_at_once=7)
+    assert by_parts.measured == measured.measured
+    assert by_parts.set_aside.equals(measured.set_aside)
+    assert by_parts.rows == measured.rows == table.height
     expectations = load_expectations("suite", configurations(rules))
     lazy = table.with_row_index("position").lazy()
     for rule, expectation, ours, verdict in zip(rules, expectations, measured.measured, theirs, strict=True):
