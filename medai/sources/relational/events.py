@@ -266,22 +266,25 @@ class EventReader:
         if not len(codes[0]):
             return np.empty(0, np.int32)
         which, firsts, times = combined([(code, len(one.distinct)) for code, one in zip(codes, words, strict=True)])
+        texts = zip(
+            *([one.distinct[at] for at in code[firsts].tolist()] for one, code in zip(words, codes, strict=True)),
+            strict=True,
+        )
+        told, met = (self._name, entry.prefix, first), self._kinds.met
         numbers = np.empty(len(firsts), np.int32)
-        for group, (row, count) in enumerate(zip(firsts.tolist(), times.tolist(), strict=True)):
-            texts = tuple(one.distinct[code[row]] for one, code in zip(words, codes, strict=True))
-            if self._table.dictionary is not None:  # its items are whole numbers, however they are written
-                texts = (plain_number(texts[0]), *texts[1:])
-            key = (self._name, entry.prefix, first, texts)
-            number = self._kinds.number(key)
+        for group, (text, count) in enumerate(zip(texts, times.tolist(), strict=True)):
+            number = self._kinds.number((told, text))
             if number is None:
-                number = self._kinds.add(key, self._new_kind(entry, texts, first=first))
-            if self._kinds.met[number].recipe.strange_unit:
+                number = self._kinds.add((told, text), self._new_kind(entry, text, first=first))
+            if met[number].recipe.strange_unit:
                 noticed["unit_of_another_quantity"] += count
             numbers[group] = number
         kinds: np.ndarray = numbers[which]
         return kinds
 
     def _new_kind(self, entry: Entry, texts: tuple[str, ...], *, first: bool) -> Kind:
+        if self._table.dictionary is not None:  # its items are whole numbers, however they are written
+            texts = (plain_number(texts[0]), *texts[1:])
         recipe, item = Recipe(None), texts[0]
         if first and item in self._items:
             unit = texts[-1] if entry.unit is not None else ""
