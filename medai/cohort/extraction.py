@@ -28,12 +28,14 @@ def triggers(raw: Path, aside: Path, definition: Windows, attrition: Attrition) 
 
     Returns:
         sample_id (the first 63 bits of a hash of subject and trigger time), subject_id, prediction_time,
-        publisher_role (null), the groups, and ``label`` (0 or 1) where a window has one.
+        publisher_role (null where the publisher gave none), the groups, and ``label`` (0 or 1) where a window has one.
 
     Raises:
         DataRefused: two samples share their id.
     """
     import polars as pl
+
+    from medai.tables import read_table
 
     columns = ["subject_id", "time", "code", "variable", "numeric_value"]
     parts = []
@@ -51,7 +53,13 @@ def triggers(raw: Path, aside: Path, definition: Windows, attrition: Attrition) 
             received=f"{len(names)} samples, {names.n_unique()} ids",
             action="report it with the number of samples; no cohort was made",
         )
-    samples = samples.with_columns(names, pl.lit(None, pl.String).alias("publisher_role")).sort("sample_id")
+    samples = samples.with_columns(names)
+    if (raw / "subjects.parquet").exists():  # the publisher's own split of the subjects
+        roles = pl.DataFrame(read_table(raw / "subjects.parquet", ["subject_id", "publisher_role"]))
+        samples = samples.join(roles, on="subject_id", how="left", maintain_order="left")
+    else:
+        samples = samples.with_columns(pl.lit(None, pl.String).alias("publisher_role"))
+    samples = samples.sort("sample_id")
     for group in definition.groups:
         samples = samples.join(static_level(raw, aside, group), on="subject_id", how="left", maintain_order="left")
     return samples.drop("trigger")
