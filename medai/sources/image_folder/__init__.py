@@ -48,7 +48,7 @@ __all__ = ["SHAPE", "VERSION", "ImageFolder", "raw_files", "read"]
 
 log = logging.getLogger(__name__)
 
-VERSION = 1
+VERSION = 2
 SHAPE: Literal["images", "events"] = "images"
 LIBRARIES = ("pillow",)
 """Decoding and resizing are Pillow's: another version may round another way."""
@@ -62,7 +62,8 @@ class ImageFolder(Frozen):
     """Pictures in class folders.
 
     Attributes:
-        classes: folder names in the order of their labels, 0 first; letters' case does not matter.
+        classes: folder names in the order of their labels, 0 first; neither letters' case nor the way in which Unicode
+            writes an accent matters, here and in the subject's name.
         ignore: folders that are neither class nor role and are passed over.
         size: height and width of the pixel cache.
         channels: of the pixel cache: 1 for grey, 3 for RGB.
@@ -71,7 +72,7 @@ class ImageFolder(Frozen):
             each distinct picture stands for a subject of its own.
         unmatched: what follows when a name does not match: ``set_aside`` that picture, or ``refuse`` the set.
         white: the level that is white in 16-bit grey pictures; 4095 for 12 bits kept in 16.
-        labelled: False for pictures to predict: one picture or a folder of them, in which no name says anything.
+        labelled: False for pictures to predict: one picture or a folder of them, in which no name needs to say anything.
     """
 
     kind: Literal["image_folder"]
@@ -86,8 +87,10 @@ class ImageFolder(Frozen):
     labelled: bool = True
 
     def unlabelled(self) -> ImageFolder:
-        """The same pictures without their labels; each distinct one is a subject, since any name will do."""
-        return self.model_copy(update={"labelled": False, "subject": None})
+        """The same pictures without their labels. Any name will do: one that tells no subject makes its distinct
+        picture a subject, so that only who is named can be known again.
+        """
+        return self.model_copy(update={"labelled": False})
 
     @field_validator("size")
     @classmethod
@@ -110,7 +113,7 @@ class ImageFolder(Frozen):
 
     @model_validator(mode="after")
     def _folders_are_told_apart(self) -> ImageFolder:
-        names = [name.casefold() for name in (*self.classes, *self.ignore)]
+        names = [finding.folded(name) for name in (*self.classes, *self.ignore)]
         for name in names:
             if name in finding.ROLES:
                 raise ValueError(f"{name!r} names a publisher's role and can be neither class nor ignored")
@@ -156,7 +159,7 @@ def read(config: ImageFolder, path: Path, folder: Path) -> Facts:
         log.info("ingest: %d hidden or system entries and files beside the class folders left out", found.passed_over)
     subjects = tables.subjects_of(config.subject, [file.path.name for file in found.files])
     nobody = sum(subject is None for subject in subjects)
-    if config.subject is not None and config.unmatched == "refuse" and nobody:
+    if config.subject is not None and config.labelled and config.unmatched == "refuse" and nobody:
         raise DataRefused(
             "file names do not tell whose pictures they are",
             expected="the pattern inputs.….source.subject to match each file's name",
@@ -173,7 +176,7 @@ def read(config: ImageFolder, path: Path, folder: Path) -> Facts:
     tables.rearrange(pixels, rows.order)
     pixels.flush()
     del pixels
-    return tables.write(rows, config.subject is not None, folder)
+    return tables.write(rows, folder, named=config.subject is not None, labelled=config.labelled)
 
 
 def _decoded(config: ImageFolder, files: tuple[Found, ...]) -> Iterator[Decoded]:

@@ -7,7 +7,8 @@
   mid grey that a decoder fills in. (A JPEG has no checksum: bytes altered within a scan cannot be known.)
 - Grey of 1, 2 and 4 bits is spread to 0–255. 16-bit grey is scaled from 0–``white`` to 0–255 and rounded; a level above
   white is a fault. 16-bit colour, and 16-bit grey with alpha, keep their high byte.
-- A palette is resolved to its colours; what is transparent is laid on black; CMYK becomes RGB by Pillow's formula.
+- A palette is resolved to its colours; a pixel beyond it, or no palette at all, is a fault, as the PNG specification
+  says (section 11.2.2), and not the black that Pillow gives. What is transparent is laid on black; CMYK becomes RGB by Pillow's formula.
 - Colour becomes grey by ITU-R BT.601's luma, which a JPEG stores as it is; grey becomes colour in three equal channels.
 - EXIF's orientation is applied: a picture lies as a viewer shows it.
 - A PNG of several frames is a fault: none of them is the picture. Of a JPEG that carries further pictures (MPO), the
@@ -128,7 +129,10 @@ def decode(data: bytes, target: Target) -> Decoded:
             least = (math.ceil(_SPARE * inner[0]), math.ceil(_SPARE * inner[1]))
             drafted = image.draft("L" if target.channels == 1 and image.mode == "RGB" else None, least)
             box = drafted[1] if drafted is not None else box
+        colours = _palette_length(image)  # asked before loading, which fills it up with black
         image.load()
+        if colours is not None and _largest(image) >= colours:
+            return seen._replace(fault="unreadable_picture")
         if kind == _PNG:  # its orientation may stand behind the pixels
             orientation = image.getexif().get(_ORIENTATION, 1)
         if _is_filled(image, height) if kind == _JPEG else _lacks_rows(image, data):
@@ -202,6 +206,18 @@ def _lacks_rows(image: Image, data: bytes) -> bool:
                 stored = stream.unconsumed_tail
         at += 12 + length
     return missing > 0
+
+
+def _palette_length(image: Image) -> int | None:
+    """Colours of a palette picture's palette, 0 where it has none; None for a picture that needs no palette."""
+    if image.mode != "P":
+        return None
+    return 0 if image.palette is None else len(image.palette.palette) // 3
+
+
+def _largest(image: Image) -> int:
+    """The largest index into the palette; a picture has at least one pixel."""
+    return max(index for index, count in enumerate(image.histogram()) if count)
 
 
 def _is_filled(image: Image, height: int) -> bool:

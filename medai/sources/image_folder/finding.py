@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import stat
+import unicodedata
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -47,6 +48,20 @@ class _Listing(NamedTuple):
     passed_over: int
 
 
+def composed(name: str) -> str:
+    """A name in Unicode's composed form, NFC (UAX #15): macOS stores é as two signs, others as one, and both are é."""
+    return unicodedata.normalize("NFC", name)
+
+
+def folded(name: str) -> str:
+    """A folder's name as it is compared: composed, and in one case.
+
+    >>> folded("E\u0301TAT") == folded("\u00e9tat")
+    True
+    """
+    return composed(composed(name).casefold())
+
+
 def is_passed_over(name: str) -> bool:
     """Whether a name is hidden or left behind by a computer, not by a person."""
     return name.startswith(".") or name.casefold() in _LEFT_BEHIND
@@ -72,7 +87,7 @@ def find(classes: Sequence[str], ignore: Sequence[str], path: Path) -> Finding:
         if of_roles:
             loose += listing.files
             passed_over += listing.passed_over
-        labels = {name.casefold(): label for label, name in enumerate(classes)}
+        labels = {folded(name): label for label, name in enumerate(classes)}
         _refuse_the_same_twice([name for _, name, _ in listing.folders])
         for position, name, folder in listing.folders:
             if name not in labels:
@@ -145,7 +160,7 @@ def _refuse_the_same_twice(names: list[str]) -> None:
 
 def _list(folder: Path, root: Path, ignore: Sequence[str]) -> _Listing:
     """A folder's entries by name: folders with place and folded name, regular files, and how many were passed over."""
-    ignored = {name.casefold() for name in ignore}
+    ignored = {folded(name) for name in ignore}
     folders, files, passed_over = [], [], 0
     with os.scandir(folder) as entries:
         for position, entry in enumerate(sorted(entries, key=lambda entry: entry.name), start=1):
@@ -159,7 +174,7 @@ def _list(folder: Path, root: Path, ignore: Sequence[str]) -> _Listing:
                 raise _unsafe(position, "a link that leaves the folder, or leads to nothing")
             mode = path.stat().st_mode
             if stat.S_ISDIR(mode):
-                name = entry.name.casefold()
+                name = folded(entry.name)
                 if name in ignored:
                     passed_over += 1
                 else:
@@ -197,7 +212,7 @@ def _unknown(position: int, where: str, name: str, known: Sequence[str]) -> Data
     return _refused(
         f"folder at entry {position} of {where} is not known",
         f"folders named {', '.join(known)}",
-        f"another name; {near_match(name, [one.casefold() for one in known])}",
+        f"another name; {near_match(name, [folded(one) for one in known])}",
         "correct the folder's name, or name it in classes or ignore of the Problem's source",
     )
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from medai.sources.files import token_of
 from medai.sources.image_folder.decoding import FAULTS, Decoded
-from medai.sources.image_folder.finding import Found
+from medai.sources.image_folder.finding import Found, composed
 from medai.sources.pictures import STANDING, conflicts_of, copies_of, twins_of
 from medai.tables import (
     IDENTIFIERS,
@@ -46,12 +46,15 @@ class Rows(NamedTuple):
 def subjects_of(pattern: str | None, names: Sequence[str]) -> list[str | None]:
     """The site's own subject of each file; None where the pattern does not match, or there is no pattern.
 
+    Names are composed first: one patient's name in two of Unicode's spellings is one subject.
+
     >>> subjects_of("(?P<subject>person[0-9]+)_", ["person7_virus_2.jpeg", "scan.jpeg"])
     ['person7', None]
     """
     if pattern is None:
         return [None] * len(names)
-    matches = [re.search(pattern, name) for name in names]
+    search = re.compile(composed(pattern)).search
+    matches = [search(composed(name)) for name in names]
     return [(match["subject"] or None) if match else None for match in matches]
 
 
@@ -89,19 +92,25 @@ def rearrange(pixels: np.ndarray, order: np.ndarray) -> None:
             at = source
 
 
-def write(rows: Rows, known: bool, folder: Path) -> Facts:
+def write(rows: Rows, folder: Path, *, named: bool, labelled: bool) -> Facts:
     """Write images, labels, identifiers and picture_identifiers.
 
     Args:
         rows: from ``arrange``.
-        known: whether file names tell the subject; otherwise each distinct content is one.
+        named: whether file names tell the subject; otherwise each distinct content is one.
+        labelled: without labels, for prediction, a name that tells nobody makes its content a subject; and nothing is
+            marked that is a fault only of what is learnt or judged.
     """
     import numpy as np
 
     roles = [file.role for file in rows.files]
     hashes = [picture.content_hash for picture in rows.pictures]
     labels = [file.label for file in rows.files]
-    people = rows.subjects if known else list(hashes)
+    known = named and (labelled or any(rows.subjects))
+    people = [
+        person if (named and labelled) or person is not None else content
+        for person, content in zip(rows.subjects, hashes, strict=True)
+    ]
     faults = [
         picture.fault or (NOBODY if person is None else None)
         for picture, person in zip(rows.pictures, people, strict=True)
@@ -109,9 +118,9 @@ def write(rows: Rows, known: bool, folder: Path) -> Facts:
     within = list(zip(roles, hashes, strict=True))
     twins, copies, conflicts = twins_of(roles, hashes), copies_of(within), conflicts_of(hashes, labels)
     first = dict(reversed(list(zip(within, people, strict=True))))
-    others = [first[key] != person for key, person in zip(within, people, strict=True)]
-    named = sorted({person for person in people if person is not None})
-    ids = dict(zip(named, subject_ids("image_folder", named), strict=True))
+    others = [labelled and first[key] != person for key, person in zip(within, people, strict=True)]
+    site_ids = sorted({person for person in people if person is not None})
+    ids = dict(zip(site_ids, subject_ids("image_folder", site_ids), strict=True))
     count = len(hashes)
     pictures = rows.pictures
     columns = {
@@ -146,7 +155,7 @@ def write(rows: Rows, known: bool, folder: Path) -> Facts:
             table_of({"row_id": columns["row_id"], "label": labels}, {"row_id": "int64", "label": "int64"}),
         ),
     }
-    identifiers = {"subject_id": [ids[person] for person in named], "site_id": named}
+    identifiers = {"subject_id": [ids[person] for person in site_ids], "site_id": site_ids}
     write_table(
         folder / "identifiers.parquet", table_of(identifiers, IDENTIFIERS).sort_by("subject_id"), mode=OWNER_ALONE
     )

@@ -34,7 +34,7 @@ GOLDEN = {
     "identifiers": "45684cd6a589f9ce",
     "pixels": "de93a055bd51f424",
 }
-"""Table → hash of its content, for version 1 of the reader and the set below."""
+"""Table → hash of its content, for version 2 of the reader and the set below."""
 
 
 def config(**fields: Any) -> ImageFolder:
@@ -191,6 +191,25 @@ def test_a_name_that_does_not_match_is_nobody(tmp_path: Path) -> None:
     assert "scan" not in str(raised.value)
 
 
+def test_a_name_in_two_unicode_spellings_is_one(tmp_path: Path) -> None:
+    """Composed or not, as one computer or another stores an accent: one subject, one class, one folder passed over."""
+    one, two = "Zo\u00eb", "Zoe\u0308"
+    files = {
+        f"\u00c9TAT/{one}_1.png": picture(1), f"\u00c9TAT/{two}_2.png": picture(2), "sain/Max_1.png": picture(3),
+        "re\u0301serve/x.png": picture(4),
+    }  # fmt: skip
+    for pattern in (f"(?P<subject>{one}|Max)", f"(?P<subject>{two}|Max)", "(?P<subject>.+)_"):
+        root = tmp_path / str(len(list(tmp_path.iterdir())))
+        source = {"classes": ["e\u0301tat", "sain"], "ignore": ["r\u00e9serve"], "subject": pattern}
+        _, table, _ = read_set(root, files, **source)
+        assert table["label"].to_list().count(0) == 2
+        assert table.filter(pl.col("label") == 0)["subject_id"].n_unique() == 1
+        assert table["subject_id"].n_unique() == 2
+        assert table["fault"].null_count() == 3
+    with pytest.raises(ValidationError, match="each folder must be named once"):
+        config(classes=["\u00e9tat", "e\u0301tat"])
+
+
 def test_straddling_patients_are_counted(tmp_path: Path) -> None:
     """Whoever stands in two of the publisher's folders, once, however many pictures; faulty ones do not count."""
     files = kermany() | {
@@ -311,6 +330,26 @@ def test_pictures_to_predict_need_no_class(tmp_path: Path) -> None:
     assert ingest(workspace, source, renamed).record.key != snapshot.key
     single = ingest(workspace, source, root / "scan.png").record
     assert single.tables == {"images": 1, "labels": 1}
+
+
+def test_pictures_to_predict_keep_whom_their_names_tell(tmp_path: Path) -> None:
+    """A name that matches gives the subject that it gives in training, one that does not its content; none is set
+    aside for either, also where a pattern is asked for, or one picture stands under two names.
+    """
+    learnt, known, _ = read_set(tmp_path / "learnt", kermany())
+    files = {"new/person3_virus_9.png": picture(50), "new/person4_virus_1.png": picture(50), "scan.png": picture(51)}
+    root, out = lay(tmp_path / "new", files), tmp_path / "out"
+    out.mkdir()
+    facts = read(config(unmatched="refuse").unlabelled(), root, out)
+    table = pl.DataFrame(read_table(out / "images.parquet")).join(
+        pl.DataFrame(read_table(out / "picture_identifiers.parquet")), on="row_id"
+    )
+    person3 = known.filter(pl.col("file").str.contains("person3_"))["subject_id"].unique().item()
+    assert table.filter(pl.col("site_id").str.contains("person3"))["subject_id"].item() == person3
+    assert table["subject_id"].n_unique() == 3
+    assert table["fault"].null_count() == 3
+    assert not table["of_another_subject"].any()
+    assert (learnt.unit, facts.unit) == ("patient", "patient")
 
 
 def test_pictures_to_predict_lie_at_most_two_folders_deep(tmp_path: Path) -> None:
@@ -547,7 +586,7 @@ def test_a_set_of_faults_is_refused(tmp_path: Path) -> None:
 
 
 def test_golden_snapshot(tmp_path: Path) -> None:
-    """A reader whose tables change must raise its VERSION: these are the contents of version 1."""
+    """A reader whose tables change must raise its VERSION: these are the contents of version 2."""
     facts, _, pixels = read_set(tmp_path / "a", faulty(4))
     assert facts.tables["images"] == 31
     found = {

@@ -153,6 +153,8 @@ def test_a_palette_is_resolved() -> None:
     assert found.pixels[0, 2].tolist() == [255, 0, 0]
     assert (found.channels, found.bits) == (3, 8)
     assert grey_of(encoded(image, transparency=1))[0].tolist() == [10, 0, 76, 0]
+    ten = b"".join(b"\0" + bytes((row, 9 - row, 0, 9)) for row in range(4))
+    assert grey_of(png(4, 4, 8, 3, ten, PALETTE))[0].tolist() == [1, 28, 1, 28]
 
 
 def test_print_colours_become_light() -> None:
@@ -330,6 +332,9 @@ def lying(width: int, height: int) -> bytes:
 NOISE = Image.fromarray(np.random.default_rng(4).integers(0, 256, (64, 64), np.uint8))
 WHOLE_PNG, WHOLE_JPEG = encoded(NOISE), encoded(NOISE, "JPEG")
 
+PALETTE = chunk(b"PLTE", bytes(range(30)))
+INDICES = b"".join(b"\0" + bytes(range(4 * row, 4 * row + 4)) for row in range(4))
+
 FAULTS: dict[str, tuple[Callable[[], bytes], str]] = {
     "nothing": (lambda: b"", "not_a_picture"),
     "text named .png": (lambda: b"a report, not a picture", "not_a_picture"),
@@ -349,6 +354,12 @@ FAULTS: dict[str, tuple[Callable[[], bytes], str]] = {
     "interlaced PNG with too few rows": (lambda: interlaced(np.full((32, 32), 9, np.uint8), 20), "unreadable_picture"),
     "PNG of no width": (lambda: png(0, 4, 8, 0, b"\0" * 4), "unreadable_picture"),
     "PNG of an unknown colour type": (lambda: png(4, 4, 8, 5, b"\0abcd" * 4), "unreadable_picture"),
+    "palette PNG with pixels beyond its palette": (lambda: png(4, 4, 8, 3, INDICES, PALETTE), "unreadable_picture"),
+    "palette PNG of 4 bits beyond its palette": (
+        lambda: png(4, 4, 4, 3, b"\0\x12\x3a" * 4, PALETTE),
+        "unreadable_picture",
+    ),
+    "palette PNG without a palette": (lambda: png(4, 4, 8, 3, INDICES), "unreadable_picture"),
     "JPEG cut in half": (lambda: WHOLE_JPEG[: len(WHOLE_JPEG) // 2], "unreadable_picture"),
     "JPEG cut and padded with zeros": (
         lambda: WHOLE_JPEG[: len(WHOLE_JPEG) // 2] + bytes(len(WHOLE_JPEG)),
