@@ -1,8 +1,10 @@
 """The user's own result file: Parquet, or CSV that no spreadsheet takes for formulas.
 
-A text cell that a spreadsheet would run begins with = + - @, a tab or a line end (OWASP, CSV Injection); it gets an
-apostrophe in front. So does one in which such a sign follows apostrophes, so that what was written can be read back:
-one apostrophe goes from a cell of apostrophes and such a sign. Numbers stay numbers.
+A text cell that a spreadsheet would run begins with = + - @, a tab or a line end; it gets an apostrophe in front. A
+spreadsheet that takes another separator than ours begins a cell inside one of our cells, after ; , a tab or a line end:
+such a sign there, with or without quotes before it, gets an apostrophe as well (OWASP, CSV Injection,
+owasp.org/www-community/attacks/CSV_Injection). So does one that follows apostrophes already, so that what was written can
+be read back: one apostrophe goes from each such place. Numbers stay numbers.
 """
 
 from __future__ import annotations
@@ -26,6 +28,7 @@ if TYPE_CHECKING:
     import polars as pl
 
 _FORMULA = re.compile("'*[=+\\-@\t\r\n＝＋－＠]")
+_FORMULA_INSIDE = re.compile("([;,\t\r\n])(?=[\"']*[=+\\-@＝＋－＠])")
 _SUFFIXES = (".parquet", ".csv")
 _NO_LINKS = (errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS)
 
@@ -152,10 +155,10 @@ def as_csv(table: pl.DataFrame, rows: int = 1 << 16) -> Iterable[bytes]:
 def safe(text: str) -> str:
     """A text cell that a spreadsheet shows and does not run.
 
-    >>> safe("=1+1"), safe("-2"), safe("'@x"), safe("a=b")
-    ("'=1+1", "'-2", "''@x", 'a=b')
+    >>> safe("=1+1"), safe("-2"), safe("'@x"), safe("a=b"), safe(";=1")
+    ("'=1+1", "'-2", "''@x", 'a=b', ";'=1")
     """
-    return "'" + text if _FORMULA.match(text) else text
+    return ("'" if _FORMULA.match(text) else "") + _FORMULA_INSIDE.sub(r"\1'", text)
 
 
 def _cell_of(dtype: pl.DataType) -> Callable[[object], str]:

@@ -72,7 +72,7 @@ class ImageFolder(Frozen):
             each distinct picture stands for a subject of its own.
         unmatched: what follows when a name does not match: ``set_aside`` that picture, or ``refuse`` the set.
         white: the level that is white in 16-bit grey pictures; 4095 for 12 bits kept in 16.
-        labelled: False for pictures to predict: one picture or a folder of them, in which no name needs to say anything.
+        labelled: False for pictures to predict: one picture or a folder of them, whose names need not say anything.
     """
 
     kind: Literal["image_folder"]

@@ -8,7 +8,8 @@
 - Grey of 1, 2 and 4 bits is spread to 0–255. 16-bit grey is scaled from 0–``white`` to 0–255 and rounded; a level above
   white is a fault. 16-bit colour, and 16-bit grey with alpha, keep their high byte.
 - A palette is resolved to its colours; a pixel beyond it, or no palette at all, is a fault, as the PNG specification
-  says (section 11.2.2), and not the black that Pillow gives. What is transparent is laid on black; CMYK becomes RGB by Pillow's formula.
+  says (section 11.2.2), and not the black that Pillow gives.
+- What is transparent is laid on black; CMYK becomes RGB by Pillow's formula.
 - Colour becomes grey by ITU-R BT.601's luma, which a JPEG stores as it is; grey becomes colour in three equal channels.
 - EXIF's orientation is applied: a picture lies as a viewer shows it.
 - A PNG of several frames is a fault: none of them is the picture. Of a JPEG that carries further pictures (MPO), the

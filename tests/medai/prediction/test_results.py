@@ -25,7 +25,12 @@ PLAIN = ["a,b", 'he said "no"', "two\nlines", "cr\r\nlf", "Ångström–Größe 
 def read_back(data: bytes) -> list[list[str]]:
     """The cells as the rules say that they are read: CSV, then one apostrophe less where a formula was kept apart."""
     rows = csv.reader(io.StringIO(data.decode("utf-8"), newline=""))
-    return [[cell[1:] if re.match("''*[=+\\-@\t\r\n＝＋－＠]", cell) else cell for cell in row] for row in rows]
+
+    def plain(cell: str) -> str:
+        cell = cell[1:] if re.match("''*[=+\\-@\t\r\n＝＋－＠]", cell) else cell
+        return re.sub("([;,\t\r\n])'(?=[\"']*[=+\\-@＝＋－＠])", r"\1", cell)
+
+    return [[plain(cell) for cell in row] for row in rows]
 
 
 @pytest.mark.parametrize("text", FORMULAS)
@@ -34,6 +39,19 @@ def test_a_cell_that_a_spreadsheet_would_run_gets_an_apostrophe(text: str) -> No
     table = pl.DataFrame({"id": [text], "score": [-0.5]})
     (_, row) = list(csv.reader(io.StringIO(b"".join(as_csv(table)).decode(), newline="")))
     assert row == ["'" + text, "-0.5"]
+
+
+@pytest.mark.parametrize("inner", ["=1", "+1", "-1", "@x", "＝1", '"=1', "'=1"])
+@pytest.mark.parametrize("separator", [";", ",", "\t", "\n"])
+def test_no_cell_begins_with_a_formula_wherever_a_spreadsheet_splits(separator: str, inner: str) -> None:
+    """At semicolons or tabs, inside quotes or not: what follows a separator gets its apostrophe, and comes back."""
+    for text in (f"{separator}{inner}.png", f"scan{separator}{inner}{separator}{inner}"):
+        data = b"".join(as_csv(pl.DataFrame({"row": [1], "id": [text]})))
+        for split in (";", "\t"):
+            cells = [cell for line in data.decode().splitlines() for cell in line.split(split)]
+            assert not any(re.match('"*[=+\\-@＝]', cell) for cell in cells)
+        assert read_back(data)[1][1] == text
+    assert safe("a; -b; c,d;e") == "a; -b; c,d;e"
 
 
 @pytest.mark.parametrize("text", PLAIN)
