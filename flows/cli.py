@@ -23,6 +23,7 @@ from flows import shown
 
 if TYPE_CHECKING:
     from flows.settings import Settings
+    from medai.errors import MedaiError
     from medai.ledger import Ledger
     from medai.problem import Problem
     from medai.tracking import Tracking
@@ -517,8 +518,10 @@ def _answer(
     except KeyboardInterrupt:
         typer.echo("stopped; the same command goes on where it was", err=True)
         raise typer.Exit(INTERRUPTED) from None
-    except Exception as failure:  # noqa: BLE001 - the last resort: what the machine did not do is a defect of ours
-        known = from_machine_failure(failure)
+    except SystemExit:
+        raise
+    except BaseException as failure:  # noqa: BLE001 - the last resort: what the machine did not do is a defect of ours
+        known = from_machine_failure(failure) or _of_prefect(failure)
         if known is None:
             _defect(failure, as_json)
         _fail(known, as_json)
@@ -571,6 +574,26 @@ def _fail(error: Any, as_json: bool) -> NoReturn:
         with _standard_output():
             _print_json({"error": error.as_dict()})
     raise typer.Exit(error.exit_status)
+
+
+def _of_prefect(failure: BaseException | None) -> MedaiError | None:
+    """The ServiceFailed for what Prefect's client raises where its server does not do its part; None for all else.
+
+    Told by names, so that neither library is imported for it; the answer is never repeated, as it may be a traceback.
+    """
+    from medai.errors import ServiceFailed
+
+    names = {f"{kind.__module__.partition('.')[0]}.{kind.__name__}" for kind in type(failure).__mro__}
+    if "httpx.HTTPError" not in names and not str(failure).startswith("Failed to reach API"):
+        return None
+    status = getattr(getattr(failure, "response", None), "status_code", None)
+    return ServiceFailed(
+        "Prefect's server did not do its part",
+        expected="an answer to each request of the run",
+        received=type(failure).__name__ + (f", status {status}" if status else ""),
+        action="see that the disk has room and the shell's limits (ulimit -a) are wide enough, then run the same"
+        " command again: finished stages are kept",
+    )
 
 
 def _defect(failure: BaseException, as_json: bool) -> NoReturn:

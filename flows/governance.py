@@ -68,7 +68,7 @@ def roll_back(
         ``problem``; ``champion``, the version that stands now; ``withdrawn``, the one that no longer does.
 
     Raises:
-        ChampionMoved: another version stands, or somebody else has withdrawn it already.
+        NotChampion: another version stands, or somebody else has withdrawn it already.
         ConfigurationError: no reason was given, there is no champion, or the version before it is not intact.
     """
     _check_reason(reason)

@@ -46,6 +46,7 @@ MLFLOW_LOCK = "mlflow"
 """The workspace's lock under which MLflow's database is made, as in ``medai.tracking``: two at once would crash."""
 
 LOG_LINES = 12
+_BETWEEN_TRACEBACKS = ("During handling of", "The above exception was", "│", "╭", "╰")
 PATIENCE_WITH_A_RUNNING_SERVER = 10.0
 GRACE_SECONDS = 8.0
 DELIVERY_SECONDS = 5.0
@@ -120,10 +121,10 @@ class Child:
         return self._process.poll()
 
     def last_lines(self) -> str:
-        """The end of what it wrote."""
+        """The end of what it wrote, without tracebacks: of each only the line that says what happened."""
         size = os.fstat(self._log.fileno()).st_size
         lines = os.pread(self._log.fileno(), 1 << 16, max(0, size - (1 << 16))).decode(errors="replace").splitlines()
-        return "\n".join(line for line in lines[-LOG_LINES:] if line.strip()) or "it wrote nothing"
+        return "\n".join(_without_tracebacks(lines)[-LOG_LINES:]) or "it wrote nothing"
 
     def watch(self) -> bool:
         """Whether it still runs. What it started is remembered, to be ended even when it is killed itself."""
@@ -159,6 +160,24 @@ class Child:
             received=f"exit status {self.ended}; its last lines:\n{self.last_lines()}",
             action="mend what its last lines name, then run the same command again: finished stages are kept",
         )
+
+
+def _without_tracebacks(lines: list[str]) -> list[str]:
+    """The lines that a person can use: neither Python's frames nor the boxes that rich draws around them, nor blanks.
+
+    >>> _without_tracebacks(["ready", "Traceback (most recent call last):", '  File "x.py", line 1', "ValueError: no"])
+    ['ready', 'ValueError: no']
+    """
+    kept, inside = [], False
+    for line in lines:
+        if "Traceback (most recent call last)" in line:
+            inside = True
+        elif inside and line.startswith((" ", "\t")):
+            continue
+        elif line.strip() and not line.startswith(_BETWEEN_TRACEBACKS):
+            inside = False
+            kept.append(line)
+    return kept
 
 
 class PrefectServer:

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
 
-from medai.errors import ConfigurationError, near_match
+from medai.errors import ConfigurationError, from_machine_failure, near_match
+from medai.paths import expanded, why
 from medai.problem import catalogue
 from medai.sources.synthetic import AnySynthetic, Generator, generate
 from medai.yaml_files import read_yaml
@@ -32,23 +36,26 @@ def synth(kind: str, out: Path, options: dict[str, Any], workers: int | None = N
         commands that read it.
 
     Raises:
-        ConfigurationError: no such kind, an option that does not fit it, or a folder that holds something.
-        ServiceFailed: the disk has no space for so many patients.
+        ConfigurationError: no such kind, an option that does not fit it, a folder that holds something, or a place
+            where none can be made.
+        ServiceFailed: the disk has no space for so many patients, or failed otherwise.
     """
     config = _config(kind, options)
-    out = out.expanduser().resolve()
-    _refuse_taken(out)
-    out.parent.mkdir(parents=True, exist_ok=True)
-    beside = out.with_name(f".{out.name}.{os.getpid()}.partial")
-    shutil.rmtree(beside, ignore_errors=True)  # left by a killed process of the same number
-    beside.mkdir()
+    with _possible():
+        out = expanded(out).resolve()
+        _refuse_taken(out)
+        out.parent.mkdir(parents=True, exist_ok=True)
+        beside = out.with_name(f".medai-{os.getpid()}.partial")
+        shutil.rmtree(beside, ignore_errors=True)  # left by a killed process of the same number
+        beside.mkdir()
     try:
         reader = generate(config, beside, workers).relative_to(beside)
         files = [path for path in beside.rglob("*") if path.is_file()]
         size = sum(path.stat().st_size for path in files)
         os.sync()
-        _refuse_taken(out)
-        beside.replace(out)  # takes the place of an empty folder
+        with _possible():
+            _refuse_taken(out)
+            beside.replace(out)  # takes the place of an empty folder
     except BaseException:
         shutil.rmtree(beside, ignore_errors=True)
         raise
@@ -109,17 +116,36 @@ def _config(kind: str, options: dict[str, Any]) -> AnySynthetic:
         ) from None
 
 
+@contextmanager
+def _possible() -> Iterator[None]:
+    """Say what stands in the way of a folder, wherever somebody wants it."""
+    try:
+        yield
+    except (OSError, RuntimeError) as failure:  # the latter: pathlib's word for a circle of links, before Python 3.13
+        blocked = failure if isinstance(failure, OSError) else OSError(errno.ELOOP, "")
+        machine = None if isinstance(failure, PermissionError) else from_machine_failure(failure)
+        raise machine or ConfigurationError(
+            "the folder to write to cannot be made",
+            expected="a folder that is absent or empty, in a place where we may make one",
+            received=why(blocked),
+            action="name another folder",
+        ) from None
+
+
 def _refuse_taken(out: Path) -> None:
     """Refuse a place that holds anything."""
+    try:
+        os.lstat(out)
+    except FileNotFoundError:
+        return
     if out.is_dir() and not any(out.iterdir()) and not out.is_mount():
         return
-    if out.exists():
-        raise ConfigurationError(
-            "the place to write to is taken",
-            expected="a folder that is absent or empty",
-            received="a folder that holds something" if out.is_dir() and not out.is_mount() else "something else",
-            action="name another folder, or empty that one",
-        )
+    raise ConfigurationError(
+        "the place to write to is taken",
+        expected="a folder that is absent or empty",
+        received="a folder that holds something" if out.is_dir() and not out.is_mount() else "something else",
+        action="name another folder, or empty that one",
+    )
 
 
 def _problems_of(kind: str) -> list[tuple[str, str]]:

@@ -5,6 +5,7 @@ It may name a table, a column, a row number or a file's token; never a patient's
 
     MedaiError                      a defect of ours unless a subclass says otherwise    exit status 1
     ├── ConfigurationError          the Problem, a setting, the command line             exit status 2
+    │   └── NotChampion             the version that somebody named is not champion      exit status 2
     ├── DataRefused                 the data cannot be trusted                           exit status 3
     │   └── ValidationFailed        a blocking expectation failed                        exit status 3
     └── ServiceFailed               a server or the machine failed, nothing is lost      exit status 4
@@ -79,6 +80,10 @@ class ConfigurationError(MedaiError):
     exit_status = 2
 
 
+class NotChampion(ConfigurationError):
+    """The version that a person expects to be champion is not, or no longer."""
+
+
 class DataRefused(MedaiError):
     """The data cannot be read or trusted as a whole."""
 
@@ -106,16 +111,29 @@ _MACHINE_FAILURES = {
     errno.EIO: "the disk reported a read or write error",
     errno.EMFILE: "too many files are open",
     errno.ENOMEM: "the machine is out of memory",
+    errno.EAGAIN: "the machine starts no more processes or threads",
+    errno.EFBIG: "a file grew past the limit on its size",
     errno.EACCES: "permission was denied",
     errno.EPERM: "permission was denied",
 }
 
 
-_RUST_ERRNO = re.compile(r"\(os error (\d+)\)")
+_BY_LIMIT = {
+    errno.EAGAIN: ("processes and threads for what this command does at once", "raise `ulimit -u` or `ulimit -v`"),
+    errno.EFBIG: ("files as large as the data and models are", "raise `ulimit -f`"),
+}
+"""What to expect and to repair where it is not the disk."""
+
+_RUST_ERRNO = re.compile(r"\bos error (\d+)\b|\bOs \{ code: (\d+)\b")
+"""How Rust's libraries write the system's number, in a message or in a panic."""
+_PANIC = "PanicException"
+"""What pyo3 raises when Rust gives up, as it does where it gets no memory or thread; no subclass of Exception."""
 
 
 def from_machine_failure(failure: BaseException) -> ServiceFailed | None:
     """The ServiceFailed for a full, read-only or forbidden disk or spent memory; None if it is something else.
+
+    A panic of a library in Rust is one, too: it leaves nobody to ask what was missing.
 
     >>> print(from_machine_failure(OSError(28, "No space left on device")).wrong)
     the disk is full
@@ -128,23 +146,37 @@ def from_machine_failure(failure: BaseException) -> ServiceFailed | None:
     elif isinstance(failure, OSError):
         number = failure.errno
     elif told := _RUST_ERRNO.search(str(failure)):  # polars tells the system's number in its message alone
-        number = int(told[1])
+        number = int(told[1] or told[2])
     wrong = _MACHINE_FAILURES.get(number or 0)
+    received = type(failure).__name__ + (
+        f" (errno {number})" if number and not isinstance(failure, MemoryError) else ""
+    )
     if wrong is None:
-        return None
+        if type(failure).__name__ != _PANIC:
+            return None
+        return ServiceFailed(
+            "a library gave up in the middle of its work",
+            expected="memory, processes and threads for what this command does at once",
+            received=received,
+            action="raise the limits of the shell (ulimit -a), then run the same command again: finished stages are"
+            " kept; if it gives up again, report it",
+        )
     if number == errno.ENOMEM:
         return ServiceFailed(
             wrong,
             expected="memory for what this command holds at once",
-            received=type(failure).__name__ + (f" (errno {number})" if isinstance(failure, OSError) else ""),
+            received=received,
             action="lower training.batch_size or the size of the encoder, or use a machine with more memory:"
             " finished stages are kept",
         )
+    expected, repair = _BY_LIMIT.get(
+        number or 0, ("space and permission to write in the workspace", "make room or repair it")
+    )
     return ServiceFailed(
         wrong,
-        expected="space and permission to write in the workspace",
-        received=f"{type(failure).__name__} (errno {number})",
-        action="make room or repair it, then run the same command again: finished stages are kept",
+        expected=expected,
+        received=received,
+        action=f"{repair}, then run the same command again: finished stages are kept",
     )
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from medai.audit import Audit, Entry
-from medai.errors import ChampionMoved, ConfigurationError
+from medai.errors import ChampionMoved, ConfigurationError, NotChampion
 from medai.workspace import Workspace
 
 _LOCK_SECONDS = 120
@@ -243,7 +243,7 @@ class Ledger:
             expected: the version that is meant; None for whichever stands now.
 
         Raises:
-            ChampionMoved: another version stands now, or the one that is meant was withdrawn already.
+            NotChampion: another version stands now, or the one that is meant was withdrawn already.
             ConfigurationError: there is no champion to withdraw.
         """
         with self.workspace.lock("ledger", _LOCK_SECONDS):
@@ -270,7 +270,7 @@ class Ledger:
             )
             return self.champion(problem)
 
-    def _not_champion(self, problem: str, version: int, now: Champion | None) -> ChampionMoved:
+    def _not_champion(self, problem: str, version: int, now: Champion | None) -> NotChampion:
         standing = "no champion" if now is None else f"version {now.version}, champion since {now.since[:19]} UTC"
         candidate = self.registered(problem).get(version, {}).get("candidate", "")
         withdrawal = self.withdrawal(problem, candidate)
@@ -279,7 +279,7 @@ class Ledger:
         else:
             standing += f"; {withdrawal.by} withdrew it at {withdrawal.at[:19]} UTC: {withdrawal.facts['reason']}"
             wrong = f"version {version} of {problem} is already withdrawn"
-        return ChampionMoved(
+        return NotChampion(
             wrong,
             expected=f"version {version} as champion",
             received=standing,

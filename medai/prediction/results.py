@@ -3,8 +3,8 @@
 A text cell that a spreadsheet would run begins with = + - @, a tab or a line end; it gets an apostrophe in front. A
 spreadsheet that takes another separator than ours begins a cell inside one of our cells, after ; , a tab or a line end:
 such a sign there, with or without quotes before it, gets an apostrophe as well (OWASP, CSV Injection,
-owasp.org/www-community/attacks/CSV_Injection). So does one that follows apostrophes already, so that what was written can
-be read back: one apostrophe goes from each such place. Numbers stay numbers.
+owasp.org/www-community/attacks/CSV_Injection). So does one that follows apostrophes already, so that what was written
+can be read back: one apostrophe goes from each such place. Numbers stay numbers.
 """
 
 from __future__ import annotations

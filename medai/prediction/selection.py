@@ -9,11 +9,12 @@ Beside ``cohort.parquet`` (who is scored) the folder holds ``rows.parquet``: eve
 
 from __future__ import annotations
 
-from datetime import datetime, timedelta
+from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from medai.cohort import CohortDefinition, Criterion, Stays, Windows, condition, kidney_schema, observed_stays
+from medai.cohort.events import kept_events
 from medai.conditions import parse_condition
 from medai.errors import ConfigurationError
 from medai.promotion import trained_subjects
@@ -24,12 +25,13 @@ from medai.workspace import Made, Workspace
 if TYPE_CHECKING:
     import polars as pl
 
-VERSION = 1
+VERSION = 2
 ROWS = "rows.parquet"
 SET_ASIDE, EXCLUDED = "set_aside:", "excluded:"
 
 _KNOWN_LATER = frozenset({"end"})
 """Columns of the stays table that nobody knows at prediction time."""
+_LAST = "last reading of the subject"
 _ROW_COUNTS = "expect_table_row_count_to_be_between"
 
 
@@ -169,18 +171,18 @@ def _stays(raw: Path, aside: Path, definition: Stays) -> pl.DataFrame:
 
     from medai.tables import read_table
 
-    last = _last_reading(raw)
-    asked_at = _asked_at(definition, pl.lit(last, pl.Datetime("us")))
-    stays = _with_status(pl.DataFrame(read_table(raw / "stays.parquet")), "stays", aside).with_columns(
+    lasts = _last_readings(raw, aside)
+    stays = _with_status(pl.DataFrame(read_table(raw / "stays.parquet")), "stays", aside)
+    stays = stays.join(lasts, on="subject_id", how="left", maintain_order="left", validate="m:1").with_columns(
         pl.col("stay_id").alias("sample_id"),
         pl.col("start").alias("series_start"),
-        asked_at.alias("prediction_time"),
+        _asked_at(definition, pl.col(_LAST)).alias("prediction_time"),
     )
     lasted = (pl.col("prediction_time") - pl.col("start")).dt.total_microseconds() / 3_600_000_000
     stays = stays.with_columns(lasted.alias("hours"))
-    known = set(stays.columns) - _KNOWN_LATER
+    known = set(stays.columns) - _KNOWN_LATER - {_LAST}
     everything = pl.Schema(
-        {**kidney_schema(), **pl.DataFrame(read_table(raw / "labels.parquet")).schema, **stays.schema}
+        {**kidney_schema(), **pl.DataFrame(read_table(raw / "labels.parquet")).schema, **stays.drop(_LAST).schema}
     )
     for criterion in definition.criteria:
         left = stays.filter(pl.col("status").is_null())
@@ -193,7 +195,7 @@ def _stays(raw: Path, aside: Path, definition: Stays) -> pl.DataFrame:
             kept = left.join(observed_stays(raw, aside, left), on="sample_id", how="semi")
         stays = _keep(stays, kept, criterion.name)
     # Last: a stay that is not over yet is still the earlier one of its admission.
-    over = pl.col("end").fill_null(pl.lit(last, pl.Datetime("us"))) >= pl.col("prediction_time")
+    over = pl.col("end").fill_null(pl.col(_LAST)) >= pl.col("prediction_time")
     return _keep(stays, stays.filter(over.fill_null(False)), _time_of_observation(definition))
 
 
@@ -225,15 +227,18 @@ def _keep(stays: pl.DataFrame, kept: pl.DataFrame, criterion: str) -> pl.DataFra
     return stays.with_columns(pl.when(leaves).then(pl.lit(EXCLUDED + criterion)).otherwise("status").alias("status"))
 
 
-def _last_reading(raw: Path) -> datetime | None:
-    """Time of the snapshot's last reading: until then a stay without an end has lasted."""
+def _last_readings(raw: Path, aside: Path) -> pl.DataFrame:
+    """Each subject's last reading that was kept: until then a stay of his without an end has lasted.
+
+    Another subject's readings say nothing of it: in MIMIC each patient's dates are shifted by an offset of his own.
+    """
     import polars as pl
 
-    from medai.tables import read_table
-
-    times = pl.DataFrame(read_table(raw / "events.parquet", ["time", "known_time"]))
-    last: datetime | None = times.select(pl.max_horizontal("time", "known_time").max()).item()
-    return last
+    lasts = [
+        block.group_by("subject_id").agg(pl.max_horizontal("time", "known_time").max().alias(_LAST))
+        for block in kept_events(raw, aside, ["subject_id", "time", "known_time"])
+    ]
+    return pl.concat(lasts)
 
 
 def _without_earlier(stays: pl.DataFrame, group: str) -> pl.DataFrame:

@@ -322,6 +322,37 @@ def test_what_cannot_be_followed_ends_with_status_2(
 
 
 @pytest.mark.parametrize(
+    ("failure", "told"),
+    [
+        ("class PanicException(BaseException): pass\nfailure = PanicException('a patient')", "gave up in the middle"),
+        ("failure = OSError(27, 'File too large')", "a file grew past the limit"),
+        ("failure = OSError(11, 'Resource temporarily unavailable')", "starts no more processes or threads"),
+        (
+            "import httpx\nfrom prefect.exceptions import PrefectHTTPStatusError\n"
+            "asked = httpx.Request('POST', 'http://127.0.0.1/api')\n"
+            "failure = PrefectHTTPStatusError('Traceback of a patient', request=asked,"
+            " response=httpx.Response(500, request=asked))",
+            "received: PrefectHTTPStatusError, status 500",
+        ),
+    ],
+)
+def test_what_the_machine_does_not_do_is_no_defect_of_ours(
+    failure: str, told: str, bare_environment: dict[str, str], tmp_path: Path
+) -> None:
+    """Status 4 and a sentence: also for a panic, which is no Exception, and for an answer of Prefect's server."""
+    script = f"{failure}\nfrom flows import cli\ndef act(_):\n    raise failure\ncli._answer(act, True, print)"
+    ended = subprocess.run(
+        [sys.executable, "-c", "import typer\napp = typer.Typer()\n@app.command()\ndef main():\n"
+         + "\n".join("    " + line for line in script.splitlines()) + "\napp()"],
+        env=bare_environment, cwd=tmp_path, capture_output=True, text=True, timeout=120,
+    )  # fmt: skip
+    assert ended.returncode == 4, ended.stderr
+    assert told in ended.stderr
+    assert json.loads(ended.stdout)["error"]["status"] == 4
+    assert not any(word in ended.stdout + ended.stderr for word in ("patient", "Traceback"))
+
+
+@pytest.mark.parametrize(
     "arguments",
     [("run",), ("run", "--jsn", "x"), ("run", "x", "--seed", "-1"), ("run", "x", "--seed", str(2**32)), ("rum",)],
 )

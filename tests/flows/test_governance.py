@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from flows.governance import promote_by_hand, roll_back
-from medai.errors import ChampionMoved, ConfigurationError
+from medai.errors import ConfigurationError, NotChampion
 from medai.ledger import Ledger
 from medai.records import Candidate, Environment
 from medai.tracking import Tracking
@@ -59,7 +59,7 @@ def test_what_a_person_decides_stays(medai: Any, home: Path, problems: Any, alia
     assert "withdrawn since by a person" in shown
     assert "`medai promote ruled 1 --reason …` brings it back" in shown
     again = medai("rollback", problem, "--expect", "1", "--reason", "twice", "--json", home=home)
-    assert (again.status, again.error["wrong"]) == (4, "version 1 of ruled is already withdrawn")
+    assert (again.status, again.error["wrong"]) == (2, "version 1 of ruled is already withdrawn")
     stricter = medai.run(problem, "--set", "gate.floors.auroc=0.61", home=home)
     assert (stricter["decision"], stricter["champion"]) == ("refused", None)
     assert stricter["reasons"] == [
@@ -250,7 +250,7 @@ def test_two_rollbacks_of_one_champion_withdraw_one(registry: tuple[Workspace, W
     def second() -> None:
         try:
             roll_back(ledger, tracking, "p", "2 harms", expected=2)
-        except ChampionMoved as error:
+        except NotChampion as error:
             told.append(error.wrong)
 
     tracking.meanwhile = second

@@ -80,6 +80,36 @@ def test_what_is_there_stays(tmp_path: Path, what: str) -> None:
 
 
 @pytest.mark.parametrize(
+    ("place", "received"),
+    [
+        ("file/out", "a path through something that is no folder"),
+        ("a" * 300, "a name that is too long"),
+        ("loop", "links that lead round in a circle"),
+        ("loop/out", "links that lead round in a circle"),
+        ("/proc/out", None),
+    ],
+)
+def test_a_place_where_no_folder_can_be_made_is_named(tmp_path: Path, place: str, received: str | None) -> None:
+    """Status 2 and what stands there, in words, never a defect of ours."""
+    (tmp_path / "file").write_text("mine")
+    (tmp_path / "loop").symlink_to(tmp_path / "loop")
+    with pytest.raises(ConfigurationError) as raised:
+        synth("physionet2012", tmp_path / place, {"subjects": 10})
+    assert raised.value.exit_status == 2
+    assert received is None or raised.value.received in (received, "something else")
+    assert names(tmp_path) == ["file", "loop"]
+
+
+def test_a_name_as_long_as_the_system_takes_is_taken(tmp_path: Path) -> None:
+    """What is written beside it has a name of its own; a home of nobody is refused."""
+    answer = synth("physionet2012", tmp_path / ("a" * 250), {"subjects": 10})
+    assert names(tmp_path) == ["a" * 250]
+    assert answer["files"] > 0
+    with pytest.raises(ConfigurationError, match="a path cannot be followed"):
+        synth("physionet2012", Path("~nobody_of_this_name/x"), {"subjects": 10})
+
+
+@pytest.mark.parametrize(
     ("kind", "options", "received"),
     [
         ("hospitl", {"subjects": 10}, "did you mean 'hospital'?"),

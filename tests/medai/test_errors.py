@@ -12,6 +12,7 @@ from medai.errors import (
     ConfigurationError,
     DataRefused,
     MedaiError,
+    NotChampion,
     ServiceFailed,
     ValidationFailed,
     from_machine_failure,
@@ -21,6 +22,7 @@ from medai.errors import (
 STATUS = {
     MedaiError: 1,
     ConfigurationError: 2,
+    NotChampion: 2,
     DataRefused: 3,
     ValidationFailed: 3,
     ServiceFailed: 4,
@@ -80,15 +82,18 @@ def test_memory_that_is_spent_names_what_to_make_smaller() -> None:
         (errno.EROFS, "the file system is read-only"),
         (errno.EIO, "the disk reported a read or write error"),
         (errno.EMFILE, "too many files are open"),
+        (errno.EAGAIN, "the machine starts no more processes or threads"),
+        (errno.EFBIG, "a file grew past the limit on its size"),
         (errno.ENOMEM, "the machine is out of memory"),
     ],
 )
 def test_a_failing_machine_is_no_defect_of_ours(number: int, wrong: str) -> None:
     """Each has status 4, its number, and not the path that the system's own message carries."""
-    failure = from_machine_failure(OSError(number, "message", "/home/a patient"))
+    given = OSError(number, "message", "/home/a patient")  # of a class of its own for some numbers
+    failure = from_machine_failure(given)
     assert failure is not None
     assert (failure.wrong, failure.exit_status) == (wrong, 4)
-    assert failure.received == f"OSError (errno {number})"
+    assert failure.received == f"{type(given).__name__} (errno {number})"
     assert "patient" not in str(failure)
 
 
@@ -116,3 +121,27 @@ def test_a_full_disk_told_in_words_alone_is_a_machine_failure() -> None:
     assert known.wrong == "the disk is full"
     assert known.received == "ComputeError (errno 28)"
     assert from_machine_failure(ComputeError("something else")) is None
+
+
+class PanicException(BaseException):
+    """Named as pyo3's own, which nothing can import."""
+
+
+@pytest.mark.parametrize(
+    ("message", "wrong"),
+    [
+        (
+            'called `Result::unwrap()` on an `Err` value: Os { code: 11, kind: WouldBlock, message: "…" }',
+            "the machine starts no more processes or threads",
+        ),
+        ("could not allocate (os error 12)", "the machine is out of memory"),
+        ("/home/a patient was here", "a library gave up in the middle of its work"),
+    ],
+)
+def test_a_panic_of_a_library_is_a_machine_failure(message: str, wrong: str) -> None:
+    """It is no Exception and tells the number in its own way, or not at all; its words are not repeated."""
+    known = from_machine_failure(PanicException(message))
+    assert known is not None
+    assert (known.wrong, known.exit_status) == (wrong, 4)
+    assert "patient" not in str(known)
+    assert "ulimit" in known.action or "training.batch_size" in known.action

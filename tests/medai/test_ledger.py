@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from medai.audit import AUDIT, HEAD
-from medai.errors import ChampionMoved, ConfigurationError, MedaiError, ServiceFailed
+from medai.errors import ChampionMoved, ConfigurationError, MedaiError, NotChampion, ServiceFailed
 from medai.ledger import Ledger, moment
 from medai.workspace import Workspace
 
@@ -391,14 +391,14 @@ def test_a_rollback_withdraws_the_version_that_was_meant(ledger: Ledger, refusal
         ledger.append("registered", SEPSIS, {"version": version, "candidate": name})
     promote(ledger, "a", None)
     promote(ledger, "b", "a", version=2)
-    with pytest.raises(ChampionMoved, match="version 1 of sepsis is not champion"):
+    with pytest.raises(NotChampion, match="version 1 of sepsis is not champion"):
         ledger.rollback(SEPSIS, "1 harms", expected=1)
     before = ledger.before(SEPSIS)
     assert before is not None
     assert before.version == 1
     ledger.rollback(SEPSIS, "2 harms", expected=2)
     held = ledger.path.read_bytes()
-    with pytest.raises(ChampionMoved, match="version 2 of sepsis is already withdrawn") as raised:
+    with pytest.raises(NotChampion, match="version 2 of sepsis is already withdrawn") as raised:
         ledger.rollback(SEPSIS, "2 harms", expected=2)
     assert "version 1, champion since" in refusal(raised.value)
     assert "tester withdrew it at" in raised.value.received

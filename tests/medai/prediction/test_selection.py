@@ -78,11 +78,26 @@ def definition(*criteria: dict[str, Any], observation_hours: int = 48) -> Stays:
 
 
 def test_a_stay_is_predicted_once_its_observation_is_over(put: Put) -> None:
-    """Shorter than the window: not yet. Without an end: as long as the snapshot's last reading tells."""
-    workspace, snapshot, quality = put(tables([(0, 48), (0, 47.5), (10, None), (20, None)], last=60), "events")
+    """Shorter than the window: not yet. Without an end: as long as the patient's own last reading tells that was kept;
+    another patient's, whose dates are shifted by another offset, tells nothing.
+    """
+    given = tables([(0, 48), (0, 47.5), (10, None), (20, None), (0, None)], last=60)
+    own = (
+        given["events"]
+        .head(3)
+        .with_columns(
+            pl.Series("row_id", [6, 7, 8]),
+            pl.Series("subject_id", [12, 13, 14]),
+            pl.Series("time", [hours(20), hours(67), hours(50)]),
+            pl.Series("known_time", [hours(58), hours(67.5), hours(50)]),
+        )
+    )
+    given["events"] = pl.concat([given["events"], own])
+    workspace, snapshot, quality = put(given, "events", (("events", 8, "bad"),))
     made = select(workspace, snapshot, quality, definition())
-    assert statuses(workspace, made.record) == [None, "excluded:observed for 48 h", None, "excluded:observed for 48 h"]
-    assert [line.samples for line in made.record.attrition] == [4, 2]
+    unfinished = "excluded:observed for 48 h"
+    assert statuses(workspace, made.record) == [None, unfinished, None, unfinished, unfinished]
+    assert [line.samples for line in made.record.attrition] == [5, 2]
     folder = workspace.folder("select", made.record.key)
     assert pl.read_parquet(folder / "cohort.parquet")["sample_id"].to_list() == [100, 102]
     assert all(stat.S_IMODE((folder / name).stat().st_mode) == 0o600 for name in ("cohort.parquet", "rows.parquet"))
