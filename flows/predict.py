@@ -146,7 +146,11 @@ def road(
     quality = steps.take(
         f"validate{mark}", validate(workspace, snapshot, suite_path(question), question.validation.tolerance)
     )
-    refuse_if_failed(fit_for_scoring(quality))
+    judged = fit_for_scoring(quality)
+    refuse_if_failed(judged)
+    if not quality.passed:
+        waived = [failure.reason for failure in quality.failures if failure.blocking]
+        log.info("enough to be scored; asked only of data to learn from: %s", ", ".join(sorted(set(waived))))
     cohort = steps.take(f"select{mark}", select_unlabelled(workspace, snapshot, quality, question.cohort))
     if cohort.samples == 0:
         return Part(snapshot, cohort, None)

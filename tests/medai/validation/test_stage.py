@@ -110,7 +110,8 @@ def test_more_than_the_tolerance_blocks(images: Tables, snapshot_of: SnapshotOf)
     with pytest.raises(ValidationFailed) as refused:
         refuse_if_failed(report)
     assert refused.value.wrong == "the data failed validation: too_many_set_aside in table images"
-    assert refused.value.received == "13 of 60 rows break it"
+    assert refused.value.received == "13 of 60 rows set aside: twin_in_evaluation_data 13"
+    assert "validation.tolerance" in refused.value.action
     assert refused.value.exit_status == 3
     assert validate(workspace, snapshot, suite, tolerance=0.25).record.passed
     with pytest.raises(ConfigurationError, match="tolerance"):
@@ -134,6 +135,10 @@ def test_what_the_reader_left_out_counts_against_the_tolerance(
     assert (found == []) is passed
     if not passed:
         assert (found[0].table, found[0].unexpected, found[0].evaluated) == ("events", 34, 169)
+        with pytest.raises(ValidationFailed) as refused:
+            refuse_if_failed(report)
+        told = "34 of 169 rows set aside: unknown_variable 29, left out by the reader 5"
+        assert refused.value.received.startswith(told)
 
 
 def test_a_condition_that_meets_no_row_is_told(images: Tables, snapshot_of: SnapshotOf, write_suite: Any) -> None:
