@@ -1,4 +1,4 @@
-"""Ingest, validate and select: are these data fit for this question?"""
+"""Ingest, validate, select and split: are these data fit for this question?"""
 
 from __future__ import annotations
 
@@ -9,36 +9,49 @@ from prefect import flow
 
 from flows.outcome import Steps
 from flows.settings import Settings
-from flows.train import read
+from flows.train import class_folders, read
 from medai.problem import load_problem
+from medai.readiness import empty_classes, empty_in_train
+from medai.records import Failure
 from medai.workspace import Workspace
 from tasks.select import select
+from tasks.split import split
 
 log = logging.getLogger("medai.run")
 
 
 @flow(name="check", flow_run_name="{problem}", persist_result=False)
 def check(problem: str, data: str | None = None, overrides: list[str] | None = None) -> dict[str, Any]:
-    """Judge the data of a Problem by its suite, then its labels and its cohort, as a run would.
+    """Judge the data of a Problem by its suite, then its labels, its cohort and its split, as a run would.
+
+    A class of which nothing is left after validation, or nothing in train, is a failure with the reason
+    ``class_empty``.
 
     Returns:
         What ``medai check --json`` prints; a failed check returns, too.
 
     Raises:
-        DataRefused: the labels are not of the Problem's classes, or nobody is in the cohort.
+        DataRefused: the labels are not of the Problem's classes, nobody is in the cohort, or it cannot be split.
     """
     settings = Settings.load()
     settings.apply()
     workspace = Workspace(settings.home, settings.lock_seconds)
     question = load_problem(problem, overrides or ())
     steps = Steps()
+    empty: tuple[Failure, ...] = ()
+    folders: dict[str, list[dict[str, Any]]] = {}
     snapshot, quality = read(workspace, question, data, settings, steps, f"medai check {problem}")
     if quality.passed:
-        steps.take("select", select(workspace, snapshot, quality, question.cohort, question.outputs))
+        cohort = steps.take("select", select(workspace, snapshot, quality, question.cohort, question.outputs))
+        folders = class_folders(question, cohort)
+        empty = empty_classes(cohort, question.outputs)
+        if not empty:
+            splits = steps.take("split", split(workspace, snapshot, cohort, question.split))
+            empty = empty_in_train(workspace, cohort, splits, question.outputs)
     told = quality.set_aside.keys() | quality.warned.keys()
     return {
         "problem": question.name,
-        "passed": quality.passed,
+        "passed": quality.passed and not empty,
         "rows": quality.rows,
         "tables": quality.tables,
         "rules": quality.rules,
@@ -46,7 +59,8 @@ def check(problem: str, data: str | None = None, overrides: list[str] | None = N
         "warned": quality.warned,
         "settled_by_reader": {reason: count for reason, count in snapshot.counts.items() if reason not in told},
         "idle": list(quality.idle),
-        "failures": [failure.model_dump() for failure in quality.failures],
+        "failures": [failure.model_dump() for failure in (*empty, *quality.failures)],
+        "folders": folders,
         "data_sha256": snapshot.data_sha256,
         "stages": steps.taken,
     }

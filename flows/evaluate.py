@@ -15,8 +15,8 @@ from pydantic import TypeAdapter
 from flows.outcome import Steps
 from flows.predict import standing_champion
 from flows.settings import Settings, user
-from flows.train import read
-from medai.external import MINIMUM, lacking, own_scorecard, refuse_unlabelled, same_question, seen
+from flows.train import origin_of, read
+from medai.external import MINIMUM, lacking, own_scorecard, refuse_unlabelled, same_question, same_reading, seen
 from medai.ledger import Ledger
 from medai.measurement.metrics import in_order
 from medai.prediction import fit_for_scoring
@@ -59,6 +59,7 @@ def evaluate(
     question = load_problem(problem, overrides or ())
     standing, champion = standing_champion(workspace, ledger, question.name)
     same_question(champion, question.outputs)
+    same_reading(champion, origin_of(question))
     steps = Steps()
     snapshot, quality = read(
         workspace,

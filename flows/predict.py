@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import logging
 from collections import Counter
+from collections.abc import Iterable
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -19,12 +20,21 @@ from pydantic import TypeAdapter
 
 from flows.outcome import Steps
 from flows.settings import Settings, user
-from flows.train import champion_of
+from flows.train import champion_of, origin_of
 from medai.errors import ConfigurationError
+from medai.external import same_question, same_reading
 from medai.ledger import Champion, Ledger
 from medai.outputs import Output
 from medai.paths import expanded
-from medai.prediction import Destination, Part, answers, fit_for_scoring, left_unjudged, seen_before
+from medai.prediction import (
+    Destination,
+    Part,
+    answers,
+    fit_for_scoring,
+    left_unjudged,
+    seen_before,
+    seen_pictures,
+)
 from medai.preprocessing import Preprocessing
 from medai.problem import Problem, load_problem, suite_path
 from medai.records import KEY_LENGTH, Candidate, sha256_of
@@ -63,6 +73,8 @@ def predict(
     paths = [expanded(one).absolute() for one in inputs]
     destination = Destination(Path(out), overwrite=overwrite, inputs=paths)
     standing, champion = standing_champion(workspace, ledger, question.name)
+    same_question(champion, question.outputs)
+    same_reading(champion, origin_of(question))
     name, output = own_output(champion)
     steps = Steps()
     parts = [
@@ -99,7 +111,8 @@ def predict(
             {one for part in parts for one in left_unjudged(workspace, part.snapshot, question.cohort)}
         ),
         "labels": _labels(output, table["label"].drop_nulls().to_list()),
-        "seen_in_training": sum(seen_before(workspace, part.cohort, champion) for part in parts),
+        "seen_in_training": _summed(seen_before(workspace, part.snapshot, part.cohort, champion) for part in parts),
+        "seen_pictures": _summed(seen_pictures(workspace, part.snapshot, champion) for part in parts),
         "repeated_ids": table.height - table["id"].n_unique(),
         "out": str(destination.path),
         "result_sha256": result_sha256,
@@ -157,6 +170,12 @@ def road(
     own = TypeAdapter(Preprocessing).validate_python(champion.preprocessing)
     arrays = steps.take(f"prepare{mark}", prepare(workspace, snapshot, quality, cohort, own))
     return Part(snapshot, cohort, steps.take(f"score{mark}", score(workspace, champion, arrays, name, output)))
+
+
+def _summed(counts: Iterable[int | None]) -> int | None:
+    """The sum, or None where one of them is not known."""
+    known = list(counts)
+    return None if None in known else sum(count for count in known if count is not None)
 
 
 def _reasons(statuses: Counter[str], kind: str) -> dict[str, int]:

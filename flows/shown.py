@@ -36,6 +36,7 @@ def run(outcome: dict[str, Any]) -> None:
     typer.echo(
         f"{counts['samples']} samples of {counts['subjects']} subjects (one {counts['unit']} each) · {outcome['model']}"
     )
+    _folders(outcome)
     for output, metrics in outcome["metrics"].items():
         others = outcome["baselines"]
         rows = [
@@ -110,9 +111,22 @@ def prediction(outcome: dict[str, Any]) -> None:
     table("", ("what", "which", "rows"), rows)
     for criterion in outcome["not_judged"]:
         typer.echo(f"not judged, since it asks for what is known only later: {criterion}")
-    if outcome["seen_in_training"]:
+    if outcome["seen_in_training"] is None:
+        typer.echo(
+            "unknown: whether the champion was fitted on these patients, as not every file name tells whose it is"
+        )
+    elif outcome["seen_in_training"]:
         typer.echo(f"{outcome['seen_in_training']} subjects are among those that the champion was fitted on")
+    if outcome["seen_pictures"]:
+        typer.echo(f"{outcome['seen_pictures']} pictures are pictures of patients that the champion was fitted on")
     typer.echo(f"answers: {outcome['out']}")
+
+
+def _folders(outcome: dict[str, Any]) -> None:
+    """Which class each folder's pictures were given: nothing but a person's eye can tell that it is the right one."""
+    for pairs in outcome["folders"].values():
+        for pair in pairs:
+            typer.echo(f"folder {pair['folder']} → {pair['class']}: {pair['samples']}")
 
 
 def check(outcome: dict[str, Any]) -> None:
@@ -124,6 +138,7 @@ def check(outcome: dict[str, Any]) -> None:
     rows += [("settled by the reader", reason, count) for reason, count in outcome["settled_by_reader"].items()]
     if rows:
         table("", ("what", "reason", "rows"), rows)
+    _folders(outcome)
     for failure in outcome["failures"]:
         if failure["blocking"]:
             typer.echo(

@@ -25,9 +25,21 @@ from medai.paths import expanded
 from medai.preprocessing import Preprocessing
 from medai.problem import Problem, load_problem, suite_path
 from medai.promotion import VERSION as PROMOTION_VERSION
-from medai.records import Arrays, Candidate, Cohort, Decision, QualityReport, Scorecard, Snapshot, Splits, sha256_of
+from medai.promotion import best
+from medai.records import (
+    Arrays,
+    Candidate,
+    Cohort,
+    Decision,
+    Origin,
+    QualityReport,
+    Scorecard,
+    Snapshot,
+    Splits,
+    sha256_of,
+)
 from medai.screening import refuse_if_leaking
-from medai.sources import Source
+from medai.sources import Source, reading
 from medai.tracking import Package, Registered, Tracking
 from medai.training import Execution
 from medai.validation import refuse_if_failed
@@ -79,6 +91,7 @@ def train(problem: str, data: str | None = None, seed: int = 0, overrides: list[
     run.snapshot, run.quality = read(workspace, question, data, settings, steps, f"medai run {problem}")
     refuse_if_failed(run.quality)
     run.cohort = steps.take("select", select(workspace, run.snapshot, run.quality, question.cohort, question.outputs))
+    folders = class_folders(question, run.cohort)
     run.splits = steps.take("split", split(workspace, run.snapshot, run.cohort, question.split))
     arrays = steps.take(
         "prepare", prepare(workspace, run.snapshot, run.quality, run.cohort, question.input.preprocessing)
@@ -89,7 +102,8 @@ def train(problem: str, data: str | None = None, seed: int = 0, overrides: list[
     )
     refuse_if_leaking(run.screening)
     execution = Execution(threads=settings.threads, onednn=settings.onednn)
-    candidates = fit_all(workspace, question, arrays, run.cohort, run.splits, execution, seed, steps)
+    origin = origin_of(question, run.snapshot)
+    candidates = fit_all(workspace, question, arrays, run.cohort, run.splits, execution, seed, steps, origin)
     run.chosen = choose(workspace, question, candidates, arrays, run.cohort, run.splits, steps)
     chosen = candidates[run.chosen]
 
@@ -129,7 +143,7 @@ def train(problem: str, data: str | None = None, seed: int = 0, overrides: list[
         else:
             act(workspace, ledger, settings, run, arrays, steps)
     run.page = steps.take("report", report(workspace, run.content()))
-    return run.outcome(workspace, ledger)
+    return run.outcome(workspace, ledger) | {"folders": folders}
 
 
 def read(
@@ -216,6 +230,7 @@ def fit_all(
     execution: Execution,
     seed: int,
     steps: Steps,
+    origin: Origin,
 ) -> dict[str, Candidate]:
     """The net and every baseline, each found or fitted."""
     candidates = {}
@@ -238,9 +253,32 @@ def fit_all(
                 execution=execution,
                 seed=seed,
                 progress=FitProgress(name),
+                origin=origin,
             ),
         )
     return candidates
+
+
+def origin_of(question: Problem, snapshot: Snapshot | None = None) -> Origin:
+    """How a Problem reads its data, and when it predicts; who is asked about is the criteria's and no part of it."""
+    return Origin(
+        snapshot=snapshot.key if snapshot else "",
+        unit=snapshot.unit if snapshot else "",
+        source=reading(question.input.source),
+        cohort=question.cohort.model_dump(mode="json", exclude={"criteria", "groups"}),
+    )
+
+
+def class_folders(question: Problem, cohort: Cohort) -> dict[str, list[dict[str, Any]]]:
+    """Output → class folder, the class that it means and its samples in the cohort, which a person is to look at."""
+    told = {
+        name: [{"folder": folder, "class": label, "samples": cohort.classes[name][label]} for folder, label in pairs]
+        for name, pairs in question.class_folders.items()
+    }
+    for name, pairs in told.items():
+        for pair in pairs:
+            log.info("%s: folder %s → %s: %d", name, pair["folder"], pair["class"], pair["samples"])
+    return told
 
 
 def choose(
@@ -252,20 +290,23 @@ def choose(
     splits: Splits,
     steps: Steps,
 ) -> str:
-    """Which candidate goes to the gate; validation may choose it, test never does. The net wins a tie."""
+    """Which candidate goes to the gate; validation may choose it, test never does. The net wins a tie.
+
+    Raises:
+        DataRefused: nobody has a figure to be chosen by.
+    """
     if question.choose == NET or len(candidates) == 1:
         return NET
     output = next(iter(question.outputs))
-    figures = {}
+    figures: dict[str, float | None] = {}
     for name, candidate in candidates.items():
         scorecard = steps.take(
             f"choose:{name}",
             evaluate(workspace, candidate, arrays, cohort, splits, question.outputs, "validation", question.evaluation),
         )
         measure = scorecard.metrics[output].get(question.choose_metric)
-        figures[name] = measure.value if measure else float("-inf")
-    best = max(figures.values())
-    return next(name for name in candidates if figures[name] == best)
+        figures[name] = measure.value if measure else None
+    return best(figures, question.choose_metric)
 
 
 def recall(workspace: Workspace, ledger: Ledger, settings: Settings, run: Run, settled: Entry, steps: Steps) -> None:
@@ -383,7 +424,7 @@ def judge(workspace: Workspace, ledger: Ledger, run: Run, arrays: Arrays, steps:
     champion_scorecard: Scorecard | None = None
     if champion is not None and champion.key == chosen.key:
         champion_scorecard = scorecard
-    elif champion is not None and champion.outputs == chosen.outputs:
+    elif champion is not None and champion.outputs == chosen.outputs and not chosen.reads_otherwise(champion.origin):
         # The champion is scored through its own preprocessing, as it would be when it serves.
         own = TypeAdapter(Preprocessing).validate_python(champion.preprocessing)
         theirs = steps.take("prepare:champion", prepare(workspace, run.snapshot, run.quality, run.cohort, own))

@@ -6,6 +6,7 @@ is left out unless somebody asks for it, since a model knows its own patients.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -15,7 +16,7 @@ from pydantic import TypeAdapter
 from medai.errors import ConfigurationError, DataRefused
 from medai.outputs import Output
 from medai.promotion import trained_subjects
-from medai.records import Candidate, Cohort, Frozen, Scorecard, Snapshot, Splits, sha256_of, stage_key
+from medai.records import Candidate, Cohort, Frozen, Origin, Scorecard, Snapshot, Splits, sha256_of, stage_key
 from medai.scores import SCORES
 from medai.workspace import Made, Workspace
 
@@ -47,6 +48,24 @@ def same_question(candidate: Candidate, outputs: dict[str, Output]) -> None:
             expected=_told(answered),
             received=_told(asked),
             action="evaluate it under the outputs that it was fitted for, or run the Problem anew",
+        )
+
+
+def same_reading(candidate: Candidate, asked: Origin) -> None:
+    """Refuse to score data that are read otherwise than those that the champion was fitted on.
+
+    Its own preprocessing is kept; what the reader makes of the files, and when a prediction is made, is not in it.
+
+    Raises:
+        ConfigurationError: source or time of prediction differ; each key is named.
+    """
+    differing = candidate.reads_otherwise(asked)
+    if differing:
+        raise ConfigurationError(
+            "the Problem reads its data otherwise than those that the champion was fitted on",
+            expected="; ".join(f"{key}: {json.dumps(own)}" for key, (own, _) in differing.items()),
+            received="; ".join(f"{key}: {json.dumps(other)}" for key, (_, other) in differing.items()),
+            action="take back that --set or edit of the Problem, or run the Problem anew for a champion of its own",
         )
 
 

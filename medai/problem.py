@@ -30,6 +30,7 @@ from medai.records import Frozen, sha256_of
 from medai.reporting.content import Report
 from medai.screening import Screen
 from medai.sources import ImageFolder, Source, names, reader
+from medai.sources.image_folder.finding import folded
 from medai.sources.synthetic import Generator
 from medai.spelling import misspelt
 from medai.splitting import Split, Time
@@ -192,10 +193,22 @@ class Problem(Frozen):
                 )
         if isinstance(self.cohort, Windows) and self.cohort.label_window is None:
             raise ValueError("cohort: no window has a 'label', so there is nothing to learn")
+        self._check_folders()
         if not pictures and self.training.augmentation is not None:
             raise ValueError("training.augmentation is for pictures; remove it")
         if self.calibration.method == "platt" and any(output.kind == "multiclass" for output in self.outputs.values()):
             raise ValueError("calibration.method 'platt' does not fit a multiclass output; use 'none'")
+
+    def _check_folders(self) -> None:
+        """Class folders named like the classes stand in their order: another order would turn every label round."""
+        for name, pairs in self.class_folders.items():
+            folders, classes = ([folded(one[side]) for one in pairs] for side in (0, 1))
+            if sorted(folders) == sorted(classes) and folders != classes:
+                told = ", ".join(f"{folder} → {label}" for folder, label in pairs)
+                raise ValueError(
+                    f"outputs.{name}.classes: pictures of a folder would be given another folder's class ({told});"
+                    " put source.classes and outputs.….classes in the same order"
+                )
 
     def _check_metrics(self) -> None:
         """Every metric that is named is one that the judged output has."""
@@ -221,6 +234,20 @@ class Problem(Frozen):
     def input(self) -> Input:
         """The only input."""
         return next(iter(self.inputs.values()))
+
+    @property
+    def class_folders(self) -> dict[str, tuple[tuple[str, str], ...]]:
+        """Output → each class folder of the source with the class that its pictures are given; empty for others."""
+        source = self.input.source
+        if not isinstance(source, ImageFolder):
+            return {}
+        return {
+            name: tuple(
+                (folder, output.classes[at]) for at, folder in enumerate(source.classes) if at in output.classes
+            )
+            for name, output in self.outputs.items()
+            if output.kind != "multilabel"
+        }
 
     @property
     def rules(self) -> Rules:

@@ -5,11 +5,13 @@ Pure: it reads scores on the gate's rows and writes a Decision; what follows fro
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Literal
 
 from pydantic import Field
 
+from medai.errors import DataRefused
 from medai.evaluation import Evaluation, paired
 from medai.measurement.metrics import LOWER_IS_BETTER
 from medai.outputs import Output
@@ -17,7 +19,7 @@ from medai.records import KEY_LENGTH, Candidate, Condition, Decision, Frozen, Sc
 from medai.scores import read_scores
 from medai.workspace import Made, Workspace
 
-VERSION = 2
+VERSION = 3
 
 
 class NonInferiority(Frozen):
@@ -227,7 +229,40 @@ def _comparable(
             required="equal outputs and rows",
         )
     )
+    conditions.append(_read_alike(candidate, champion))
     return conditions
+
+
+def _read_alike(candidate: Candidate, champion: Candidate) -> Condition:
+    """A champion that was fitted on data read otherwise would be judged on what it never learnt."""
+    recorded = candidate.origin is not None and champion.origin is not None
+    keys = candidate.reads_otherwise(champion.origin)
+    return Condition(
+        name="the champion reads the data as the candidate does",
+        passed=not keys,
+        figure=f"different {', '.join(keys)}" if keys else "equal" if recorded else "not recorded",
+        required="equal source and time of prediction, or the comparison is void",
+    )
+
+
+def best(figures: Mapping[str, float | None], metric: str) -> str:
+    """The name with the largest figure on validation; the first of equals, and so the net before its baselines.
+
+    Raises:
+        DataRefused: the metric is defined for nobody, as where validation holds one class alone.
+
+    >>> best({"net": 0.8, "forest": 0.9, "line": None}, "auroc")
+    'forest'
+    """
+    defined = {name: figure for name, figure in figures.items() if figure is not None}
+    if not defined:
+        raise DataRefused(
+            f"choose_metric is undefined on validation: no candidate has a figure for {metric}",
+            expected="validation samples of every class, by which the best candidate is chosen",
+            received=f"{len(figures)} candidates without a figure",
+            action="give more data, another split or choose_metric, or set choose: net",
+        )
+    return max(defined, key=lambda name: defined[name])
 
 
 def trained_subjects(workspace: Workspace, candidate: Candidate) -> set[int]:

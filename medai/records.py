@@ -322,6 +322,37 @@ class Calibration(Frozen):
     intercept: tuple[float, ...] = ()
 
 
+class Origin(Frozen):
+    """How the data were read that a model was fitted on: whoever scores others with it must read them alike.
+
+    Attributes:
+        snapshot: key of the snapshot.
+        unit: what a subject stands for there.
+        source: the reader's configuration without what belongs to one set alone: its place, its labels, its names.
+        cohort: when a prediction is made; not for whom.
+    """
+
+    snapshot: str
+    unit: str
+    source: dict[str, Any]
+    cohort: dict[str, Any]
+
+    def differences(self, other: Origin) -> dict[str, tuple[Any, Any]]:
+        """Key → our value and the other's, of every key in which source or cohort differ; a missing one is None.
+
+        >>> ours, theirs = ({"kind": "x", "white": white} for white in (4095, 65535))
+        >>> one = Origin(snapshot="0", unit="image", source=ours, cohort={})
+        >>> one.differences(one.model_copy(update={"snapshot": "1", "source": theirs}))
+        {'source.white': (4095, 65535)}
+        """
+        told = {}
+        for part, ours, theirs in (("source", self.source, other.source), ("cohort", self.cohort, other.cohort)):
+            for key in sorted({*ours, *theirs}):
+                if ours.get(key) != theirs.get(key):
+                    told[f"{part}.{key}"] = (ours.get(key), theirs.get(key))
+        return told
+
+
 class Candidate(Record):
     """A fitted model with all that scoring needs.
 
@@ -332,6 +363,7 @@ class Candidate(Record):
         calibration: output → calibration.
         preprocessing: the configuration that turns a snapshot into its arrays (champions are re-scored through it).
         outputs: output → its definition, as in the Problem.
+        origin: how the data were read that it was fitted on; None in a record of medai's first days.
         trained_on: role → subjects; the ids are in the folder, for the gate's overlap check.
         fitted_samples: train samples that the model learnt from; fewer than there are where it holds them in memory.
         epochs: finished epochs (0 for a model without epochs).
@@ -344,12 +376,17 @@ class Candidate(Record):
     calibration: dict[str, Calibration]
     preprocessing: dict[str, Any]
     outputs: dict[str, Any]
+    origin: Origin | None = None
     statistics: dict[str, Any]
     trained_on: dict[str, int]
     fitted_samples: int | None = None
     seed: int
     epochs: int
     environment: Environment
+
+    def reads_otherwise(self, origin: Origin | None) -> dict[str, tuple[Any, Any]]:
+        """In what its own data were read otherwise: key → its value and the other's. Empty where one is not known."""
+        return {} if self.origin is None or origin is None else self.origin.differences(origin)
 
     @property
     def model_sha256(self) -> str:

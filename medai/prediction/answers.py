@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from medai.errors import DataRefused
 from medai.outputs import Output
+from medai.prediction.acquaintance import nameless
 from medai.prediction.scoring import Scores
 from medai.prediction.selection import ROWS
 from medai.records import Candidate, Cohort, Snapshot
@@ -123,6 +124,8 @@ def _rows(workspace: Workspace, part: Part, place: int) -> pl.DataFrame:
     ids = pl.DataFrame(read_table(raw / f"{what}_identifiers.parquet", [key, "site_id"]))
     ids = ids.rename({key: "sample_id", "site_id": "id"})
     people = pl.DataFrame(read_table(raw / "identifiers.parquet")).rename({"site_id": "subject"})
+    # A picture of nobody known has its content for a subject, which is no name.
+    people = people.filter(~pl.col("subject_id").is_in(nameless(workspace, part.snapshot).implode()))
     rows = pl.DataFrame(read_table(workspace.folder("select", part.cohort.key) / ROWS))
     table = (
         rows.join(ids, on="sample_id", how="left", validate="m:1")
@@ -130,8 +133,7 @@ def _rows(workspace: Workspace, part: Part, place: int) -> pl.DataFrame:
         .select(
             "sample_id",
             "id",
-            # A picture of nobody known has its content for a subject, which is no name.
-            pl.when(pl.lit(part.snapshot.unit != "image") & (pl.col("subject") != pl.col("id"))).then("subject"),
+            pl.when(pl.col("subject") != pl.col("id")).then("subject"),
             "status",
             pl.lit(place, pl.Int32).alias("input"),
         )

@@ -17,8 +17,7 @@ from medai.cohort import CohortDefinition, Criterion, Stays, Windows, condition,
 from medai.cohort.events import kept_events
 from medai.conditions import parse_condition
 from medai.errors import ConfigurationError
-from medai.promotion import trained_subjects
-from medai.records import Candidate, Cohort, Exclusion, Frozen, QualityReport, Snapshot, stage_key
+from medai.records import Cohort, Exclusion, Frozen, QualityReport, Snapshot, stage_key
 from medai.validation import TOO_MANY
 from medai.workspace import Made, Workspace
 
@@ -119,14 +118,6 @@ def left_unjudged(workspace: Workspace, snapshot: Snapshot, definition: CohortDe
         return ()
     known = set(_columns(workspace.folder("ingest", snapshot.key) / "stays.parquet")) - _KNOWN_LATER
     return tuple(criterion.name for criterion in definition.criteria if not _answerable(criterion, known))
-
-
-def seen_before(workspace: Workspace, cohort: Cohort, champion: Candidate) -> int:
-    """How many subjects of the snapshot, scored or not, the champion was fitted on."""
-    from medai.tables import read_table
-
-    subjects = read_table(workspace.folder("select", cohort.key) / ROWS, ["subject_id"])["subject_id"].to_pylist()
-    return len(set(subjects) & trained_subjects(workspace, champion))
 
 
 def _line(criterion: str, table: pl.DataFrame) -> Exclusion:

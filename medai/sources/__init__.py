@@ -34,6 +34,7 @@ __all__ = [
     "elsewhere",
     "names",
     "reader",
+    "reading",
     "unlabelled",
 ]
 
@@ -102,6 +103,23 @@ def elsewhere(config: S) -> S:
 def unlabelled(config: S) -> S:
     """A source as it is read for prediction: without its labels, where its layout can do without them."""
     return config.unlabelled() if isinstance(config, _Labelled) else config
+
+
+_OF_ONE_SET: dict[str, frozenset[str]] = {
+    "image_folder": frozenset({"classes", "ignore", "labelled", "subject", "unmatched"}),
+    "medmnist": frozenset({"expect", "labelled"}),
+    "meds": frozenset({"categories", "labels"}),
+    "mimic3": frozenset({"phenotypes"}),
+    "mimic4": frozenset({"phenotypes"}),
+    "physionet2012": frozenset({"outcomes"}),
+}
+"""Kind → options that say which set it is, what its labels are and whose its rows are. They may be another site's."""
+
+
+def reading(config: Frozen) -> dict[str, Any]:
+    """What of a source decides the values that a model reads: all of its options that are not one set's own."""
+    dumped = config.model_dump(mode="json")
+    return {name: value for name, value in dumped.items() if name not in _OF_ONE_SET.get(dumped["kind"], ())}
 
 
 def reader(config: ImageFolder | MedMNIST | Meds | Mimic3 | Mimic4 | Physionet2012) -> Reader:

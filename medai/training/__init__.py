@@ -29,13 +29,13 @@ from medai.models import Augmentation, Net
 from medai.models.baselines import Baseline, GradientBoosting, LogisticRegression
 from medai.outputs import Output
 from medai.preprocessing import Preprocessing
-from medai.records import Arrays, Candidate, Cohort, Environment, Frozen, Member, Splits, stage_key
+from medai.records import Arrays, Candidate, Cohort, Environment, Frozen, Member, Origin, Splits, stage_key
 from medai.workspace import Made, Workspace
 
 if TYPE_CHECKING:
     import numpy as np
 
-VERSION = 1
+VERSION = 2
 LIBRARIES = ("tensorflow", "keras", "tf2onnx", "numpy")
 BASELINE_LIBRARIES = ("scikit-learn", "skl2onnx", "numpy")
 PARITY = 1e-4
@@ -92,6 +92,7 @@ class _Fit(Frozen):
     preprocessing: Preprocessing
     execution: Execution
     seed: int
+    origin: Origin | None
 
 
 def fit(
@@ -109,6 +110,7 @@ def fit(
     execution: Execution,
     seed: int,
     progress: Progress | None = None,
+    origin: Origin | None = None,
 ) -> Made[Candidate]:
     """Fit one model and make it a Candidate.
 
@@ -117,6 +119,7 @@ def fit(
         model: an encoder (a net) or a baseline configuration.
         training: how a net is fitted; None for a baseline.
         progress: called with the finished share of epochs.
+        origin: how the data were read; kept in the record, so that others are read alike when they are scored.
 
     Raises:
         DataRefused: a class is missing in train.
@@ -130,6 +133,7 @@ def fit(
         preprocessing=preprocessing,
         execution=execution,
         seed=seed,
+        origin=origin,
     )
     is_net = not isinstance(model, LogisticRegression | GradientBoosting)
     libraries = LIBRARIES if is_net else BASELINE_LIBRARIES
@@ -201,6 +205,7 @@ def fit(
             calibration={output_name: fitted_calibration},
             preprocessing=preprocessing.model_dump(mode="json"),
             outputs={name: value.model_dump(mode="json") for name, value in outputs.items()},
+            origin=origin,
             statistics=statistics,
             trained_on={role: splits.subjects[role] for role in ("train", "validation")},
             fitted_samples=fitted_samples,

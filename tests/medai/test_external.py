@@ -10,9 +10,9 @@ import polars as pl
 import pytest
 
 from medai.errors import ConfigurationError, DataRefused
-from medai.external import hold_out, lacking, own_scorecard, refuse_unlabelled, same_question, seen
+from medai.external import hold_out, lacking, own_scorecard, refuse_unlabelled, same_question, same_reading, seen
 from medai.outputs import Output
-from medai.records import Candidate, Cohort, Environment, Member, Scorecard, Snapshot, sha256_of
+from medai.records import Candidate, Cohort, Environment, Member, Origin, Scorecard, Snapshot, sha256_of
 from medai.tables import write_table
 from medai.workspace import Workspace
 
@@ -171,3 +171,25 @@ def test_a_snapshot_without_rows_of_labels_is_refused(
     assert isinstance(snapshot, Snapshot)
     with pytest.raises(DataRefused):
         refuse_unlabelled(workspace, snapshot, {"x": output_of(**BINARY)})
+
+
+def test_data_that_are_read_otherwise_are_not_scored(champion: Candidate, refusal: Any) -> None:
+    """Each key with both values; another set, and a champion that does not say how it read, are no difference."""
+    own = Origin(
+        snapshot="1", unit="patient", source={"kind": "image_folder", "white": 65535}, cohort={"kind": "pictures"}
+    )
+    asked = Origin(
+        snapshot="",
+        unit="",
+        source={"kind": "image_folder", "white": 4095, "resize": "pad"},
+        cohort={"kind": "pictures"},
+    )
+    same_reading(champion, asked)
+    fitted = champion.model_copy(update={"origin": own})
+    same_reading(fitted, own.model_copy(update={"snapshot": "2", "unit": "image"}))
+    with pytest.raises(ConfigurationError) as caught:
+        same_reading(fitted, asked)
+    told = refusal(caught.value)
+    assert caught.value.expected == "source.resize: null; source.white: 65535"
+    assert caught.value.received == 'source.resize: "pad"; source.white: 4095'
+    assert "run the Problem anew" in told

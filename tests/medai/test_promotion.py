@@ -11,11 +11,12 @@ import polars as pl
 import pytest
 from pydantic import ValidationError
 
+from medai.errors import DataRefused
 from medai.evaluation import Evaluation
 from medai.measurement import evaluate_output
 from medai.outputs import Output
-from medai.promotion import Gate, Rules, decide, trained_subjects
-from medai.records import Candidate, Decision, Environment, Scorecard, sha256_of
+from medai.promotion import Gate, Rules, best, decide, trained_subjects
+from medai.records import Candidate, Decision, Environment, Origin, Scorecard, sha256_of
 from medai.scores import SCORES, write_scores
 from medai.workspace import Workspace
 
@@ -284,6 +285,48 @@ def test_a_champion_fitted_on_a_gate_patient_voids_the_comparison(
     assert (decision.verdict, failed(decision)) == ("insufficient_evidence", [OVERLAP])
     assert next(one.figure for one in decision.conditions if one.name == OVERLAP) == "1 of 160 subjects"
     assert not any("candidate − champion" in one.name for one in decision.conditions)
+
+
+def test_a_champion_that_reads_its_data_otherwise_voids_the_comparison(
+    judge: Judge, decided: Callable[..., Decision]
+) -> None:
+    """The keys are named; a record that does not say how it read is judged by its rows alone."""
+    day = Origin(snapshot="1", unit="patient", source={"kind": "mimic3"}, cohort={"observation_hours": 24})
+    hour = day.model_copy(update={"snapshot": "2", "cohort": {"observation_hours": 1}})
+    ours, theirs = judge("new", 3), judge("old", 3)
+
+    def reading(judged: Judged, origin: Origin | None) -> Judged:
+        return Judged(judged.candidate.model_copy(update={"origin": origin}), judged.scorecard)
+
+    void = decided(reading(ours, day), reading(theirs, hour), gate={})
+    name = "the champion reads the data as the candidate does"
+    assert (void.verdict, failed(void)) == ("insufficient_evidence", [name])
+    assert f"{name}: different cohort.observation_hours" in void.reasons[0]
+
+
+@pytest.mark.parametrize(("theirs", "figure"), [("3", "equal"), (None, "not recorded")])
+def test_another_set_that_is_read_alike_may_be_compared(
+    theirs: str | None, figure: str, judge: Judge, decided: Callable[..., Decision]
+) -> None:
+    """Grown data are another snapshot and no other reading."""
+    origin = Origin(snapshot="1", unit="patient", source={"kind": "mimic3"}, cohort={"observation_hours": 24})
+    ours, champion = judge("new", 3), judge("old", 3)
+    ours = Judged(ours.candidate.model_copy(update={"origin": origin}), ours.scorecard)
+    other = None if theirs is None else origin.model_copy(update={"snapshot": theirs})
+    champion = Judged(champion.candidate.model_copy(update={"origin": other}), champion.scorecard)
+    decision = decided(ours, champion, gate={})
+    assert decision.verdict == "promoted"
+    assert any(one.name.startswith("the champion reads") and one.figure == figure for one in decision.conditions)
+
+
+def test_the_best_on_validation_is_one_that_has_a_figure() -> None:
+    """The first of equals; where validation holds one class, nobody has a figure, and nobody is picked in silence."""
+    assert best({"net": 0.7, "forest": 0.7, "line": None}, "auroc") == "net"
+    assert best({"net": None, "forest": 0.1}, "auroc") == "forest"
+    with pytest.raises(DataRefused, match="choose_metric is undefined on validation") as raised:
+        best({"net": None, "forest": None}, "auroc")
+    assert raised.value.exit_status == 3
+    assert "choose: net" in raised.value.action
 
 
 def test_a_candidate_fitted_on_a_gate_patient_voids_it_too(judge: Judge, decided: Callable[..., Decision]) -> None:

@@ -14,7 +14,7 @@ from medai.errors import DataRefused
 from medai.outputs import Output
 from medai.prediction import Part, Scores, answers, select
 from medai.prediction.answers import labels_of
-from medai.records import Candidate, Environment, Member, Snapshot, sha256_of
+from medai.records import Candidate, Environment, Member, sha256_of
 from medai.tables import write_table
 from medai.workspace import Workspace
 
@@ -48,11 +48,13 @@ def candidate(name: str, output: Output, thresholds: tuple[float, ...]) -> Candi
 def part(put: Callable[..., Any]) -> Callable[..., tuple[Workspace, Part]]:
     """Four pictures of two patients with given names; the last was set aside, the others have the scores given."""
 
-    def make(scores: np.ndarray, names: list[str] = NAMES, unit: str = "patient") -> tuple[Workspace, Part]:
+    def make(
+        scores: np.ndarray, names: list[str] = NAMES, contents: tuple[str, ...] = ("a", "b", "c", "d")
+    ) -> tuple[Workspace, Part]:
         images = pl.DataFrame(
             {"row_id": range(4), "subject_id": [1, 2, 1, None], "time": [None] * 4, "publisher_role": [None] * 4},
             schema_overrides={"time": pl.Datetime("us"), "publisher_role": pl.String},
-        )
+        ).with_columns(pl.Series("content_hash", contents))
         given = {
             "images": images,
             "labels": pl.DataFrame({"row_id": range(4)}),
@@ -60,7 +62,6 @@ def part(put: Callable[..., Any]) -> Callable[..., tuple[Workspace, Part]]:
             "identifiers": pl.DataFrame({"subject_id": [1, 2], "site_id": ["person 1", "scan 9.png"]}),
         }
         workspace, snapshot, quality = put(given, "images", (("images", 3, "black"),))
-        snapshot = Snapshot(**{**snapshot.model_dump(), "unit": unit})
         cohort = select(workspace, snapshot, quality, Pictures(kind="pictures")).record
         record = Scores(key=sha256_of(scores.tolist())[:32], candidate="c" * 32, samples=3)
         table = pl.DataFrame({"sample_id": range(3)}).with_columns(
@@ -131,11 +132,18 @@ def test_an_input_of_which_nobody_is_scored_is_answered_too(part: Any, output_of
 
 
 def test_a_content_is_no_patients_name(part: Any, output_of: Callable[..., Output]) -> None:
-    """Where a picture stands for itself the subject stays empty."""
+    """Where a picture stands for itself the subject stays empty, also beside pictures of known patients."""
     keys, thresholds = OUTPUTS["binary"]
     output = output_of(**keys)
-    workspace, one = part(np.array([[0.2], [0.3], [0.9]]), unit="image")
-    assert answers(workspace, [one], candidate("x", output, thresholds), "x", output, 1)["subject"].null_count() == 4
+    names = ["a.png", "b.png", "c.png", "d.png"]
+    for contents, told in (
+        (("person 1", "scan 9.png", "person 1", "d"), [None] * 4),
+        (("a", "scan 9.png", "c", "d"), ["person 1", None, "person 1", None]),
+    ):
+        scores = np.array([[0.2], [0.3], [0.9]]) + len(told[0] or "") / 1000
+        workspace, one = part(scores, names=names, contents=contents)
+        table = answers(workspace, [one], candidate("x", output, thresholds), "x", output, 1)
+        assert table["subject"].to_list() == told
 
 
 def test_two_rows_of_one_name_are_refused(part: Any, output_of: Callable[..., Output], refusal: Any) -> None:

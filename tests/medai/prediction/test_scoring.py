@@ -16,7 +16,7 @@ from medai.measurement.thresholds import Threshold
 from medai.models.baselines import LogisticRegression
 from medai.prediction import score, seen_before, select
 from medai.preprocessing import Series, prepare
-from medai.records import Arrays, Candidate, Cohort
+from medai.records import Arrays, Candidate, Cohort, Snapshot
 from medai.sources import Physionet2012, unlabelled
 from medai.training import Execution, fit
 from medai.validation import catalogue_suite, validate
@@ -56,12 +56,12 @@ def champion(workspace: Workspace, stay_road: Any) -> Candidate:
     ).record
 
 
-def walked(workspace: Workspace, road: Any, preprocessing: Series) -> tuple[Cohort, Arrays]:
+def walked(workspace: Workspace, road: Any, preprocessing: Series) -> tuple[Snapshot, Cohort, Arrays]:
     """The road's raw files once more, their outcomes left unread, to arrays."""
     snapshot = ingest(workspace, unlabelled(SOURCE), road.raw).record
     quality = validate(workspace, snapshot, catalogue_suite("physionet2012")).record
     cohort = select(workspace, snapshot, quality, road_definition()).record
-    return cohort, prepare(workspace, snapshot, quality, cohort, preprocessing).record
+    return snapshot, cohort, prepare(workspace, snapshot, quality, cohort, preprocessing).record
 
 
 def road_definition() -> Any:
@@ -76,7 +76,7 @@ def test_unlabelled_stays_have_the_scores_that_they_have_with_labels(
 ) -> None:
     """Without an outcome the arrays are the same, so are the calibrated scores; a second time they are found."""
     name, output = next(iter(stay_road.outputs.items()))
-    cohort, arrays = walked(workspace, stay_road, stay_road.preprocessing)
+    snapshot, cohort, arrays = walked(workspace, stay_road, stay_road.preprocessing)
     made = score(workspace, champion, arrays, name, output)
     assert (made.record.samples, made.record.candidate) == (150, champion.key)
     table = pl.read_parquet(workspace.folder("score", made.record.key) / "scores.parquet")
@@ -86,7 +86,7 @@ def test_unlabelled_stays_have_the_scores_that_they_have_with_labels(
     raw = _raw(workspace, champion, stay_road)
     np.testing.assert_array_equal(table["death.score.0"].to_numpy(), apply(champion.calibration[name], raw)[:, 0])
     assert score(workspace, champion, arrays, name, output).reused
-    assert seen_before(workspace, cohort, champion) == sum(champion.trained_on.values())
+    assert seen_before(workspace, snapshot, cohort, champion) == sum(champion.trained_on.values())
 
 
 def _raw(workspace: Workspace, champion: Candidate, road: Any) -> np.ndarray:
@@ -102,7 +102,7 @@ def test_arrays_of_another_shape_are_refused(
     """What the champion reads is told beside what there is; no score is kept."""
     name, output = next(iter(stay_road.outputs.items()))
     narrow = Series(kind="series", step_minutes=240, variables=("HR",), static=("Age",))
-    _, arrays = walked(workspace, stay_road, narrow)
+    _, _, arrays = walked(workspace, stay_road, narrow)
     with pytest.raises(DataRefused) as caught:
         score(workspace, champion, arrays, name, output)
     assert "is not what the model reads" in refusal(caught.value)

@@ -62,6 +62,21 @@ def tables(
     return {"stays": table, "events": events, "labels": labels.cast({"length_of_stay": pl.Float64, "died": pl.Int64})}
 
 
+def read_again(given: dict[str, pl.DataFrame], subject: int, hour: float, known: float) -> dict[str, pl.DataFrame]:
+    """The tables with one more reading of a subject, so many hours after the first admission."""
+    further = (
+        given["events"]
+        .head(1)
+        .with_columns(
+            pl.lit(given["events"].height).cast(pl.Int64).alias("row_id"),
+            pl.lit(subject).cast(pl.Int64).alias("subject_id"),
+            pl.lit(hours(hour)).alias("time"),
+            pl.lit(hours(known)).alias("known_time"),
+        )
+    )
+    return given | {"events": pl.concat([given["events"], further])}
+
+
 def statuses(workspace: Workspace, cohort: Cohort) -> list[str | None]:
     """Each row's status, in the order of stay or picture."""
     return pl.read_parquet(workspace.folder("select", cohort.key) / "rows.parquet")["status"].to_list()
@@ -82,17 +97,8 @@ def test_a_stay_is_predicted_once_its_observation_is_over(put: Put) -> None:
     another patient's, whose dates are shifted by another offset, tells nothing.
     """
     given = tables([(0, 48), (0, 47.5), (10, None), (20, None), (0, None)], last=60)
-    own = (
-        given["events"]
-        .head(3)
-        .with_columns(
-            pl.Series("row_id", [6, 7, 8]),
-            pl.Series("subject_id", [12, 13, 14]),
-            pl.Series("time", [hours(20), hours(67), hours(50)]),
-            pl.Series("known_time", [hours(58), hours(67.5), hours(50)]),
-        )
-    )
-    given["events"] = pl.concat([given["events"], own])
+    for subject, hour, known in ((12, 20, 58), (13, 67, 67.5), (14, 50, 50)):
+        given = read_again(given, subject, hour, known)
     workspace, snapshot, quality = put(given, "events", (("events", 8, "bad"),))
     made = select(workspace, snapshot, quality, definition())
     unfinished = "excluded:observed for 48 h"
@@ -192,7 +198,9 @@ def test_rules_that_concern_learning_do_not_stop_a_prediction() -> None:
 
 def test_a_stay_of_many_predictions_is_answered_at_its_newest(put: Put) -> None:
     """The last of its hours that is over; before the first one, not yet."""
-    workspace, snapshot, quality = put(tables([(0, 47.5), (10, None), (57, None)], last=60), "events")
+    workspace, snapshot, quality = put(
+        read_again(tables([(0, 47.5), (10, None), (57, None)], last=60), 11, 60, 60), "events"
+    )
     hourly = Stays(kind="stays", every_hours=2, first_hours=5)
     made = select(workspace, snapshot, quality, hourly).record
     assert statuses(workspace, made) == [None, None, "excluded:observed for 5 h"]
@@ -203,8 +211,10 @@ def test_a_stay_of_many_predictions_is_answered_at_its_newest(put: Put) -> None:
 
 
 def test_a_whole_stay_is_answered_at_its_end_or_now(put: Put) -> None:
-    """A stay without an end is read until the snapshot's last reading, here the third stay's own after 2 h."""
-    workspace, snapshot, quality = put(tables([(0, 47.5), (10, None), (60, None)], last=60), "events")
+    """A stay without an end is read until its patient's last reading, whatever another one's dates are."""
+    workspace, snapshot, quality = put(
+        read_again(tables([(0, 47.5), (10, None), (60, None)], last=90), 11, 62, 62), "events"
+    )
     made = select(workspace, snapshot, quality, Stays(kind="stays", observation="whole_stay")).record
     rows = pl.read_parquet(workspace.folder("select", made.key) / "cohort.parquet")
     assert rows["hours"].to_list() == [47.5, 52.0, 2.0]
