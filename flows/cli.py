@@ -63,6 +63,9 @@ VERSION_FACTS = ("version", "run_id", "model_sha256", "data_sha256", "seed", "fi
 DEFECT, TERMINATED, INTERRUPTED, BROKEN_PIPE = 1, 143, 130, 141
 
 Name = Annotated[str, typer.Argument(metavar="PROBLEM", help="A catalogue name, or a path to a YAML file.")]
+Remembered = Annotated[
+    str, typer.Argument(metavar="PROBLEM", help="A catalogue name, a path to a YAML file, or a name in the ledger.")
+]
 Data = Annotated[
     str | None, typer.Option(metavar="PATH", help="Folder or file of the data, or the folder of all data sets.")
 ]
@@ -301,7 +304,7 @@ def show_problem(problem: Name, overrides: Overrides = None, as_json: Json = Fal
 
 @app.command()
 def history(
-    problem: Name,
+    problem: Remembered,
     at: Annotated[
         str | None, typer.Option(metavar="DATE", help="Who was champion at this ISO date or time, UTC.")
     ] = None,
@@ -312,14 +315,15 @@ def history(
     def act(settings: Settings) -> dict[str, Any]:
         from medai.ledger import moment
 
-        name = _load(problem).name
         ledger = _ledger(settings)
+        name = _known(problem, ledger)
         until = moment(at) if at else None
         champion = ledger.champion(name, until)
         entries = [entry for entry in ledger.entries(name) if until is None or entry.at <= until]
         return {
             "problem": name,
             "at": at,
+            "home": str(settings.home),
             "champion": None if champion is None else vars(champion),
             "versions": [
                 {
@@ -341,7 +345,7 @@ def history(
 
 @app.command()
 def promote(
-    problem: Name,
+    problem: Remembered,
     version: Annotated[int, typer.Argument(min=1, help="A registered version.")],
     reason: Reason,
     as_json: Json = False,
@@ -351,14 +355,15 @@ def promote(
     def act(settings: Settings) -> dict[str, Any]:
         from flows.governance import promote_by_hand
 
-        return promote_by_hand(_ledger(settings), _tracking(settings), _load(problem).name, version, reason)
+        ledger = _ledger(settings)
+        return promote_by_hand(ledger, _tracking(settings), _known(problem, ledger), version, reason)
 
     _answer(act, as_json, shown.champion)
 
 
 @app.command()
 def rollback(
-    problem: Name,
+    problem: Remembered,
     reason: Reason,
     expect: Annotated[
         int | None, typer.Option(metavar="VERSION", min=1, help="Withdraw this version, or nothing if another stands.")
@@ -370,9 +375,8 @@ def rollback(
     def act(settings: Settings) -> dict[str, Any]:
         from flows.governance import roll_back
 
-        return roll_back(_ledger(settings), _tracking(settings), _load(problem).name, reason, expect) | {
-            "reason": reason
-        }
+        ledger = _ledger(settings)
+        return roll_back(ledger, _tracking(settings), _known(problem, ledger), reason, expect) | {"reason": reason}
 
     _answer(act, as_json, shown.champion)
 
@@ -439,6 +443,18 @@ def _load(problem: str, overrides: list[str] | None = None) -> Problem:
     from medai.problem import load_problem
 
     return load_problem(problem, overrides or ())
+
+
+def _known(problem: str, ledger: Ledger) -> str:
+    """The name of a problem of the catalogue, of a file, or of the ledger: what has a history may be asked for it."""
+    from medai.errors import ConfigurationError
+
+    try:
+        return _load(problem).name
+    except ConfigurationError:
+        if any(entry.problem == problem for entry in ledger.entries()):
+            return problem
+        raise
 
 
 def _ledger(settings: Settings) -> Ledger:

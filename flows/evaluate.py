@@ -57,7 +57,7 @@ def evaluate(
     workspace = Workspace(settings.home, settings.lock_seconds)
     ledger = Ledger(workspace, by=user())
     question = load_problem(problem, overrides or ())
-    standing, champion = standing_champion(workspace, ledger, question.name)
+    standing, champion = standing_champion(workspace, ledger, question.name, problem)
     same_question(champion, question.outputs)
     same_reading(champion, origin_of(question))
     steps = Steps()

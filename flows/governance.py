@@ -35,7 +35,7 @@ def promote_by_hand(ledger: Ledger, tracking: Tracking, problem: str, version: i
                 f"{problem} has no version {version}",
                 expected=f"one of {', '.join(map(str, sorted(registered)))}" if registered else "a registered version",
                 received=str(version),
-                action=f"`medai history {problem}` lists the versions",
+                action=f"`medai history {problem}` lists the versions" if registered else "run the problem first",
             )
         facts = registered[version]
         _refuse_damaged(ledger, problem, version, facts["candidate"])

@@ -13,6 +13,7 @@ from collections import Counter
 from collections.abc import Iterable
 from datetime import UTC, datetime
 from pathlib import Path
+from shlex import quote
 from typing import Any
 
 from prefect import flow
@@ -72,7 +73,7 @@ def predict(
     question = load_problem(problem, overrides or ())
     paths = [expanded(one).absolute() for one in inputs]
     destination = Destination(Path(out), overwrite=overwrite, inputs=paths)
-    standing, champion = standing_champion(workspace, ledger, question.name)
+    standing, champion = standing_champion(workspace, ledger, question.name, problem)
     same_question(champion, question.outputs)
     same_reading(champion, origin_of(question))
     name, output = own_output(champion)
@@ -125,8 +126,11 @@ def predict(
     return outcome
 
 
-def standing_champion(workspace: Workspace, ledger: Ledger, name: str) -> tuple[Champion, Candidate]:
+def standing_champion(workspace: Workspace, ledger: Ledger, name: str, given: str) -> tuple[Champion, Candidate]:
     """What the ledger says of the champion, and its files, intact.
+
+    Args:
+        given: the problem as it was asked for, a name or a path; messages repeat it, so that their commands work.
 
     Raises:
         ConfigurationError: the problem has none.
@@ -137,8 +141,9 @@ def standing_champion(workspace: Workspace, ledger: Ledger, name: str) -> tuple[
         raise ConfigurationError(
             f"{name} has no champion",
             expected="a promoted version",
-            received="none in the ledger",
-            action=f"`medai run {name}` makes a candidate and puts it before the gate; see `medai history {name}`",
+            received=f"none in the ledger of {workspace.root}",
+            action=f"`medai run {quote(given)}` makes a candidate and puts it before the gate;"
+            f" see `medai history {quote(given)}`",
         )
     return standing, champion
 

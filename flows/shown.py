@@ -183,6 +183,8 @@ def history(outcome: dict[str, Any]) -> None:
     when = f" at {outcome['at']}" if outcome["at"] else ""
     if current is None:
         typer.echo(f"{outcome['problem']}: no champion{when}")
+        if not outcome["entries"]:
+            typer.echo(f"  nothing is told of it in the ledger of {outcome['home']}; MEDAI_HOME names another")
     else:
         typer.echo(f"{outcome['problem']}: version {current['version']}{when}, since {current['since'][:19]} UTC")
         typer.echo(f"  {current['how']}: {current['reason']}")

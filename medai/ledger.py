@@ -255,7 +255,7 @@ class Ledger:
                     f"{problem} has no champion to roll back",
                     expected="a promoted version",
                     received="none in the ledger",
-                    action=f"see `medai history {problem}`",
+                    action="run the problem until its gate, or a person, promotes a version",
                 )
             self.audit.append(
                 "champion",

@@ -11,7 +11,7 @@ from collections.abc import Iterable
 from pathlib import Path, PurePosixPath
 from typing import Any, Literal
 
-from pydantic import Field, ValidationError, field_validator, model_validator
+from pydantic import Field, PrivateAttr, ValidationError, field_validator, model_validator
 
 from medai.cohort import KIDNEY_VARIABLES, OWN_COLUMNS, CohortDefinition, Stays, Windows, derived
 from medai.errors import ConfigurationError, near_match
@@ -72,7 +72,8 @@ class Validation(Frozen):
     """Which suite judges the data.
 
     Attributes:
-        suite: a packaged suite's name or a path to a YAML file; the source's own when left out.
+        suite: a packaged suite's name or a path to a YAML file; the source's own when left out. A relative path is
+            looked for beside the Problem's own file first, then in the working directory.
         tolerance: largest share of a table's rows that may be set aside; the suite's own when left out.
     """
 
@@ -113,6 +114,8 @@ class Problem(Frozen):
     evaluation: Evaluation = Evaluation()
     gate: Gate | None = None
     report: Report = Report()
+    _folder: Path | None = PrivateAttr(None)
+    """Where its file lies, for a path in it; no part of what it says, nor of its hash."""
 
     @field_validator("name")
     @classmethod
@@ -290,6 +293,7 @@ def load_problem(name_or_path: str, overrides: Iterable[str] = ()) -> Problem:
     for override in overrides:
         override_key(data, override)
     problem = _follow(data, path)
+    problem._folder = path.absolute().parent
     suite_path(problem)
     namesake = known.get(problem.name)
     if namesake is not None and namesake != path and read_yaml(path) != read_yaml(namesake):
@@ -332,15 +336,16 @@ def suite_path(problem: Problem) -> Path:
     if not suite.endswith((".yaml", ".yml")):
         return catalogue_suite(suite)
     path = expanded(suite)
-    try:
-        there = path.is_file()
-    except OSError:  # a name that is too long
-        there = False
-    if not there:
-        raise ConfigurationError(
-            f"the suite of {problem.name} is not there",
-            expected="a packaged suite's name, or the path of a YAML file",
-            received=suite,
-            action="correct validation.suite",
-        )
-    return path
+    beside = None if problem._folder is None else problem._folder / path  # an absolute path stays what it is
+    for place in (beside, path):
+        try:
+            if place is not None and place.is_file():
+                return place
+        except OSError:  # a name that is too long
+            break
+    raise ConfigurationError(
+        f"the suite of {problem.name} is not there",
+        expected="a packaged suite's name, or the path of a YAML file, beside the problem's file or from here",
+        received=suite,
+        action="correct validation.suite",
+    )

@@ -159,7 +159,8 @@ def test_check_passes_good_data(medai: Any, home: Path, problems: Any) -> None:
     assert (found["passed"], found["set_aside"], found["failures"]) == (True, {}, [])
     assert type(found["rows"]) is int
     assert found["rows"] > 0
-    assert list(found["stages"]) == ["generate", "ingest", "validate", "select"]
+    assert list(found["stages"]) == ["generate", "ingest", "validate", "select", "split"]
+    assert found["folders"] == {}
     assert found["tables"] == {"images": found["rows"], "labels": found["rows"]}
     shown = medai("check", problem, home=home)
     assert re.match(rf"passed: \d+ rules on {found['rows']} images, {found['rows']} labels\n", shown.out)
@@ -213,6 +214,28 @@ def test_a_blocking_rule_ends_check_and_run_with_status_3(medai: Any, home: Path
     assert refused.status == 3
     assert refused.error["kind"] == "ValidationFailed"
     assert "too_dark" in str(refused.error)
+
+
+def test_history_knows_whom_the_ledger_knows(medai: Any, home: Path, problems: Any, tmp_path: Path) -> None:
+    """By its file or by its name alone; a stranger is refused, and an empty ledger names its home."""
+    problem = problems.pictures("remembered")
+    medai.run(problem, home=home)
+    assert (
+        medai("history", "remembered", "--json", home=home).json == medai("history", problem, "--json", home=home).json
+    )
+    assert (
+        medai("rollback", "remembered", "--reason", "its ward was closed", "--json", home=home).json["champion"] is None
+    )
+    assert (
+        medai("promote", "remembered", "1", "--reason", "it was opened again", "--json", home=home).json["champion"]
+        == 1
+    )
+    assert medai("history", "synthetic_picture", "--json", home=home).status == 2
+    empty = medai("history", problem, home=tmp_path / "empty")
+    assert empty.status == 0
+    assert f"ledger of {tmp_path / 'empty'}" in empty.out
+    nobody = medai("rollback", problem, "--reason", "never mind", "--json", home=tmp_path / "empty")
+    assert (nobody.status, "medai history" in nobody.error["action"]) == (2, False)
 
 
 def test_problems_and_show(medai: Any, home: Path) -> None:

@@ -108,6 +108,66 @@ def test_colour_radiographs_split_by_their_publisher(medai: Any, folders: Path, 
     assert "Loss" in figure
 
 
+def test_pictures_of_the_fit_are_known_again_and_folders_are_told(medai: Any, folders: Path, tmp_path: Path) -> None:
+    """By the child that their names tell; under other names by their pixels, and whose they are nobody can say."""
+    given = [*SIZE, *GATE, "--set", "training.epochs=1", "--set", "gate.floors={}"]
+    found = medai.run("chest_xray_pneumonia", *given, "--data", str(folders / "chest_xray"), home=tmp_path / "home")
+    assert found["champion"] == 1
+    assert found["folders"] == {
+        "pneumonia": [
+            {"folder": "NORMAL", "class": "normal", "samples": 120},
+            {"folder": "PNEUMONIA", "class": "pneumonia", "samples": 121},
+        ]
+    }
+    named, renamed = tmp_path / "named", tmp_path / "renamed"
+    for folder in (named, renamed):
+        folder.mkdir()
+    for place, file in enumerate(sorted((folders / "chest_xray").glob("train/PNEUMONIA/*"))):
+        (named / file.name).write_bytes(file.read_bytes())
+        (renamed / f"scan {place}{file.suffix}").write_bytes(file.read_bytes())
+    answers = {}
+    for folder in (named, renamed):
+        out = str(tmp_path / f"{folder.name}.csv")
+        answers[folder] = medai(
+            "predict", "chest_xray_pneumonia", *SIZE, str(folder), "--out", out, "--json", home=tmp_path / "home"
+        ).json
+    assert answers[named]["seen_in_training"] > 0
+    assert answers[renamed]["seen_in_training"] is None
+    assert answers[renamed]["seen_pictures"] == answers[named]["seen_pictures"] > 0
+    shown = medai(
+        "predict", "chest_xray_pneumonia", *SIZE, str(renamed), "--out", str(tmp_path / "x.csv"), home=tmp_path / "home"
+    ).out
+    assert "unknown: whether the champion was fitted on these patients" in shown
+    other = medai(
+        "predict", "chest_xray_pneumonia", *SIZE, str(named), "--out", str(tmp_path / "y.csv"), "--json",
+        "--set", "inputs.radiograph.source.resize=pad", "--set", "inputs.radiograph.source.white=4095",
+        home=tmp_path / "home",
+    )  # fmt: skip
+    assert other.status == 2
+    assert other.error["expected"] == 'source.resize: "stretch"; source.white: 65535'
+
+
+def test_a_class_of_unreadable_pictures_does_not_pass_the_check(medai: Any, tmp_path: Path) -> None:
+    """Seven files, seven faults, few enough to be tolerated: the check fails as the run would."""
+    rng = np.random.default_rng(4)
+    for child in range(60):
+        folder = tmp_path / "data" / "NORMAL"
+        folder.mkdir(parents=True, exist_ok=True)
+        radiograph(rng, ill=False).save(folder / f"IM-{child:04d}-0001.png")
+    (tmp_path / "data" / "PNEUMONIA").mkdir()
+    for child in range(7):
+        (tmp_path / "data" / "PNEUMONIA" / f"person{child}_virus_1.png").write_bytes(b"pointer")
+    given = [*SIZE, "--data", str(tmp_path / "data")]
+    answer = medai("check", "chest_xray_pneumonia", *given, "--json", home=tmp_path / "home")
+    assert (answer.status, answer.json["passed"]) == (3, False)
+    assert [(one["table"], one["column"], one["reason"]) for one in answer.json["failures"] if one["blocking"]] == [
+        ("cohort", "pneumonia.pneumonia", "class_empty")
+    ]
+    shown = medai("check", "chest_xray_pneumonia", *given, home=tmp_path / "home").out
+    assert "blocking: class_empty in cohort pneumonia.pneumonia: 0 of 60 rows" in shown
+    assert "folder PNEUMONIA → pneumonia: 0" in shown
+
+
 def test_a_straddling_child_is_refused_unless_told(medai: Any, folders: Path, tmp_path: Path) -> None:
     """The publisher's split keeps the law by default: status 3, and the number."""
     answer = medai(

@@ -102,7 +102,7 @@ def test_unlabelled_pictures_are_scored_each_once(
     )  # fmt: skip
     assert found["labels"].keys() == {"absent", "present"}
     assert sum(found["labels"].values()) == 41
-    assert found["seen_in_training"] == found["repeated_ids"] == 0
+    assert found["seen_in_training"] == found["seen_pictures"] == found["repeated_ids"] == 0
     assert found["out"] == str(out)
     assert found["inputs"] == [{"data_sha256": found["data_sha256"], "rows": 42, "scored": 41}]
     assert list(found["stages"]) == ["ingest", "validate", "select", "prepare", "score", "write"]
@@ -134,7 +134,7 @@ def test_scores_are_those_of_the_champions_own_test(
     answer = medai("predict", problem, str(raw), "--out", str(out), "--json", home=home)
     assert answer.status == 0, answer.err
     assert answer.json["rows"] == 300
-    assert answer.json["seen_in_training"] == 240
+    assert answer.json["seen_in_training"] == answer.json["seen_pictures"] == 240
     own = medai("evaluate", problem, "--data", str(raw), "--json", home=home).json
     with np.load(raw) as arrays:
         truth = arrays["test_labels"][:, 0]
@@ -256,6 +256,9 @@ def test_predicting_loads_no_training_library_and_writes_no_registry(
     )
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout)["scored"] == 7
+    (waived,) = (line for line in done.stderr.splitlines() if line.startswith("enough to be scored; asked only of"))
+    assert "too_few" in waived
+    assert "failed" not in done.stderr
     assert set(modules.read_text().split("\n")) & HEAVY == set()
     assert [(home / name).read_bytes() for name in ("audit.jsonl", "mlflow/mlflow.db")] == before
 
@@ -289,6 +292,27 @@ def test_a_wrong_destination_is_refused_before_any_work(
     assert not (tmp_path / "home").exists()
 
 
+@pytest.mark.parametrize(
+    ("kind", "override", "expected", "received"),
+    [
+        ("stays", "cohort.observation_hours=24", "cohort.observation_hours: 48", "cohort.observation_hours: 24"),
+        ("pictures", "outputs.opacity.classes={0: cat, 1: present}", "absent, present", "cat, present"),
+        ("stays", "outputs.death.positive=survived", "survived, died", "died, survived"),
+    ],
+)
+def test_data_that_would_be_read_or_asked_otherwise_are_not_scored(
+    kind: str, override: str, expected: str, received: str, medai: Any, home: Path, request: Any, tmp_path: Path
+) -> None:
+    """The champion's own reading and question hold, whatever the Problem says by now: status 2, before any work."""
+    problem, _ = request.getfixturevalue(kind)
+    for command in (("predict", problem, "nowhere", "--out", str(tmp_path / "x.csv")), ("evaluate", problem)):
+        answer = medai(*command, "--set", override, "--json", home=home)
+        assert answer.status == 2, answer.err
+        assert expected in answer.error["expected"]
+        assert received in answer.error["received"]
+    assert not (tmp_path / "x.csv").exists()
+
+
 def test_answers_never_replace_an_input(medai: Any, home: Path, stays: Any, ward: Path) -> None:
     """Not even with --overwrite; nor do they fall into a folder of patients' files."""
     for out in (ward / "new.csv", sorted(ward.iterdir())[0].with_suffix(".csv")):
@@ -304,7 +328,8 @@ def test_without_a_champion_the_next_step_is_told(medai: Any, problems: Any, unl
         answer = medai(*command, "--json", home=tmp_path / "home")
         assert answer.status == 2, answer.err
         assert answer.error["wrong"] == "nobody has no champion"
-        assert "medai run nobody" in answer.error["action"]
+        assert f"`medai run {problem}` makes" in answer.error["action"]
+        assert str(tmp_path / "home") in answer.error["received"]
     assert not (tmp_path / "x.csv").exists()
     assert not (tmp_path / "home" / "store").exists()
 

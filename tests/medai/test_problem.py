@@ -357,12 +357,50 @@ def test_a_problem_that_is_not_there_is_told_with_the_near_match(tmp_path: Path)
     assert str(tmp_path) not in str(raised.value)
 
 
-def test_a_suite_of_ones_own_is_found_or_told(write: Path, tmp_path: Path) -> None:
-    """By path; a packaged one by name; a missing one before any work."""
+@pytest.mark.parametrize(
+    ("folders", "classes", "refused"),
+    [
+        ("[sick, healthy]", "{0: healthy, 1: sick}", True),
+        ('["Sick", "HEALTHY"]', "{0: healthy, 1: sick}", True),
+        ("[healthy, sick]", "{0: healthy, 1: sick}", False),
+        ("[a, b]", "{0: healthy, 1: sick}", False),
+    ],
+)
+def test_folders_named_as_the_classes_stand_in_their_order(folders: str, classes: str, refused: bool) -> None:
+    """Another order would turn every label round without a word; other names are a person's to look at."""
+    given = [
+        f"inputs.radiograph.source.classes={folders}", f"outputs.pneumonia.classes={classes}",
+        "outputs.pneumonia.positive=sick",
+    ]  # fmt: skip
+    if refused:
+        with pytest.raises(ConfigurationError) as raised:
+            load_problem("chest_xray_pneumonia", given)
+        assert "another folder's class" in raised.value.received
+        assert "→ healthy" in raised.value.received
+    else:
+        names = load_problem("chest_xray_pneumonia", given).class_folders["pneumonia"]
+        assert [label for _, label in names] == ["healthy", "sick"]
+
+
+def test_a_suite_of_ones_own_is_found_or_told(
+    write: Path, tmp_path: Path, tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By path, beside the problem's file before the working directory; a packaged one by name; a missing one before
+    any work. Where the file lies is no part of the problem.
+    """
     own = tmp_path / "suite.yaml"
     own.write_text("name: own")
     assert suite_path(load_problem(str(write), [f"validation.suite={own}"])) == own
     packaged = suite_path(load_problem(str(write), ["validation.suite=physionet2012"]))
     assert packaged.name == "physionet2012.yaml"
+    beside = write.parent / "beside.yaml"
+    beside.write_text("name: beside")
+    problem = load_problem(str(write), ["validation.suite=beside.yaml"])
+    assert suite_path(problem) == beside
+    monkeypatch.chdir(tmp_path)
+    here = tmp_path / "here.yaml"
+    here.write_text("name: here")
+    assert suite_path(load_problem(str(write), ["validation.suite=here.yaml"])).samefile(here)
+    assert str(beside.parent) not in problem.model_dump_json()
     with pytest.raises(ConfigurationError, match="the suite of synthetic_pictures is not there"):
         load_problem(str(write), ["validation.suite=nowhere.yaml"])
