@@ -32,7 +32,7 @@ from medai.workspace import Made, Workspace
 if TYPE_CHECKING:
     import numpy as np
 
-VERSION = 2
+VERSION = 3
 UNKNOWN = "not recorded"
 """The level of samples whose group is not known."""
 
@@ -41,7 +41,7 @@ class Evaluation(Frozen):
     """How a scorecard is made.
 
     Attributes:
-        confidence: of the percentile-bootstrap intervals.
+        confidence: of the bootstrap intervals.
         resamples: bootstrap resamples of the unit.
         seed: of the resampling; not the run's, so that two runs on the same rows are resampled alike.
         minimum_subgroup: levels of a group with fewer samples are counted, not judged.
@@ -100,7 +100,7 @@ def evaluate(
         write_scores(folder / SCORES, table, name, output, scores)
         subjects = table["subject_id"].to_numpy()
 
-        def measured(chosen: np.ndarray) -> tuple[dict[str, Measure], tuple[tuple[int, ...], ...]]:
+        def measured(chosen: np.ndarray, *, tell: bool) -> tuple[dict[str, Measure], tuple[tuple[int, ...], ...]]:
             return evaluate_output(
                 output,
                 truth[chosen],
@@ -110,11 +110,12 @@ def evaluate(
                 confidence=config.confidence,
                 resamples=config.resamples,
                 seed=config.seed,
+                tell=tell,
             )
 
         import numpy as np
 
-        metrics, confusion = measured(np.arange(len(positions)))
+        metrics, confusion = measured(np.arange(len(positions)), tell=True)
         subgroups = []
         for group in cohort.groups:
             levels = np.array([_level(value) for value in table[group].to_list()], object)
@@ -126,7 +127,7 @@ def evaluate(
                         level=level,
                         samples=len(chosen),
                         positives=int((truth[chosen] > 0).sum()),
-                        metrics=measured(chosen)[0] if len(chosen) >= config.minimum_subgroup else {},
+                        metrics=measured(chosen, tell=False)[0] if len(chosen) >= config.minimum_subgroup else {},
                     )
                 )
         agreement = {}

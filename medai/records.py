@@ -397,7 +397,7 @@ class Candidate(Record):
 
 
 class Measure(Frozen):
-    """A figure with its percentile-bootstrap interval over the scorecard's unit."""
+    """A figure with its bootstrap interval over the scorecard's unit, which holds it."""
 
     value: float
     low: float

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from medai.measurement import bootstrap, metrics
 from medai.records import Measure
 
-VERSION = 1
+VERSION = 2
 
 
 def evaluate_output(
@@ -22,6 +22,7 @@ def evaluate_output(
     confidence: float = 0.95,
     resamples: int = 2000,
     seed: int,
+    tell: bool = True,
 ) -> tuple[dict[str, Measure], tuple[tuple[int, ...], ...]]:
     """Every metric of one output with its interval, and the confusion matrix.
 
@@ -34,9 +35,10 @@ def evaluate_output(
         scores: (N, columns) calibrated probabilities.
         thresholds: one a column for binary and multilabel, () for multiclass.
         units: (N,) id of the unit (patient) of each row; all rows of a resampled unit come together.
-        confidence: of the percentile intervals.
+        confidence: of the intervals, whose making ``medai.measurement.bootstrap`` tells.
         resamples: of the bootstrap.
         seed: of the bootstrap.
+        tell: log what was skipped and left out; not for each of many subgroups.
 
     Returns:
         metric → Measure, and the confusion matrix as ``metrics.confusion`` defines it.
@@ -46,6 +48,6 @@ def evaluate_output(
         MedaiError: shapes that do not fit together.
     """
     measures = bootstrap.intervals(
-        output, truth, scores, thresholds, units, confidence=confidence, resamples=resamples, seed=seed
+        output, truth, scores, thresholds, units, confidence=confidence, resamples=resamples, seed=seed, tell=tell
     )
     return measures, metrics.confusion(output, truth, metrics.predict(output, scores, thresholds))

@@ -1,8 +1,13 @@
-"""Intervals: the percentile bootstrap over patients.
+"""Intervals: the bootstrap over patients.
 
 The unit drawn with replacement is the patient (or whatever the scorecard's unit is): all its rows come together, so
 that rows of one patient are not taken for independent evidence (Efron & Tibshirani 1993, ch. 13; the cluster bootstrap
 of Field & Welsh 2007). Units are drawn in the order of their sorted ids: the order of the rows does not matter.
+
+An interval always holds its figure. Most are made of percentiles. The calibration error is a sum of absolute gaps, so
+its resamples scatter upwards, often until all lie above the figure: their percentiles are shifted until the median is
+the figure, which takes away the bias that the bootstrap adds (Efron & Tibshirani 1993, ch. 10), and end at 0. That the
+figure itself lies high on few rows (Bröcker 2012; Kumar et al. 2019) is not undone.
 
 Of a binary output with more than ``LARGEST`` rows (a prediction an hour makes millions) rows are gathered into cells of
 equal truth, equal decision and a logit of the score within 1/512 (a score within 0.0005 at most), which takes the mean
@@ -31,6 +36,9 @@ _BLOCK = 1 << 21
 LARGEST = 1 << 17
 """Rows that are resampled one by one."""
 _GRID = 512
+_NAMED = 12
+CENTRED = frozenset({"ece"})
+"""Metrics whose resamples lie above the rows' own figure: sums of absolute values."""
 LEAST_DEFINED = 0.5
 """Share of resamples on which a metric must be defined for its interval to be believed."""
 
@@ -124,19 +132,42 @@ def intervals(
     resamples: int,
     seed: int,
     names: Collection[str] | None = None,
+    tell: bool = True,
 ) -> dict[str, Measure]:
-    """Metrics with percentile intervals; see ``medai.measurement.evaluate_output``."""
+    """Metrics with their intervals; see ``medai.measurement.evaluate_output``."""
     points = metrics.compute(output, truth, scores, thresholds, names=names)
     defined = {name: float(point[0]) for name, point in points.items() if np.isfinite(point[0])}
     drawn = resampled(output, truth, scores, thresholds, _matched(units, truth), resamples, seed)
     truth, scores, weights = drawn
     blocks = [metrics.compute(output, truth, scores, thresholds, block, defined) for block in weights]
     found = {}
+    skipped = {}
     for name, value in defined.items():
-        measure = _percentiles(name, value, np.concatenate([block[name] for block in blocks]), confidence)
+        drawn_figures = np.concatenate([block[name] for block in blocks])
+        if missing := int(np.count_nonzero(~np.isfinite(drawn_figures))):
+            skipped[name] = missing
+        measure = interval(name, value, drawn_figures, confidence, least=0.0)
         if measure is not None:
             found[name] = measure
+    if tell:
+        _tell(skipped, [name for name in defined if name not in found], resamples)
     return found
+
+
+def _tell(skipped: dict[str, int], left_out: list[str], resamples: int) -> None:
+    """Say in one line on how many resamples figures were undefined, and in another which are left out for it."""
+    alike: dict[int, list[str]] = {}
+    for name, number in skipped.items():
+        alike.setdefault(number, []).append(name)
+    if alike:
+        told = (f"{_some(names)} on {number}" for number, names in alike.items())
+        log.info("skipped of %d resamples, undefined: %s", resamples, "; ".join(told))
+    if left_out:
+        log.warning("left out, defined on less than half of %d resamples: %s", resamples, _some(left_out))
+
+
+def _some(names: list[str]) -> str:
+    return ", ".join(names[:_NAMED]) + (f" and {len(names) - _NAMED} more" if len(names) > _NAMED else "")
 
 
 def paired_difference(
@@ -186,20 +217,32 @@ def paired_difference(
     for scores, thresholds in sides:  # the same seed: the same units
         rows, values, blocks = resampled(output, truth, scores, thresholds, _matched(units, truth), resamples, seed)
         drawn.append(np.concatenate([figure(thresholds, rows, values, weights) for weights in blocks]))
-    return _percentiles(metric_name, value, drawn[0] - drawn[1], confidence)
+    return interval(metric_name, value, drawn[0] - drawn[1], confidence)
 
 
-def _percentiles(name: str, value: float, drawn: NDArray[np.float64], confidence: float) -> Measure | None:
-    """Percentile interval (Efron & Tibshirani 1993, ch. 13) of the resamples on which the metric is defined."""
+def interval(
+    name: str, value: float, drawn: NDArray[np.float64], confidence: float, least: float = -np.inf
+) -> Measure | None:
+    """A figure with the interval of its resamples; None where it is undefined on more than half of them.
+
+    Args:
+        name: the metric, or ``metric/finding``; it decides whether the percentiles are centred.
+        value: the figure of the rows themselves.
+        drawn: (B,) its resamples, NaN where undefined.
+        confidence: of the interval.
+        least: what no figure of this name can fall below.
+
+    Percentiles (Efron & Tibshirani 1993, ch. 13), centred at the figure for a metric in ``CENTRED``. An end beyond
+    which the figure still lies is moved to the figure.
+    """
     kept = drawn[np.isfinite(drawn)]
-    if len(kept) < len(drawn):
-        log.info("%s: %d of %d resamples skipped, undefined on them", name, len(drawn) - len(kept), len(drawn))
     if len(kept) < LEAST_DEFINED * len(drawn) or len(kept) == 0:
-        log.warning("%s is left out: defined on only %d of %d resamples", name, len(kept), len(drawn))
         return None
     tail = (1 - confidence) / 2
-    low, high = np.quantile(kept, [tail, 1 - tail])
-    return Measure(value=value, low=float(low), high=float(high))
+    low, middle, high = (float(end) for end in np.quantile(kept, [tail, 0.5, 1 - tail]))
+    if name.partition("/")[0] in CENTRED:
+        low, high = max(low - (middle - value), least), high - (middle - value)
+    return Measure(value=value, low=min(low, value), high=max(high, value))
 
 
 def _matched(units: NDArray[Any], truth: NDArray[Any]) -> NDArray[Any]:

@@ -14,9 +14,9 @@ accuracy           right answers / all
 balanced_accuracy  mean of sensitivity and specificity; multiclass: macro sensitivity
 sensitivity        TP / P (recall)
 specificity        TN / N
-ppv                TP / (TP + FP) (precision)
-npv                TN / (TN + FN)
-f1                 2·TP / (2·TP + FP + FN)
+ppv                TP / (TP + FP) (precision); undefined without a positive, when it could be nothing but 0
+npv                TN / (TN + FN); undefined without a negative, likewise
+f1                 2·TP / (2·TP + FP + FN); undefined without a positive, likewise
 brier              mean squared error of the probability; multiclass: summed over the classes (Brier 1950, 0 to 2)
 ece                expected calibration error, 15 equal-width bins (Guo et al. 2017). Binary: |P(positive) − share of
                    positives| by bins of P(positive); multiclass: top-label confidence against accuracy
@@ -374,14 +374,15 @@ def _counts(truth: NDArray[Any], predicted: NDArray[Any], block: Floats) -> Floa
 def _of_counts(counts: Floats) -> dict[str, Floats]:
     tn, fp, fn, tp = counts
     sensitivity, specificity = _ratio(tp, tp + fn), _ratio(tn, tn + fp)
+    some_positive, some_negative = tp + fn > 0, tn + fp > 0
     return {
         "accuracy": _ratio(tp + tn, counts.sum(axis=0)),
         "balanced_accuracy": (sensitivity + specificity) / 2,
         "sensitivity": sensitivity,
         "specificity": specificity,
-        "ppv": _ratio(tp, tp + fp),
-        "npv": _ratio(tn, tn + fn),
-        "f1": _ratio(2 * tp, 2 * tp + fp + fn),
+        "ppv": _ratio(tp, (tp + fp) * some_positive),
+        "npv": _ratio(tn, (tn + fn) * some_negative),
+        "f1": _ratio(2 * tp, (2 * tp + fp + fn) * some_positive),
     }
 
 

@@ -56,14 +56,12 @@ def recalibrate(
         weights = counts.astype(np.float64)
         drawn["slope"].append(slopes(actual, logit, weights, float(points["slope"][0])))
         drawn["intercept"].append(intercepts(actual, logit, weights))
-    tail = (1 - confidence) / 2
     found = {}
     for name, point in points.items():
-        values = np.concatenate(drawn[name])
-        kept = values[np.isfinite(values)]
-        if np.isfinite(point[0]) and len(kept) >= bootstrap.LEAST_DEFINED * len(values):
-            low, high = np.quantile(kept, [tail, 1 - tail])
-            found[name] = Measure(value=float(point[0]), low=float(low), high=float(high))
+        if np.isfinite(point[0]):
+            measure = bootstrap.interval(name, float(point[0]), np.concatenate(drawn[name]), confidence)
+            if measure is not None:
+                found[name] = measure
     return found
 
 

@@ -7,11 +7,13 @@ from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from medai.errors import ConfigurationError, MedaiError
 from medai.measurement import bootstrap, evaluate_output, metrics
 from medai.measurement.recalibration import recalibrate
-from medai.outputs import Binary, Multiclass
+from medai.outputs import Binary, Multiclass, Multilabel
 
 BINARY = Binary(kind="binary", classes={0: "normal", 1: "pneumonia"}, positive="pneumonia")
 
@@ -93,13 +95,64 @@ def test_intervals_cover_the_truth_about_as_often_as_they_say() -> None:
 
 
 def test_undefined_resamples_are_skipped_and_counted(caplog: pytest.LogCaptureFixture) -> None:
-    """With one positive patient a third of the resamples has none: they are skipped, and the log says how many."""
+    """With one positive patient a third of the resamples has none: they are skipped, and one line says how many."""
     truth = np.array([1, 0, 0, 0, 0, 0])
     scores = np.array([[0.9], [0.1], [0.2], [0.3], [0.95], [0.2]])
     with caplog.at_level(logging.INFO, logger="medai.measurement.bootstrap"):
         measures, _ = evaluate_output(BINARY, truth, scores, (0.5,), np.arange(6), resamples=300, seed=0)
     assert 0 < measures["auroc"].low <= measures["auroc"].high <= 1
-    assert any(message.startswith("auroc: ") and "of 300 resamples skipped" in message for message in caplog.messages)
+    assert caplog.messages == [
+        "skipped of 300 resamples, undefined: auroc, auprc, balanced_accuracy, sensitivity, ppv, f1 on 117"
+    ]
+    caplog.clear()
+    with caplog.at_level(logging.INFO, logger="medai.measurement.bootstrap"):
+        evaluate_output(BINARY, truth, scores, (0.5,), np.arange(6), resamples=300, seed=0, tell=False)
+    assert caplog.messages == []
+
+
+def test_an_interval_holds_its_figure() -> None:
+    """Whatever the rows: few or many, one class nearly, scores on a grid, rows of one patient, findings."""
+
+    @settings(max_examples=60, deadline=None)
+    @given(
+        rows=st.integers(2, 60),
+        patients=st.integers(1, 30),
+        share=st.floats(0, 1),
+        grid=st.sampled_from([2, 5, 1000]),
+        columns=st.integers(1, 2),
+        seed=st.integers(0, 2**32 - 1),
+    )
+    def holds(rows: int, patients: int, share: float, grid: int, columns: int, seed: int) -> None:
+        generator = np.random.default_rng(seed)
+        several = Multilabel(kind="multilabel", classes={"a": "oedema", "b": "mass"})
+        output = BINARY if columns == 1 else several
+        truth = (generator.random((rows, columns)) < share).astype(np.int8)
+        scores = (generator.integers(0, grid + 1, (rows, columns)) / grid).astype(np.float32)
+        units = generator.integers(patients, size=rows)
+        answer = truth[:, 0] if columns == 1 else truth
+        measures, _ = evaluate_output(output, answer, scores, (0.5,) * columns, units, resamples=30, seed=1)
+        measures |= recalibrate(truth[:, 0], scores[:, 0], units, confidence=0.9, resamples=30, seed=1)
+        for name, measure in measures.items():
+            assert measure.low <= measure.value <= measure.high, name
+            assert measure.low >= 0 or name in ("slope", "intercept")
+
+    holds()
+
+
+def test_a_calibration_error_is_the_middle_of_its_resamples() -> None:
+    """Resamples of calibrated scores all lie above the figure: the interval keeps their width, and ends at 0."""
+    scores = ((np.arange(300) % 15 + 0.5) / 15)[:, None]
+    truth = (np.arange(300) // 15 < np.round(20 * scores[:, 0])).astype(np.int8)  # 20 rows a bin, right on average
+    weights = np.concatenate(list(bootstrap.draw(np.arange(300), 300, 0)))
+    drawn = metrics.ece(truth, scores[:, 0], weights)
+    measure = evaluate_output(BINARY, truth, scores, (0.5,), np.arange(300), resamples=300, seed=0)[0]["ece"]
+    low, middle, high = np.quantile(drawn, [0.025, 0.5, 0.975])
+    assert measure.value < low
+    assert measure.low == pytest.approx(max(0.0, measure.value - (middle - low)))
+    assert measure.high == pytest.approx(measure.value + (high - middle))
+    few = bootstrap.interval("ece", 0.01, np.array([0.02, 0.05, 0.08]), 0.9, least=0.0)
+    assert few is not None
+    assert (few.low, few.high) == (0.0, pytest.approx(0.037))
 
 
 def test_undefined_metrics_are_left_out() -> None:
@@ -109,6 +162,20 @@ def test_undefined_metrics_are_left_out() -> None:
     )
     assert set(measures) == {"accuracy", "specificity", "npv", "brier", "ece"}
     assert confusion == ((5, 0), (0, 0))
+
+
+@pytest.mark.parametrize(
+    ("only", "defined"),
+    [
+        (0, {"accuracy", "specificity", "npv", "brier", "ece"}),
+        (1, {"accuracy", "auprc", "sensitivity", "ppv", "f1", "brier", "ece"}),
+    ],
+)
+def test_with_one_class_nothing_is_measured_that_could_have_but_one_value(only: int, defined: set[str]) -> None:
+    """Some are flagged although nobody is positive: PPV and F1 are undefined, not 0; NPV where nobody is negative."""
+    scores = np.array([[0.2], [0.4], [0.6], [0.9]])
+    measures, _ = evaluate_output(BINARY, np.full(4, only, np.int8), scores, (0.5,), np.arange(4), resamples=50, seed=0)
+    assert set(measures) == defined
 
 
 def test_multiclass_is_evaluated_by_arg_max() -> None:
