@@ -15,7 +15,7 @@ from medai.workspace import Made, Workspace
 if TYPE_CHECKING:
     import numpy as np
 
-VERSION = 2
+VERSION = 3
 
 
 class _Drawn(Frozen):

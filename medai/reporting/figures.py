@@ -170,7 +170,8 @@ def draw_net_benefit(
 
     def draw(figure: Figure) -> None:
         axes = _unit(figure, title, "Risk from which one would act", "Net benefit per sample")
-        highest = max(float(_array(curve.y).max()) for curve in (*curves, everybody))
+        # Without a positive nothing is gained anywhere: the axis then needs a height of its own.
+        highest = max(0.01, *(float(_array(curve.y).max()) for curve in (*curves, everybody)))
         axes.set_ylim(-0.12 * highest, 1.08 * highest)
         axes.axhline(0, label="act on nobody", color=PALE, linewidth=1)
         axes.plot(_array(everybody.x), _array(everybody.y), label=everybody.name, **_GUIDE)

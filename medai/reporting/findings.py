@@ -1,4 +1,4 @@
-"""What was wrong with the data: the validation's verdicts by reason, in the words of the suite."""
+"""What was wrong with the data: the validation's verdicts in the words of the suite, and what the reader settled."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from medai.records import QualityReport, Snapshot
+from medai.reporting.settled import OTHER_FILE, named, sentence
 from medai.reporting.words import spaced
 from medai.workspace import Workspace
 
@@ -15,14 +16,25 @@ VERDICTS = "verdicts.json"
 
 @dataclass(frozen=True)
 class Finding:
-    """One reason that was met: what was done, where, in how many rows, and why it matters."""
+    """One reason that was met.
+
+    Attributes:
+        done: what was done with the rows.
+        reason: as words.
+        where: tables and columns.
+        rows: that it was met in.
+        of: rows of those tables, whatever a rule's condition leaves over; 0 where the reader settled it.
+        why: it matters, or what the reader did.
+        warning: it puts the data themselves in doubt.
+    """
 
     done: str
     reason: str
     where: str
     rows: int
-    judged: int
+    of: int
     why: str
+    warning: bool = False
 
 
 def read_verdicts(workspace: Workspace, quality: QualityReport) -> list[dict[str, Any]]:
@@ -41,7 +53,7 @@ def reasons(verdicts: list[dict[str, Any]]) -> dict[str, str]:
 
 
 def findings(quality: QualityReport, snapshot: Snapshot, verdicts: list[dict[str, Any]]) -> list[Finding]:
-    """Set aside first, then warned, then what the reader settled by a stated rule; each by falling number of rows."""
+    """Doubts of the data themselves first, then set aside, warned, and settled by the reader; each by falling rows."""
     why = reasons(verdicts)
     broken: dict[str, list[dict[str, Any]]] = {}
     for verdict in verdicts:
@@ -55,18 +67,32 @@ def findings(quality: QualityReport, snapshot: Snapshot, verdicts: list[dict[str
                 reason=spaced(reason),
                 where=_where(broken.get(reason, [])),
                 rows=rows,
-                judged=max((int(one["evaluated"]) for one in broken.get(reason, [])), default=0),
+                of=_rows_of({one["table"]: int(one["spoken_of"]) for one in broken.get(reason, [])}, quality),
                 why=why.get(reason, ""),
             )
             for reason, rows in counts.items()
         ]
         found += sorted(part, key=lambda finding: -finding.rows)
     settled = [
-        Finding("settled by the reader", spaced(reason), "", rows, 0, why.get(reason, ""))
+        Finding(
+            done="read as it is: a warning" if reason == OTHER_FILE else "settled by the reader",
+            reason=named(reason),
+            where="",
+            rows=rows,
+            of=0,
+            why=why.get(reason) or sentence(reason),
+            warning=reason == OTHER_FILE,
+        )
         for reason, rows in snapshot.counts.items()
-        if reason not in quality.set_aside and reason not in quality.warned  # the suite has told of it
+        # the suite has told of some; and that nothing was met is nothing to tell
+        if rows and reason not in quality.set_aside and reason not in quality.warned
     ]
-    return found + sorted(settled, key=lambda finding: -finding.rows)
+    return sorted(found + sorted(settled, key=lambda finding: -finding.rows), key=lambda finding: not finding.warning)
+
+
+def _rows_of(tables: dict[str, int], quality: QualityReport) -> int:
+    """Rows of the tables that broke a rule, each as validation counted it."""
+    return sum(quality.tables.get(table, rows) for table, rows in tables.items())
 
 
 def _where(verdicts: list[dict[str, Any]]) -> str:

@@ -92,6 +92,24 @@ def several(number: int, noun: str) -> str:
     return f"{count(number)} {noun}"
 
 
+def subjects(number: int, unit: str) -> str:
+    """A count of subjects. A picture without a known patient is a subject by its content: copies are one.
+
+    >>> subjects(1080, "patient"), subjects(5827, "image"), subjects(1, "image")
+    ('1,080 patients', '5,827 different images', '1 image')
+    """
+    return several(number, f"different {unit}" if unit == "image" and number != 1 else unit)
+
+
+def samples_of(samples: int, number: int, unit: str) -> str:
+    """Samples and their subjects.
+
+    >>> samples_of(5830, 5827, "image"), samples_of(60, 60, "stay")
+    ('5,830 samples of 5,827 different images', '60 samples of 60 stays')
+    """
+    return f"{several(samples, 'sample')} of {subjects(number, unit)}"
+
+
 def upper_first(text: str) -> str:
     """A sentence's beginning; the rest stays.
 

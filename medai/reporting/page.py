@@ -15,7 +15,7 @@ from medai.workspace import Made, Workspace
 if TYPE_CHECKING:
     from jinja2 import Environment
 
-VERSION = 2
+VERSION = 3
 FILE = "report.html"
 TEMPLATES = Path(__file__).with_name("templates")
 CARDS = ("auroc", "auprc", "sensitivity", "specificity")
@@ -26,7 +26,6 @@ FIGURES = {
     "net_benefit": "True positives minus false alarms, weighed by the risk from which one would act "
     "(Vickers & Elkin 2006). A model is of use where its line lies highest.",
     "confusion": "Counts at the threshold, and their share of the row.",
-    "training": "Loss and accuracy after each epoch; the weights of the marked epoch were kept.",
 }
 """Figure → what it shows, which is its caption and its alternative text."""
 
@@ -43,7 +42,9 @@ def write_page(workspace: Workspace, content: Content) -> Made[Page]:
     )
 
     def build(folder: Path) -> Page:
-        page = _environment(files).get_template("page.html").render(_facts(workspace, content, files["style.css"]))
+        labels = words.labels(next(iter(content.problem["inputs"].values())))
+        facts = _facts(workspace, content, files["style.css"], labels)
+        page = _environment(files, labels).get_template("page.html").render(facts)
         path = folder / FILE
         path.touch(mode=0o600 if content.examples else 0o644)
         path.write_text("\n".join(line for line in page.splitlines() if line.strip()) + "\n")
@@ -52,19 +53,21 @@ def write_page(workspace: Workspace, content: Content) -> Made[Page]:
     return workspace.materialise("report", key, Page, build)
 
 
-def _environment(files: dict[str, str]) -> Environment:
+def _environment(files: dict[str, str], labels: dict[str, str]) -> Environment:
     from jinja2 import DictLoader, Environment, StrictUndefined
 
     environment = Environment(
         loader=DictLoader(files), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
-    shown = ("three", "signed", "between", "between_signed", "count", "percent", "minus", "several", "upper_first")
+    shown = ("three", "signed", "between", "between_signed", "count", "percent", "minus", "several", "subjects")
     environment.filters |= {name: getattr(numbers, name) for name in shown}
     environment.filters |= {"spaced": words.spaced, "metric": words.metric, "in_text": words.in_text}
+    environment.filters |= {"upper_first": numbers.upper_first, "subject": words.subject}
+    environment.filters |= {"column": lambda name: words.column(name, labels)}
     return environment
 
 
-def _facts(workspace: Workspace, content: Content, style: str) -> dict[str, Any]:
+def _facts(workspace: Workspace, content: Content, style: str, labels: dict[str, str]) -> dict[str, Any]:
     """All that the templates name."""
     from pydantic import TypeAdapter
 
@@ -92,10 +95,9 @@ def _facts(workspace: Workspace, content: Content, style: str) -> dict[str, Any]
         "summary": story.summary(content, name, output),
         "gate_reads": story.rules_of(content.problem),
         "cards": [_key_figure(content, name, metric) for metric in CARDS if metric in measures],
-        "metrics": [metric for metric in in_order(measures) if "/" not in metric],
+        "metrics": [metric for metric in in_order(_measured(content, name)) if "/" not in metric],
         "explained": words.METRICS,
         "chosen_how": story.chosen_how(content.problem),
-        "bootstrap_lies_high": "ece" in measures and measures["ece"].value < measures["ece"].low,
         "recipe": words.recipe(content.problem["training"]),
         "findings_of": _of_findings(output, measures),
         "steps": population.flow(content.cohort, findings.reasons(verdicts)),
@@ -104,13 +106,15 @@ def _facts(workspace: Workspace, content: Content, style: str) -> dict[str, Any]
         "quality": findings.findings(content.quality, content.snapshot, verdicts),
         "verdicts": verdicts,
         "figures": _figures(workspace, content),
-        "captions": FIGURES,
+        "captions": FIGURES | {"training": story.trained(content)},
+        "curves_of": story.curves_of(content),
         "thresholds": content.chosen.thresholds.get(name, ()),
         "threshold_choice": words.threshold(content.problem["threshold"]),
         "hundred": story.of_hundred(card.confusion[name]) if output.kind == "binary" else None,
         "forest": shapes.forest(card.subgroups.get(name, ()), measures.get("auroc"), _levels(content)),
+        "small_cell": shapes.SMALL_CELL,
         "minimum": content.problem["evaluation"]["minimum_subgroup"],
-        "examples": _examples(workspace, content),
+        "examples": _examples(workspace, content, labels),
         "limitations": story.limitations(content, name, output, roles),
         "environment": content.chosen.environment,
         "version": __version__,
@@ -121,6 +125,11 @@ def _facts(workspace: Workspace, content: Content, style: str) -> dict[str, Any]
 def _order(content: Content) -> list[str]:
     """The chosen model, then the others."""
     return [content.chosen.name, *(name for name in content.scorecards if name != content.chosen.name)]
+
+
+def _measured(content: Content, name: str) -> set[str]:
+    """Metrics that some model of the run has."""
+    return {metric for card in content.scorecards.values() for metric in card.metrics[name]}
 
 
 def _levels(content: Content) -> dict[str, dict[str, str]]:
@@ -162,12 +171,15 @@ def _figures(workspace: Workspace, content: Content) -> dict[str, str]:
     }
 
 
-def _examples(workspace: Workspace, content: Content) -> list[dict[str, Any]]:
+def _examples(workspace: Workspace, content: Content, labels: dict[str, str]) -> list[dict[str, Any]]:
     """Kinds of answer with their examples, ready to be shown."""
     if content.examples is None:
         return []
     path = workspace.folder("illustrate", content.examples.key) / content.examples.file
-    return shapes.examples(json.loads(path.read_bytes()), list(content.examples.shown))
+    sections = shapes.examples(json.loads(path.read_bytes()), list(content.examples.shown))
+    for curve in (curve for section in sections for one in section["shown"] for curve in one["curves"]):
+        curve["name"] = words.column(curve["name"], labels)
+    return sections
 
 
 def _yaml(problem: dict[str, Any]) -> str:

@@ -14,6 +14,8 @@ CURVE_WIDTH, CURVE_HEIGHT = 200, 30
 _MARGIN = 6
 SMALL_CELL = 5
 """Counts below this are not told, so that a small group points at nobody."""
+HIDDEN = "not told"
+"""In place of a count from which, with the total, a smaller one could be worked out."""
 KINDS = {
     "found": ("Found", "positive, and flagged"),
     "missed": ("Missed", "positive, but not flagged"),
@@ -43,6 +45,7 @@ def forest(groups: Sequence[Subgroup], whole: Measure | None, levels: dict[str, 
     def at(value: float) -> float:
         return round(_MARGIN + (value - low) / (high - low) * (FOREST_WIDTH - 2 * _MARGIN), 2)
 
+    given_away = _given_away(groups)
     rows = []
     for one in judged:
         measure = one.metrics.get("auroc")
@@ -51,6 +54,7 @@ def forest(groups: Sequence[Subgroup], whole: Measure | None, levels: dict[str, 
                 "group": one.group,
                 "level": levels.get(one.group, {}).get(one.level, one.level),
                 "subgroup": one,
+                "told": (one.group, one.level) not in given_away,
                 "auroc": measure,
                 "place": None if measure is None else (at(measure.low), at(measure.value), at(measure.high)),
             }
@@ -63,15 +67,33 @@ def forest(groups: Sequence[Subgroup], whole: Measure | None, levels: dict[str, 
             {
                 "group": one.group,
                 "level": levels.get(one.group, {}).get(one.level, one.level),
-                "samples": f"fewer than {SMALL_CELL}" if one.samples < SMALL_CELL else str(one.samples),
+                "samples": f"fewer than {SMALL_CELL}"
+                if one.samples < SMALL_CELL
+                else HIDDEN
+                if (one.group, one.level) in given_away
+                else str(one.samples),
             }
             for one in groups
             if not one.metrics
         ],
+        "hidden": HIDDEN if given_away else "",
         "width": FOREST_WIDTH,
         "whole": None if whole is None else at(whole.value),
         "ticks": [(tick, at(tick)) for tick in ticks],
     }
+
+
+def _given_away(groups: Sequence[Subgroup]) -> set[tuple[str, str]]:
+    """(group, level) whose count, taken from the total, would give away the only small one of its group.
+
+    Secondary suppression (Hundepool et al. 2012, Statistical Disclosure Control): the next smallest level of the group.
+    """
+    hidden = set()
+    for group in {one.group for one in groups}:
+        levels = sorted((one for one in groups if one.group == group), key=lambda one: (one.samples, one.level))
+        if len(levels) > 1 and levels[0].samples < SMALL_CELL <= levels[1].samples:
+            hidden.add((group, levels[1].level))
+    return hidden
 
 
 def examples(shown: list[dict[str, Any]], kinds: list[str]) -> list[dict[str, Any]]:

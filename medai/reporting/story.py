@@ -11,8 +11,19 @@ from typing import Any
 from medai.outputs import Output
 from medai.records import Condition, Decision, Measure, Scorecard
 from medai.reporting import words
+from medai.reporting.cautions import Limitation, gate_differs, missed_target, small_validation, too_few
 from medai.reporting.content import Content
-from medai.reporting.numbers import between, count, listed, out_of_hundred, percent, several, three, upper_first
+from medai.reporting.numbers import (
+    between,
+    count,
+    listed,
+    out_of_hundred,
+    percent,
+    samples_of,
+    several,
+    three,
+    upper_first,
+)
 from medai.reporting.population import RoleCount
 
 FEW = 100
@@ -25,14 +36,6 @@ LOST = 0.05
 """Share of the samples whose exclusion is named."""
 TELLING = 0.9
 """AUROC of a single column, alone and on train, from which it is named."""
-
-
-@dataclass(frozen=True)
-class Limitation:
-    """One reason for care: its heading, and the fact behind it."""
-
-    what: str
-    fact: str
 
 
 def headline(output: Output) -> str:
@@ -50,7 +53,7 @@ def _found(content: Content, name: str, output: Output) -> str:
     model = content.called(content.chosen.name)
     who = several(card.samples, card.unit)
     if card.subjects != card.samples:
-        who = f"{several(card.samples, 'sample')} of {several(card.subjects, card.unit)}"
+        who = samples_of(card.samples, card.subjects, card.unit)
     asked = f"Asked “{content.problem['question']}”, the {model} answered for {who} that it had not learnt from"
     if output.kind == "binary" and name in card.classes:
         positives = card.classes[name][output.positive]
@@ -99,24 +102,24 @@ def best_other(content: Content, name: str) -> tuple[str, Measure] | None:
 
 
 def decided(decision: Decision) -> str:
-    """The verdict and the condition that decided it."""
+    """The verdict and what decided it: every condition that is not met, or of a promotion the last floor."""
     met = sum(condition.passed for condition in decision.conditions)
     of = len(decision.conditions)
-    first = next((condition for condition in decision.conditions if not condition.passed), None)
+    unmet = "; and because of ".join(_condition(condition) for condition in decision.conditions if not condition.passed)
     if decision.verdict == "promoted":
         last = next((condition for condition in decision.conditions if "lower bound" in condition.required), None)
         deciding = f"; the deciding one was {_condition(last)}" if last else ""
         every = "the one condition" if of == 1 else f"all {of} conditions"
         return f"It was promoted, because {every} of the gate {'is' if of == 1 else 'are'} met{deciding}."
-    if decision.verdict == "no_gate" or first is None:
+    if decision.verdict == "no_gate" or not unmet:
         why = "; ".join(decision.reasons) or "the Problem states no condition"
         return f"Nothing was promoted: {why}."
     if decision.verdict == "insufficient_evidence":
         return (
-            f"There is not enough evidence to promote or refuse it, because of {_condition(first)}; "
+            f"There is not enough evidence to promote or refuse it, because of {unmet}; "
             f"{met} of {of} conditions are met."
         )
-    return f"It was refused, because of {_condition(first)}; {met} of {of} conditions are met."
+    return f"It was refused, because of {unmet}; {met} of {of} conditions are met."
 
 
 def _condition(condition: Condition) -> str:
@@ -152,9 +155,15 @@ def of_hundred(confusion: tuple[tuple[int, ...], ...]) -> OfHundred:
 
 
 def limitations(content: Content, name: str, output: Output, roles: list[RoleCount]) -> list[Limitation]:
-    """What speaks for care, by the run's own facts."""
+    """What speaks for care, by the run's own facts: first what a reader of the figures must know."""
     card = content.scorecards[content.chosen.name]
-    found = [*_of_data(content, card), *_of_test(content), *_of_size(card, name, output)]
+    found = [
+        *missed_target(content, name, output),
+        *too_few(card, name, output),
+        *gate_differs(content, name),
+        *small_validation(content, output, roles),
+    ]
+    found += [*_of_data(content, card), *_of_test(content), *_of_size(card, name, output)]
     found += _of_probabilities(card, name)
     found += _of_roles(output, roles)
     found += _of_comparison(content, name)
@@ -188,10 +197,11 @@ def _of_data(content: Content, card: Scorecard) -> list[Limitation]:
         )
     if content.screening and content.screening.strongest and content.screening.strongest[0].strength > TELLING:
         one = content.screening.strongest[0]
+        column = words.column(one.column, words.labels(next(iter(content.problem["inputs"].values()))))
         found.append(
             Limitation(
                 "One column tells much",
-                f"{upper_first(one.column)} alone separates {one.label} on train with an AUROC of "
+                f"{upper_first(column)} alone separates {one.label} on train with an AUROC of "
                 f"{three(one.strength)}. Make sure that it is medicine, and not how or when the data were recorded.",
             )
         )
@@ -333,6 +343,25 @@ def _of_subgroups(card: Scorecard, name: str) -> list[Limitation]:
 
 def _confidence(card: Scorecard) -> str:
     return f"{100 * card.confidence:g}\u00a0%"
+
+
+def trained(content: Content) -> str:
+    """What the training curves show, and which weights were kept."""
+    momentum = content.problem["training"].get("weight_averaging")
+    if momentum is None:
+        return "Loss and accuracy after each epoch; the weights of the marked epoch were kept."
+    return (
+        "Loss and accuracy after each epoch, of the weights before averaging. What was kept, at the marked epoch, is a "
+        f"moving average of the weights over the steps (momentum {momentum:g}), which no curve shows."
+    )
+
+
+def curves_of(content: Content) -> str:
+    """That the curves are of another model than the one before the gate; empty where they are its own."""
+    if content.chosen.name == words.NET:
+        return ""
+    chosen, net = content.called(content.chosen.name), content.called(words.NET)
+    return f"The curves are those of the {net}; the model put before the gate is another, {chosen}."
 
 
 def chosen_how(problem: dict[str, Any]) -> str:

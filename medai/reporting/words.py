@@ -63,6 +63,67 @@ def metric(name: str) -> str:
     return f"{shown}, {finding}" if finding else shown
 
 
+def subject(unit: str) -> str:
+    """What a subject is.
+
+    >>> subject("patient"), subject("image")
+    ('one patient', 'one picture content, since the source names no patients: equal pictures are one')
+    """
+    if unit == "image":
+        return "one picture content, since the source names no patients: equal pictures are one"
+    return f"one {unit}"
+
+
+def labels(config: dict[str, Any]) -> dict[str, str]:
+    """Variable → what people call it, where an input's source names a vocabulary.
+
+    Args:
+        config: the input, as in the resolved Problem.
+    """
+    from medai.vocabularies import load_vocabulary
+
+    vocabulary = config["source"].get("vocabulary")
+    if vocabulary is None:
+        return {}
+    return {name: variable.label for name, variable in load_vocabulary(vocabulary).variables.items()}
+
+
+_GRID = 16
+_PLACE = re.compile(r"place\.(\d+)\.(\d+)")
+_OF_FILE = {
+    "height": "height of the file's picture",
+    "width": "width of the file's picture",
+    "channels": "colour channels of the file",
+    "bits": "bits a channel of the file",
+    "mean": "mean brightness of the file",
+    "std": "contrast of the file (standard deviation)",
+    "minimum": "darkest value of the file",
+    "maximum": "brightest value of the file",
+}
+
+
+def column(name: str, called: dict[str, str]) -> str:
+    """A screened column: a variable's summary, a place of the pictures, or what was known of a file.
+
+    >>> column("heart_rate.last", {"heart_rate": "Heart rate"}), column("SysABP.mean", {})
+    ('Heart rate, last', 'SysABP, mean')
+    >>> column("place.10.5", {}), column("file.maximum", {})
+    ('brightness at row 11, column 6 of 16 by 16 places', 'brightest value of the file')
+
+    Args:
+        called: variable → its label.
+    """
+    if place := _PLACE.fullmatch(name):
+        row, across = (int(number) + 1 for number in place.groups())
+        return f"brightness at row {row}, column {across} of {_GRID} by {_GRID} places"
+    variable, _, summary = name.rpartition(".")
+    if variable == "file":
+        return _OF_FILE.get(summary, f"{spaced(summary)} of the file")
+    if not variable:
+        return called.get(name, spaced(name))
+    return f"{called.get(variable, spaced(variable))}, {spaced(summary)}"
+
+
 def in_text(text: str) -> str:
     """Text with its metrics called by their names and commands in quotes.
 

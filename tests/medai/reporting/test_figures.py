@@ -104,3 +104,14 @@ def test_importing_the_module_does_not_import_matplotlib() -> None:
     code = "import medai.reporting.figures, sys; print('matplotlib' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout == "False\n"
+
+
+def test_without_a_positive_the_decision_curve_has_a_height(tmp_path: Path, recwarn: pytest.WarningsRecorder) -> None:
+    """Nothing is gained anywhere: the figure is drawn, and no warning reaches the terminal."""
+    thresholds, nothing = np.array([0.1, 0.5, 0.9]), np.zeros(3)
+    curves = [Curve("net", thresholds, nothing)]
+    everybody = Curve("act on everybody", thresholds, np.array([-0.1, -1.0, -9.0]))
+    draw_net_benefit(tmp_path / "none.svg", curves, everybody=Curve("all", thresholds, nothing), threshold=0.5)
+    draw_net_benefit(tmp_path / "less.svg", curves, everybody=everybody, threshold=0.5)
+    assert (tmp_path / "none.svg").stat().st_size > 1000
+    assert not recwarn.list

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import stat
 from collections.abc import Callable
@@ -12,9 +13,14 @@ from typing import Any
 import pytest
 import yaml
 
+import medai.sources
 from medai.problem import Problem
 from medai.records import Comparison, Condition, Decision, Failure, Measure, Screening, SingleColumn
 from medai.reporting import Content, write_page
+from medai.reporting.numbers import between, three
+from medai.reporting.settled import FALLBACK, sentence
+from medai.sources.image_folder.decoding import FAULTS
+from medai.sources.physionet2012.stays import FAULTS as STAY_FAULTS
 
 Page = Callable[[Any, Content], str]
 
@@ -49,9 +55,9 @@ def test_every_figure_of_the_run_stands_on_the_page(stays: Any, page_of: Page) -
     assert ["logistic regression", "AUROC", "+0.0123 (−0.0100 to +0.0300)", "no clear difference"] in rows
     group = next(row for row in rows if row[0] == "medical ICUType")
     assert group[1:] == ["33", "11 33.3 %", "", "0.876 (0.801 to 0.934)", "undefined", "undefined"]
-    assert "ICUType: surgical (12), ICUType: not recorded (fewer than 5)." in text
+    assert "ICUType: surgical (not told), ICUType: not recorded (fewer than 5)." in text
     assert "synthetic_stays · version 7 · seed 3" in text
-    assert "95 % percentile bootstrap, 100 resamples of the stay." in text
+    assert "95 % bootstrap, 100 resamples of the stay, percentiles; those of the ECE are centred" in text
     assert "opened for 2 candidates, this one included." in text
     assert "at least 0.500. It was chosen on the validation rows" in text
     for role, samples in stays.splits.samples.items():
@@ -103,6 +109,122 @@ def test_each_verdict_names_what_decided_it(
     assert f'<div class="verdict {verdict}">' in page
 
 
+def test_all_that_is_not_met_is_named(stays: Any, page_of: Page) -> None:
+    """A refusal of two reasons tells both."""
+    conditions = tuple(
+        Condition(name=name, passed=passed, figure=figure, required="as asked")
+        for name, passed, figure in (("floor", False, "0.1"), ("positives", True, "40"), ("a person", False, "no"))
+    )
+    decision = Decision(key="e", verdict="refused", candidate="c", conditions=conditions)
+    assert (
+        "It was refused, because of floor, at 0.1 where the gate requires: as asked; and because of a person, at no"
+        " where the gate requires: as asked; 1 of 3 conditions are met."
+    ) in text_of(page_of(stays, stays.content(decision=decision)))
+
+
+def limits_of(page: str) -> list[str]:
+    """The headings of the limitations, in their order."""
+    return re.findall(r"<li><b>([^<]*)</b>", page)
+
+
+def test_an_operating_point_that_misses_its_target_stands_first(stays: Any, page_of: Page) -> None:
+    """Chosen for a specificity that the interval on test excludes; not where the interval holds it."""
+    card = stays.scorecards["net"]
+    measures = card.metrics["answer"] | {"specificity": Measure(value=0.833, low=0.787, high=0.88)}
+    cards = stays.scorecards | {"net": card.model_copy(update={"metrics": {"answer": measures}})}
+
+    def page(target: float) -> str:
+        problem = stays.problem | {"threshold": {"method": "specificity_at_least", "target": target, "value": None}}
+        return page_of(stays, stays.content(problem=problem, scorecards=cards))
+
+    missed = page(0.99)
+    assert limits_of(missed)[0] == "The operating point misses its target"
+    assert (
+        "for a specificity of at least 0.99. On test specificity is 0.833 (0.787 to 0.880): the interval excludes"
+        in text_of(missed)
+    )
+    assert "misses its target" not in page(0.85)
+
+
+@pytest.mark.parametrize(
+    ("gate", "test", "told"),
+    [
+        ((0.1282, 0.0, 0.4286), (1.0, 1.0, 1.0), "on test: the intervals do not overlap."),
+        ((0.78, 0.69, 0.87), (0.90, 0.85, 0.95), "on test: the one lies outside the interval of the other."),
+        ((0.88, 0.80, 0.94), (0.90, 0.85, 0.95), None),
+    ],
+)
+def test_a_gate_that_says_otherwise_than_test_is_remarked(
+    gate: tuple[float, ...], test: tuple[float, ...], told: str | None, stays: Any, page_of: Page
+) -> None:
+    """From the gate's condition and the scorecard, where the gate has rows of its own."""
+    card = stays.scorecards["net"]
+    measure = Measure(value=test[0], low=test[1], high=test[2])
+    card = card.model_copy(update={"metrics": {"answer": card.metrics["answer"] | {"auroc": measure}}})
+    figure = f"{gate[0]:.4f} [{gate[1]:.4f}, {gate[2]:.4f}]"
+    condition = Condition(name="answer auroc in gate", passed=False, figure=figure, required="lower bound at least 0.7")
+    content = stays.content(
+        scorecards=stays.scorecards | {"net": card},
+        decision=Decision(key="e", verdict="refused", candidate="c", conditions=(condition,)),
+        problem=stays.problem | {"gate": stays.problem["gate"] | {"role": "gate"}},
+    )
+    text = text_of(page_of(stays, content))
+    assert ("Gate and test differ" in text) == (told is not None)
+    assert told is None or told in text
+
+
+def test_too_few_cases_are_a_limitation(stays: Any, page_of: Page) -> None:
+    """Two deaths on test: the interval cannot show the uncertainty; nor can one of no width; nor a small validation."""
+    card = stays.scorecards["net"]
+    sure = card.metrics["answer"] | {"auroc": Measure(value=1, low=1, high=1)}
+
+    def text(died: int, metrics: dict[str, Measure]) -> str:
+        classes = {"answer": {"survived": 40, "died": died}}
+        changed = card.model_copy(update={"classes": classes, "metrics": {"answer": metrics}})
+        return text_of(page_of(stays, stays.content(scorecards=stays.scorecards | {"net": changed})))
+
+    few = text(2, sure)
+    assert "Test holds 2 died. With fewer than 10 the resamples repeat the same few" in few
+    assert "cannot show the uncertainty (AUROC 1.00, 1.00 to 1.00)." in few
+    assert "Every resample gave the same figure" in text(30, sure)
+    plain = text(30, card.metrics["answer"])
+    assert "show the uncertainty" not in plain
+    validation = stays.splits.samples["validation"]
+    assert re.search(
+        rf"Validation holds {validation} samples, \d+ of them died; below 30, the threshold hangs on", plain
+    )
+
+
+def test_a_metric_that_only_another_model_has_is_shown(stays: Any, page_of: Page) -> None:
+    """Undefined for the chosen one, and the other's figure beside it."""
+    card = stays.scorecards["net"]
+    metrics = {name: measure for name, measure in card.metrics["answer"].items() if name != "ppv"}
+    cards = stays.scorecards | {"net": card.model_copy(update={"metrics": {"answer": metrics}})}
+    row = next(row for row in rows_of(page_of(stays, stays.content(scorecards=cards))) if row[0].startswith("PPV"))
+    other = stays.scorecards["logistic_regression"].metrics["answer"]["ppv"]
+    assert row[1:] == ["undefined", f"{three(other.value)} ({between(other)})"]
+
+
+def test_curves_say_whose_weights_they_are(stays: Any, page_of: Page) -> None:
+    """Averaged weights are drawn by no curve; and another model may have been chosen than the one drawn."""
+    figures = stays.figures()
+    plain = text_of(page_of(stays, stays.content(figures=figures)))
+    assert "the weights of the marked epoch were kept." in plain
+    assert "The curves are those of" not in plain
+    training = stays.problem["training"] | {"weight_averaging": 0.99}
+    content = stays.content(
+        figures=figures,
+        problem=stays.problem | {"training": training},
+        chosen=stays.candidates["logistic_regression"],
+    )
+    text = text_of(page_of(stays, content))
+    assert "weights of the marked epoch were kept" not in text
+    assert "a moving average of the weights over the steps (momentum 0.99), which no curve shows." in text
+    assert (
+        "those of the recurrent network (GRU); the model put before the gate is another, logistic regression." in text
+    )
+
+
 def test_without_a_gate_the_reason_stands_there(stays: Any, page_of: Page) -> None:
     """There is no table of conditions; one opening is one candidate, and nothing is compared."""
     reason = "the Problem has no gate, so nothing is promoted"
@@ -145,9 +267,9 @@ def test_telling_columns_are_named(stays: Any, page_of: Page) -> None:
         return text_of(page_of(stays, stays.content(screening=screening)))
 
     assert "12 columns of the training rows were ranked alone." in told(0.31)
-    assert "lactate.last died 0.690" in " ".join(told(0.31).split())
+    assert "lactate, last died 0.690" in " ".join(told(0.31).split())
     assert "One column tells much" not in told(0.31)
-    assert "Lactate.last alone separates died on train with an AUROC of 0.930." in told(0.07)
+    assert "Lactate, last alone separates died on train with an AUROC of 0.930." in told(0.07)
 
 
 def test_limitations_follow_from_the_facts(stays: Any, page_of: Page) -> None:
@@ -191,10 +313,39 @@ def test_limitations_follow_from_the_facts(stays: Any, page_of: Page) -> None:
         assert what not in text, what
 
 
+def test_what_the_reader_settled_is_told_in_sentences(stays: Any, page_of: Page) -> None:
+    """A file that its publisher's list does not know stands first, as a warning; others say what was done."""
+    counts = {"age_over_89": 4, "file_differs_from_manifest": 1, "never_heard_of": 2, "stay_without_series": 0}
+    page = page_of(stays, stays.content(snapshot=stays.snapshot.model_copy(update={"counts": counts})))
+    rows = [
+        row
+        for row in rows_of(page)
+        if len(row) == 4 and row[2] in ("settled by the reader", "! read as it is: a warning")
+    ]
+    assert [row[:2] for row in rows] == [
+        ["a file is not the one its publisher's list names", "1"], ["age over 89", "4"], ["never heard of", "2"]
+    ]  # fmt: skip
+    assert "altered, damaged or exchanged" in rows[0][3]
+    assert rows[1][3].endswith("they are read as 90.")
+    assert rows[2][3] == FALLBACK
+
+
+def test_every_reason_of_a_reader_has_a_sentence() -> None:
+    """Whatever a reader counts by name is told in words."""
+    sources = Path(medai.sources.__file__).parent
+    code = "\n".join(path.read_text() for path in sorted(sources.rglob("*.py")) if "synthetic" not in path.parts)
+    reasons = set(re.findall(r'counts\["([a-z0-9_]+)"\]', code)) | {*FAULTS, *STAY_FAULTS}
+    reasons |= {f"{start}_labevents" for start in re.findall(r'f"([a-z_]+)_\{self\._name\}"', code)}
+    assert len(reasons) > 25
+    assert [reason for reason in sorted(reasons) if sentence(reason) == FALLBACK] == []
+
+
 def test_reasons_are_told_in_the_words_of_the_suite(stays: Any, page_of: Page) -> None:
     """Set aside and warned with rows, place and clinical reason; all rules stand in the fold."""
+    rows = 2000
     quality = stays.quality.model_copy(
         update={
+            "tables": stays.quality.tables | {"events": rows},
             "set_aside": {"implausible_hr": 7},
             "failures": (
                 Failure(
@@ -209,9 +360,15 @@ def test_reasons_are_told_in_the_words_of_the_suite(stays: Any, page_of: Page) -
             ),
         }
     )
+    verdicts = json.loads((stays.workspace.folder("validate", quality.key) / "verdicts.json").read_bytes())
+    broken = [one | {"success": one["reason"] != "implausible_hr", "evaluated": 11} for one in verdicts]
+    quality = quality.model_copy(update={"key": "told"})
+    folder = stays.workspace.folder("validate", quality.key)
+    folder.mkdir(parents=True)
+    (folder / "verdicts.json").write_text(json.dumps(broken))
     page = page_of(stays, stays.content(quality=quality))
     row = next(row for row in rows_of(page) if row[0].startswith("implausible hr"))
-    assert row[1:3] == ["7", "set aside"]
+    assert row[1:3] == ["7 of 2,000 (0.35 %)", "set aside"]  # of the table, not of what the condition left over
     assert "A heart rate" in row[3]
     assert f"All {stays.quality.rules} rules, one by one" in text_of(page)
 

@@ -1,0 +1,86 @@
+"""What a reader settled by a rule of its own, in sentences: what was met, and what was done with it."""
+
+from __future__ import annotations
+
+from medai.reporting.words import spaced
+
+OTHER_FILE = "file_differs_from_manifest"
+"""The one reason that is a warning: the data may not be the publisher's."""
+
+_ONCE = {
+    # files
+    OTHER_FILE: "A file is not the one that its publisher's list names: it was altered, damaged or exchanged since. "
+    "It was read as it is; compare it with the publisher's before the figures are believed.",
+    "file_missing_beside_manifest": "The publisher's list names a file that is not there. The others were read.",
+    "file_not_in_manifest": "The publisher's list does not name the file. It was read all the same.",
+    "ignored_file": "A file of another kind than the source's; it was not read.",
+    "ignored_array": "An array that the format does not know; it was not read.",
+    # pictures
+    "twin_in_another_role": "The same picture stands in another part of the publisher's split. Test, then validation, "
+    "keeps its copy.",
+    "copy_in_same_role": "The same picture stands there once more, in the same part. The first is kept.",
+    "copy_of_another_subject": "The same picture stands there under another patient. The first is kept.",
+    "label_conflict": "The same picture carries two different labels, and nobody can say which is right.",
+    "not_a_picture": "The file's content is no PNG or JPEG, whatever its name says; it was not read.",
+    "unreadable_picture": "The file is cut short or damaged; it could not be decoded.",
+    "decompression_bomb": "The file claims to unfold to more pixels than any picture of its kind; it was not decoded.",
+    "several_frames": "The file holds several pictures, and nobody can say which is meant; it was not read.",
+    "brighter_than_white": "Values lie above what the picture's own depth allows; it was not read.",
+    "unknown_subject": "The file's name does not say whose picture it is.",
+    "subjects_straddling_publisher_roles": "A subject stands in several parts of the publisher's split.",
+    # stays
+    "same_outcomes_twice": "The table of outcomes is there twice, equal in every byte; one was read.",
+    "extra_outcome_column": "A column of the outcomes that the format does not know; it was not read.",
+    "orphan_outcome": "An outcome of a stay that has no file; it was left out.",
+    "stay_without_outcome": "No outcome is given for the stay; it has no label.",
+    "unreadable_outcome": "The outcome cannot be read; the stay has no label.",
+    "same_stay_twice": "The same file is there twice; one was read.",
+    "same_stay_other_id": "All readings of a stay stand under another identifier once more. The plainest one is kept.",
+    "header_by_name": "The columns stand in another order, or written otherwise; they were read by name.",
+    "impossible_time": "The time cannot be read, so the reading has no place; it was left out.",
+    "unnamed_variable": "The reading does not say what was measured; it was left out.",
+    "coded_missing": "The publisher's code for a missing value; it is no reading.",
+    "age_over_89": "Ages over 89 are shifted or veiled by the publisher to protect the person; they are read as 90.",
+    "stay_without_series": "Nothing was measured during the stay. It is kept; a cohort may leave it out.",
+    "stay_without_diagnoses": "No diagnosis is recorded for the stay. It is kept.",
+    # tables
+    "table_with_extra_columns": "The table has columns that its publisher does not name; they were not read.",
+    "table_with_reordered_columns": "The table's columns stand in another order; they were read by name.",
+    "diagnosis_of_unknown_version": "A diagnosis in neither ICD-9 nor ICD-10; it was left out.",
+    "impossible_date": "A date cannot be read; it counts as not recorded.",
+    "row_without_key": "A row does not say whom or what it is about; it was left out.",
+    "key_twice": "Two rows claim the same identifier. The first in a fixed order is kept.",
+    "same_row_twice": "The same row stands there once more, equal in everything; one is kept.",
+    "unit_of_another_quantity": "The unit is none that the quantity can have; the item's usual unit was assumed.",
+}
+_OF_A_TABLE = {
+    "impossible_stored_time": "When the row was stored cannot be read; the table's usual delay is assumed.",
+    "impossible_time": "When it happened cannot be read, so the row has no place; it was left out.",
+    "marked_as_error": "The hospital itself marked the row as an error; it was left out.",
+    "row_without_subject": "The row does not say whom it is about; it was left out.",
+    "row_without_item": "The row does not say what was measured; it was left out.",
+}
+"""Beginning of a reason that ends in its table's name."""
+FALLBACK = "The reader counted it and went on by a fixed rule, which its description states."
+
+
+def sentence(reason: str) -> str:
+    """What a reader met and did.
+
+    >>> sentence("row_without_item_labevents")
+    'The row does not say what was measured; it was left out.'
+    >>> sentence("never_heard_of") == FALLBACK
+    True
+    """
+    if reason in _ONCE:
+        return _ONCE[reason]
+    return next((told for start, told in _OF_A_TABLE.items() if reason.startswith(f"{start}_")), FALLBACK)
+
+
+def named(reason: str) -> str:
+    """A reason as a heading; the one that is a warning says so.
+
+    >>> named("key_twice"), named(OTHER_FILE)
+    ('key twice', "a file is not the one its publisher's list names")
+    """
+    return "a file is not the one its publisher's list names" if reason == OTHER_FILE else spaced(reason)
