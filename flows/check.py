@@ -10,9 +10,11 @@ from prefect import flow
 from flows.outcome import Steps
 from flows.settings import Settings
 from flows.train import class_folders, read
+from medai.errors import near_match
 from medai.problem import load_problem
 from medai.readiness import empty_classes, empty_in_train
-from medai.records import Failure
+from medai.records import Failure, Snapshot
+from medai.validation.measuring import columns_of
 from medai.workspace import Workspace
 from tasks.select import select
 from tasks.split import split
@@ -59,8 +61,20 @@ def check(problem: str, data: str | None = None, overrides: list[str] | None = N
         "warned": quality.warned,
         "settled_by_reader": {reason: count for reason, count in snapshot.counts.items() if reason not in told},
         "idle": list(quality.idle),
-        "failures": [failure.model_dump() for failure in (*empty, *quality.failures)],
+        "failures": [
+            *(failure.model_dump() for failure in empty),
+            *(_told(workspace, snapshot, failure) for failure in quality.failures),
+        ],
         "folders": folders,
         "data_sha256": snapshot.data_sha256,
         "stages": steps.taken,
     }
+
+
+def _told(workspace: Workspace, snapshot: Snapshot, failure: Failure) -> dict[str, Any]:
+    """A failure; one that asks for a column which is not there also has a ``hint``: the nearest that is."""
+    facts = failure.model_dump()
+    if failure.reason == "missing_column":
+        path = workspace.folder("ingest", snapshot.key) / f"{failure.table}.parquet"
+        facts["hint"] = near_match(failure.column, columns_of(path)) if path.exists() else "nor is the table there"
+    return facts

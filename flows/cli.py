@@ -58,7 +58,7 @@ app = typer.Typer(
 )
 
 DEMO = ("hospital_radiographs", "hospital_mortality")
-VERSION_FACTS = ("version", "run_id", "model_sha256", "data_sha256", "seed", "figure")
+VERSION_FACTS = ("version", "run_id", "model_sha256", "data_sha256", "seed", "overrides", "figure")
 """What ``history`` tells of a registered version."""
 DEFECT, TERMINATED, INTERRUPTED, BROKEN_PIPE = 1, 143, 130, 141
 
@@ -336,7 +336,7 @@ def history(
             "entries": [
                 {"at": entry.at, "by": entry.by, "kind": entry.kind, **entry.facts}
                 for entry in entries
-                if entry.kind in ("settled", "champion")
+                if entry.kind in ("settled", "champion", "evaluated")
             ],
         }
 

@@ -16,7 +16,16 @@ from flows.outcome import Steps
 from flows.predict import standing_champion
 from flows.settings import Settings, user
 from flows.train import origin_of, read
-from medai.external import MINIMUM, lacking, own_scorecard, refuse_unlabelled, same_question, same_reading, seen
+from medai.external import (
+    MINIMUM,
+    lacking,
+    own_scorecard,
+    refuse_unlabelled,
+    rows_of_both,
+    same_question,
+    same_reading,
+    seen,
+)
 from medai.ledger import Ledger
 from medai.measurement.metrics import in_order
 from medai.prediction import fit_for_scoring
@@ -50,7 +59,9 @@ def evaluate(
         overrides: ``section.key=value``.
 
     Returns:
-        What ``medai evaluate --json`` prints.
+        What ``medai evaluate --json`` prints. ``evidence`` speaks of counts alone: whether there are enough samples of
+        each class, none of them known to the champion; ``floors`` of how good it is on them; ``own_test_rows`` of how
+        many it was tested on before, None where the store no longer knows.
     """
     settings = Settings.load()
     settings.apply()
@@ -83,9 +94,10 @@ def evaluate(
     opened = [entry for entry in ledger.entries(question.name, "opened") if entry.facts["candidate"] == champion.key]
     tested = own_scorecard(workspace, champion, [entry.facts["test_sha256"] for entry in opened], scorecard)
     samples_seen, subjects_seen = seen(workspace, cohort, champion)
+    own_rows = None if tested is None else rows_of_both(workspace, scorecard, tested)
     reasons = _lacking(question, scorecard)
     if include_seen and samples_seen:
-        reasons += (f"{samples_seen} samples of patients whom the champion was fitted on (required: none)",)
+        reasons += (f"{samples_seen} samples of {cohort.unit}s that the champion was fitted on (required: none)",)
     name = next(iter(question.outputs))
     facts = {
         "version": standing.version,
@@ -123,6 +135,8 @@ def evaluate(
         "set_aside": quality.set_aside,
         "seen_in_training": {"samples": samples_seen, "subjects": subjects_seen, "scored": include_seen},
         "metrics": _figures(scorecard),
+        "floors": _floors(question, scorecard),
+        "own_test_rows": own_rows,
         "own_test": None
         if tested is None
         else {"samples": tested.samples, "subjects": tested.subjects, "metrics": _figures(tested)},
@@ -151,6 +165,18 @@ def _lacking(question: Problem, scorecard: Scorecard) -> tuple[str, ...]:
     gate = question.gate
     positives, negatives = (gate.minimum_positives, gate.minimum_negatives) if gate else (MINIMUM, MINIMUM)
     return lacking(output, scorecard.classes[name], scorecard.samples, positives, negatives)
+
+
+def _floors(question: Problem, scorecard: Scorecard) -> dict[str, dict[str, Any]]:
+    """Metric → the gate's floor, the lower bound on these data, and whether it reaches the floor."""
+    if question.gate is None:
+        return {}
+    measures = scorecard.metrics[question.gate.output or next(iter(question.outputs))]
+    told = {}
+    for metric, floor in sorted(question.gate.floors.items()):
+        low = measures[metric].low if metric in measures else None
+        told[metric] = {"floor": floor, "low": low, "met": low is not None and low >= floor}
+    return told
 
 
 def _figures(scorecard: Scorecard) -> dict[str, dict[str, Any]]:

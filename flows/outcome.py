@@ -29,6 +29,7 @@ from medai.records import (
     Splits,
 )
 from medai.reporting import Content
+from medai.reporting.cautions import rarest
 from medai.tracking import Registered
 from medai.workspace import Made, Workspace
 
@@ -125,7 +126,14 @@ class Run:
         """The metric by which candidates are chosen, on test; None where it is undefined."""
         metric = self.problem.choose_metric
         measure = next(iter(self.scorecards[self.chosen].metrics.values())).get(metric)
-        return None if measure is None else {"metric": metric, **measure.model_dump()}
+        return None if measure is None else {"metric": metric, **measure.model_dump(), "rarest": self.rarest()}
+
+    def rarest(self) -> dict[str, Any]:
+        """The class with the fewest samples on test: ``label`` and ``samples``."""
+        name, output = next(iter(self.problem.outputs.items()))
+        card = self.scorecards[self.chosen]
+        label, samples = rarest(card.classes[name], card.samples, output)
+        return {"label": label, "samples": samples}
 
     def content(self) -> Content:
         """What the report is made of."""
@@ -192,7 +200,9 @@ class Run:
                 name: {metric: measure.model_dump() for metric, measure in measures.items()}
                 for name, measures in self.comparison.differences.items()
             },
-            "test_openings": self.openings,
+            "test_openings": ledger.openings(self.splits.test_sha256),
+            "test_openings_when_decided": self.openings,
+            "rarest": self.rarest(),
             "model_sha256": chosen.model_sha256,
             "data_sha256": self.snapshot.data_sha256,
             "stages": self.steps.taken,

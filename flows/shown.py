@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import Any
 
 import typer
@@ -16,7 +17,9 @@ def table(title: str, columns: tuple[str, ...], rows: list[Any]) -> None:
     console = Console()
     if not console.is_terminal:
         console = Console(width=160)  # a file or a pipe has no width: let no figure wrap
-    grid = Table(title=title or None, title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
+    if title:  # not as the grid's own: a narrow grid would break it
+        typer.echo(title)
+    grid = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     for place, column in enumerate(columns):
         figures = bool(title) and place > 0
         grid.add_column(column, justify="right" if figures else "left", no_wrap=figures, overflow="fold")
@@ -29,35 +32,61 @@ def _interval(measure: dict[str, float]) -> str:
     return f"{measure['value']:.3f} [{measure['low']:.3f}, {measure['high']:.3f}]"
 
 
+def _who(counts: dict[str, Any]) -> str:
+    from medai.reporting.numbers import samples_of
+
+    return samples_of(counts["samples"], counts["subjects"], counts["unit"])
+
+
+def _figure(measure: dict[str, float] | None) -> str:
+    return "–" if measure is None else _interval(measure)
+
+
+def _few(rarest: dict[str, Any] | None) -> str:
+    """A caveat where an interval rests on a handful of cases; empty elsewhere."""
+    from medai.reporting.cautions import RARE
+
+    if not rarest or rarest["samples"] >= RARE:
+        return ""
+    return f"only {rarest['samples']} {rarest['label']}: an interval cannot show the uncertainty"
+
+
 def run(outcome: dict[str, Any]) -> None:
     """What ``medai run`` tells: figures beside the baselines, the decision with every condition."""
-    counts = outcome["cohort"]
+    from medai.measurement.metrics import in_order
+
     typer.echo(f"\n{outcome['question']}")
-    typer.echo(
-        f"{counts['samples']} samples of {counts['subjects']} subjects (one {counts['unit']} each) · {outcome['model']}"
-    )
+    typer.echo(f"{_who(outcome['cohort'])} · {outcome['model']}")
     _folders(outcome)
     for output, metrics in outcome["metrics"].items():
         others = outcome["baselines"]
         rows = [
             (
                 metric.replace("_", " "),
-                _interval(measure),
+                _figure(metrics.get(metric)),
                 *(f"{figures[metric]:.3f}" if metric in figures else "–" for figures in others.values()),
             )
-            for metric, measure in metrics.items()
+            for metric in in_order({metric for figures in (metrics, *others.values()) for metric in figures})
         ]
         heads = (output, outcome["model"].replace("_", " "), *(name.replace("_", " ") for name in others))
-        table(f"test, opened for {outcome['test_openings']} candidate(s)", heads, rows)
+        table(_opened(outcome["test_openings"], outcome["test_openings_when_decided"]), heads, rows)
+        if caveat := _few(outcome["rarest"]):
+            typer.echo(f"{caveat} of {', '.join(metrics)}")
     version, verdict, since = outcome["version"], outcome["decision"].replace("_", " "), outcome["withdrawn"]
     told = f"{verdict} (version {version}, run {outcome['run_id']})"
-    if since is not None and verdict == "promoted" and since["at"] > (since["decided"] or ""):
-        typer.echo(f"decided at {since['decided'][:19]} UTC: {told}; withdrawn since by a person, {since['by']}:")
-        typer.echo(f"  {since['reason']}")
-        typer.echo(f"  `medai promote {outcome['problem']} {version} --reason …` brings it back")
-        typer.echo("conditions as they were when it was decided:")
-    else:
+    if since is None:
         typer.echo(f"decision: {told}")
+    else:
+        later = since["at"] > (since["decided"] or "")
+        decided = f"decided at {since['decided'][:19]} UTC" if later and since["decided"] else "decision"
+        typer.echo(f"{decided}: {told}")
+        typer.echo(
+            f"withdrawn {'since ' if later else ''}by a person, {since['by']}, at {since['at'][:19]} UTC:"
+            f" {since['reason']}"
+        )
+        typer.echo(f"  `medai promote {outcome['problem']} {version} --reason …` brings it back")
+        if later:
+            typer.echo("conditions as they were when it was decided:")
     for condition in outcome["conditions"]:
         mark = "✓" if condition["passed"] else "✗"
         typer.echo(f"  {mark} {condition['name']}: {condition['figure']} (required: {condition['required']})")
@@ -69,14 +98,23 @@ def run(outcome: dict[str, Any]) -> None:
     typer.echo(f"to make it again: {outcome['reproduce']}")
 
 
+def _opened(now: int, then: int) -> str:
+    """How often a test set was opened, by now and when the run was decided."""
+    title = f"test, opened for {now} candidate{'' if now == 1 else 's'}"
+    return title if now == then else f"{title} by now, for {then} when this was decided"
+
+
 def evaluation(outcome: dict[str, Any]) -> None:
     """What ``medai evaluate`` tells: the champion's figures on these data beside those of its own test."""
     counts, seen, own = outcome["cohort"], outcome["seen_in_training"], outcome["own_test"]
     typer.echo(f"\n{outcome['question']}")
-    typer.echo(
-        f"{counts['samples']} samples of {counts['subjects']} subjects (one {counts['unit']} each) · "
-        f"champion version {outcome['version']}, {outcome['model']}"
-    )
+    typer.echo(f"{_who(counts)} · champion version {outcome['version']}, {outcome['model']}")
+    if repeated := outcome["own_test_rows"]:
+        all_of_them = repeated == counts["samples"]
+        typer.echo(
+            f"{'all of them' if all_of_them else f'{repeated} of them'} are rows of the champion's own test: "
+            + ("its test once more, and nothing new" if all_of_them else "so far these figures are nothing new")
+        )
     if seen["samples"]:
         what = "scored all the same" if seen["scored"] else "left out"
         typer.echo(f"{seen['samples']} samples of {seen['subjects']} subjects that it was fitted on were {what}")
@@ -97,9 +135,16 @@ def evaluation(outcome: dict[str, Any]) -> None:
                 f"  {group['group']} {group['level']}: {group['samples']} samples"
                 + (f", auroc {_interval(auroc)}" if auroc else "")
             )
-    typer.echo(f"evidence: {outcome['evidence'].replace('_', ' ')}")
+    typer.echo(f"enough samples: {'yes' if outcome['evidence'] == 'sufficient' else 'no'}")
     for reason in outcome["reasons"]:
         typer.echo(f"  {reason}")
+    for metric, floor in outcome["floors"].items():
+        lower = "undefined" if floor["low"] is None else f"{floor['low']:.4f}"
+        typer.echo(
+            f"  {'✓' if floor['met'] else '✗'} the gate's floor of {metric.replace('_', ' ')} on these data: "
+            f"{lower} (required: lower bound at least {floor['floor']:g})"
+        )
+    typer.echo(f"looks of this champion at labelled data, this one included: {outcome['looks']}")
 
 
 def prediction(outcome: dict[str, Any]) -> None:
@@ -141,10 +186,17 @@ def check(outcome: dict[str, Any]) -> None:
     _folders(outcome)
     for failure in outcome["failures"]:
         if failure["blocking"]:
-            typer.echo(
-                f"blocking: {failure['reason']} in {failure['table']} {failure['column']}: "
-                f"{failure['unexpected']} of {failure['evaluated']} rows"
-            )
+            where = " ".join(part for part in (failure["table"], failure["column"]) if part)
+            typer.echo(f"blocking: {failure['reason']} in {where}: {_broken(failure)}")
+
+
+def _broken(failure: dict[str, Any]) -> str:
+    """How a blocking rule was broken: by rows, by the table as a whole, or by asking for what is not there."""
+    if failure["reason"] == "missing_column":
+        return f"the table has none of that name; {failure['hint']}"
+    if failure["unexpected"]:
+        return f"{failure['unexpected']} of {failure['evaluated']} rows"
+    return f"a table of {failure['evaluated']} rows" if failure["evaluated"] else "no row to judge"
 
 
 def synth(outcome: dict[str, Any]) -> None:
@@ -193,17 +245,38 @@ def history(outcome: dict[str, Any]) -> None:
         for one in outcome["versions"]:
             figure = one["figure"]
             shown = f"{figure['metric']} {_interval(figure)}" if figure else "–"
+            if figure and (caveat := _few(figure.get("rarest"))):
+                shown += f" ({caveat})"
             seed = "–" if one["seed"] is None else one["seed"]
-            rows.append((one["version"], one["registered"][:19], seed, one["data_sha256"][:12], shown))
-        table("", ("version", "registered (UTC)", "seed", "data", "on test"), rows)
-    for entry in outcome["entries"]:
+            changed = " ".join(one["overrides"] or ()) or "–"
+            rows.append((one["version"], one["registered"][:19], seed, changed, one["data_sha256"][:12], shown))
+        table("", ("version", "registered (UTC)", "seed", "--set", "data", "on test"), rows)
+    for entry in _judged_first(outcome["entries"]):
         typer.echo(f"{entry['at'][:19]}  {entry['by']}  {_told(entry)}")
         for reason in _reasons(entry):
             typer.echo(f"    {reason}")
 
 
+def _judged_first(entries: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The verdict before what followed from it: the ledger settles a decision once it is carried out."""
+    told = list(entries)
+    for place, (one, after) in enumerate(pairwise(entries)):
+        if (
+            (one["kind"], one.get("how"), after["kind"]) == ("champion", "gate", "settled")
+            and one["version"] == after["version"]
+            and after["verdict"] == "promoted"
+        ):
+            told[place], told[place + 1] = after, one
+    return told
+
+
 def _told(entry: dict[str, Any]) -> str:
     """What a line of the history says."""
+    if entry["kind"] == "evaluated":
+        auroc = entry["metrics"].get("auroc")
+        figures = f", auroc {_interval(auroc)}" if auroc else ""
+        data = f"{entry['samples']} samples of data {entry['data_sha256'][:12]}"
+        return f"version {entry['version']} measured on {data}{figures}"
     if entry["kind"] == "settled":
         return f"version {entry['version']} judged by the gate: {entry['verdict'].replace('_', ' ')}"
     if entry["how"] == "rollback":
@@ -218,7 +291,7 @@ def _reasons(entry: dict[str, Any]) -> list[str]:
     """Why: what the gate found, told once."""
     if entry["kind"] == "champion":
         return entry["reason"].split("; ") if entry["how"] == "gate" else []
-    return [] if entry["verdict"] == "promoted" else list(entry.get("reasons", ()))
+    return [] if entry.get("verdict") == "promoted" else list(entry.get("reasons", ()))
 
 
 def champion(outcome: dict[str, Any]) -> None:

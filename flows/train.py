@@ -381,6 +381,7 @@ def act(workspace: Workspace, ledger: Ledger, settings: Settings, run: Run, arra
                     "model_sha256": chosen.model_sha256,
                     "data_sha256": run.snapshot.data_sha256,
                     "seed": run.seed,
+                    "overrides": list(run.given.overrides),
                     "figure": run.main_figure(),
                 },
             )

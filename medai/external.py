@@ -178,6 +178,19 @@ def own_scorecard(
     return None
 
 
+def rows_of_both(workspace: Workspace, scorecard: Scorecard, other: Scorecard) -> int:
+    """Samples of a scorecard whose subject stands in another: what it repeats."""
+    import polars as pl
+
+    from medai.tables import read_table
+
+    ours, theirs = (
+        pl.DataFrame(read_table(workspace.folder("evaluate", card.key) / SCORES, ["subject_id"]))["subject_id"]
+        for card in (scorecard, other)
+    )
+    return int(ours.is_in(theirs.implode()).sum())
+
+
 def _subjects_sha256(scores: Path) -> str:
     import polars as pl
 

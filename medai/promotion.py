@@ -207,14 +207,14 @@ def _comparable(
     scorecard: Scorecard,
     champion_scorecard: Scorecard | None,
 ) -> list[Condition]:
-    """The comparison is void where a model has learnt from a patient it is judged on, or where the rows differ."""
+    """The comparison is void where a model has learnt from a subject it is judged on, or where the rows differ."""
     rows = set(read_scores(workspace, scorecard)["subject_id"].to_list())
     conditions = []
     for who, model in (("the candidate", candidate), ("the champion", champion)):
         learnt = rows & trained_subjects(workspace, model)
         conditions.append(
             Condition(
-                name=f"no patient in {gate.role} that {who} was fitted on",
+                name=f"no {scorecard.unit} in {gate.role} that {who} was fitted on",
                 passed=not learnt,
                 figure=f"{len(learnt)} of {len(rows)} subjects",
                 required="0, or the comparison is void",

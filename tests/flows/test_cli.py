@@ -100,7 +100,7 @@ def test_run_shows_a_summary_to_a_person(medai: Any, home: Path, problems: Any) 
     assert answer.status == 0, answer.err
     for part in (
         "Does this tiny generated picture show the opacity?",
-        "300 samples of 300 subjects (one image each) · net",
+        "300 samples of 300 different images · net",
         "logistic regression",
         "decision: promoted (version 1, run ",
         "(required: lower bound at least 0.6)",

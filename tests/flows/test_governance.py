@@ -61,6 +61,11 @@ def test_what_a_person_decides_stays(medai: Any, home: Path, problems: Any, alia
     again = medai("rollback", problem, "--expect", "1", "--reason", "twice", "--json", home=home)
     assert (again.status, again.error["wrong"]) == (2, "version 1 of ruled is already withdrawn")
     stricter = medai.run(problem, "--set", "gate.floors.auroc=0.61", home=home)
+    shown = medai("run", problem, "--set", "gate.floors.auroc=0.61", home=home).out
+    assert "decision: refused (version 1" in shown
+    assert "withdrawn by a person, " in shown
+    assert " UTC: the ward saw false alarms\n" in shown
+    assert "conditions as they were" not in shown
     assert (stricter["decision"], stricter["champion"]) == ("refused", None)
     assert stricter["reasons"] == [
         "not rolled back by a person: rolled back (required: only `medai promote` brings a withdrawn version back)"
@@ -78,9 +83,16 @@ def test_what_a_person_decides_stays(medai: Any, home: Path, problems: Any, alia
     once_more = medai("promote", problem, "1", "--reason", "again", home=home)
     assert once_more.out == "ruled: version 1 was already champion; nothing recorded\n"
     assert alias("ruled") == 1
+    assert medai.run(problem, "--set", "gate.floors.auroc=0.61", home=home)["withdrawn"] is None
     back = medai("rollback", problem, "--reason", "no, they were not", "--json", home=home)
     assert back.json["champion"] == 2
     assert alias("ruled") == 2
+
+    shown = medai("run", problem, "--set", "gate.floors.auroc=0.61", home=home).out
+    assert "decided at " in shown  # refused by the gate, promoted by hand, withdrawn since
+    assert "UTC: refused (version 1" in shown
+    assert "withdrawn since by a person, " in shown
+    assert " UTC: no, they were not\n" in shown
 
     history = medai("history", problem, "--json", home=home).json
     assert (history["champion"]["version"], history["champion"]["how"]) == (2, "rollback")
@@ -101,6 +113,7 @@ def test_what_a_person_decides_stays(medai: Any, home: Path, problems: Any, alia
         first["data_sha256"][:12],
     ):
         assert part in shown
+    assert shown.index("version 2 judged by the gate: promoted") < shown.index("version 2 made champion by the gate")
     assert [(version["seed"], version["figure"]["metric"]) for version in history["versions"]] == [
         (0, "auroc"), (1, "auroc")
     ]  # fmt: skip

@@ -430,10 +430,32 @@ def test_evaluate_measures_the_champion_and_promotes_nothing(
     ]
     assert len(facts) == 1
     assert (facts[0]["samples"], facts[0]["metrics"]["auroc"]) == (60, auroc)
-    assert medai("history", problem, "--json", home=home).json == before
+    after = medai("history", problem, "--json", home=home).json
+    assert (after["champion"], after["versions"]) == (before["champion"], before["versions"])
+    assert [entry["kind"] for entry in after["entries"][len(before["entries"]) :]] == ["evaluated"]
+    told = medai("history", problem, home=home).out
+    assert f"version 1 measured on 60 samples of data {found['data_sha256'][:12]}, auroc {auroc['value']:.3f} [" in told
+    assert found["own_test_rows"] == 0
+    floor = found["floors"]["auroc"]
+    assert (floor["low"], floor["met"]) == (auroc["low"], auroc["low"] >= floor["floor"])
     shown = medai("evaluate", problem, "--data", str(npz), home=home)
     assert re.search(r"auroc +\d\.\d{3} \[\d\.\d{3}, \d\.\d{3}\] +\d\.\d{3} \[", shown.out)
-    assert "60 samples of 60 subjects (one image each) · champion version 1, net" in shown.out
+    assert "60 samples of 60 different images · champion version 1, net" in shown.out
+    assert "enough samples: yes\n" in shown.out
+    assert "evidence:" not in shown.out
+    assert f"the gate's floor of auroc on these data: {auroc['low']:.4f} (required: lower bound at least" in shown.out
+    assert f"looks of this champion at labelled data, this one included: {found['looks']}\n" in shown.out
+
+
+def test_evaluate_says_which_rows_are_the_champions_own_test(
+    medai: Any, home: Path, pictures: tuple[str, dict[str, Any]]
+) -> None:
+    """On the data it was made from, whoever it was fitted on is left out: what is left is its own test once more."""
+    problem, trained = pictures
+    found = medai("evaluate", problem, "--json", home=home).json
+    assert found["own_test_rows"] == trained["splits"]["test"] == found["cohort"]["samples"]
+    shown = medai("evaluate", problem, home=home)
+    assert "all of them are rows of the champion's own test: its test once more, and nothing new" in shown.out
 
 
 def test_patients_of_the_fit_are_left_out_unless_asked_for(

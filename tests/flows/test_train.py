@@ -43,6 +43,11 @@ def test_another_model_is_fitted_on_the_same_arrays(medai: Any, home: Path, prob
     assert other["data_sha256"] == first["data_sha256"]
     assert other["version"] == 2
     assert other["test_openings"] > first["test_openings"]
+    again = medai("run", problem, home=home).out
+    opened, then = other["test_openings"], first["test_openings"]
+    assert f"test, opened for {opened} candidates by now, for {then} when this was decided" in again
+    history = medai("history", problem, home=home).out
+    assert "inputs.picture.encoder.dense=8" in history
 
 
 def test_another_seed_moves_no_patient_and_no_array(medai: Any, home: Path, problems: Any) -> None:
