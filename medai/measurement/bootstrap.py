@@ -192,7 +192,7 @@ def paired_difference(
         scores_a, scores_b: (N, columns) each.
         units: (N,) unit id of each row.
         thresholds_a, thresholds_b: each model's own.
-        confidence: of the percentile interval.
+        confidence: of the interval.
         resamples, seed: of the bootstrap.
 
     Returns:

@@ -35,7 +35,7 @@ def recalibrate(
     resamples: int,
     seed: int,
 ) -> dict[str, Measure]:
-    """``slope`` and ``intercept`` with percentile-bootstrap intervals; one that has no finite estimate is left out.
+    """``slope`` and ``intercept`` with bootstrap intervals; one that has no finite estimate is left out.
 
     Args:
         truth: (N,) of 0 and 1.

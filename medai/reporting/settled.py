@@ -16,17 +16,18 @@ _ONCE = {
     "ignored_file": "A file of another kind than the source's; it was not read.",
     "ignored_array": "An array that the format does not know; it was not read.",
     # pictures
-    "twin_in_another_role": "The same picture stands in another part of the publisher's split. Test, then validation, "
-    "keeps its copy.",
-    "copy_in_same_role": "The same picture stands there once more, in the same part. The first is kept.",
-    "copy_of_another_subject": "The same picture stands there under another patient. The first is kept.",
-    "label_conflict": "The same picture carries two different labels, and nobody can say which is right.",
+    "twin_in_another_role": "The same picture stands in another part of the publisher's split, too. The copy in train "
+    "is marked, then that in validation, for the rules to judge.",
+    "copy_in_same_role": "The same picture stands earlier in the same part; marked for the rules to judge.",
+    "copy_of_another_subject": "The same picture stands earlier under another patient; marked for the rules to judge.",
+    "label_conflict": "The same picture carries two labels, and nobody can say which is right; marked for the rules to "
+    "judge.",
     "not_a_picture": "The file's content is no PNG or JPEG, whatever its name says; it was not read.",
     "unreadable_picture": "The file is cut short or damaged; it could not be decoded.",
     "decompression_bomb": "The file claims to unfold to more pixels than any picture of its kind; it was not decoded.",
     "several_frames": "The file holds several pictures, and nobody can say which is meant; it was not read.",
     "brighter_than_white": "Values lie above what the picture's own depth allows; it was not read.",
-    "unknown_subject": "The file's name does not say whose picture it is.",
+    "unknown_subject": "The file's name does not say whose picture it is; marked for the rules to judge.",
     "subjects_straddling_publisher_roles": "A subject stands in several parts of the publisher's split.",
     # stays
     "same_outcomes_twice": "The table of outcomes is there twice, equal in every byte; one was read.",

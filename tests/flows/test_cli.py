@@ -210,6 +210,12 @@ def test_a_blocking_rule_ends_check_and_run_with_status_3(medai: Any, home: Path
     shown = medai("check", problem, home=home)
     assert shown.status == 3
     assert "blocking: too_dark in images mean: 300 of 300 rows" in shown.out
+    Path(strict).write_text(Path(strict).read_text().replace("column: mean", "column: maen"))
+    misspelt = medai("check", problem, home=home)
+    assert misspelt.status == 3
+    told = "blocking: missing_column in images maen: the table has none of that name; did you mean 'mean'?\n"
+    assert told in misspelt.out
+    Path(strict).write_text(Path(strict).read_text().replace("column: maen", "column: mean"))
     refused = medai("run", problem, "--json", home=home)
     assert refused.status == 3
     assert refused.error["kind"] == "ValidationFailed"

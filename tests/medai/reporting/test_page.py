@@ -15,7 +15,7 @@ import yaml
 
 import medai.sources
 from medai.problem import Problem
-from medai.records import Comparison, Condition, Decision, Failure, Measure, Screening, SingleColumn
+from medai.records import Comparison, Condition, Decision, Failure, Measure, Screening, SingleColumn, Subgroup
 from medai.reporting import Content, write_page
 from medai.reporting.numbers import between, three
 from medai.reporting.settled import FALLBACK, sentence
@@ -469,3 +469,24 @@ def test_a_page_with_patients_data_says_so_and_is_its_owners_alone(stays: Any, p
     plain = stays.content()
     assert "None are shown: the page holds no patient's picture or curve." in text_of(page_of(stays, plain))
     assert rights(plain) & 0o077 == rights(plain) & 0o044
+
+
+def test_a_small_cell_cannot_be_worked_out(stays: Any, page_of: Page) -> None:
+    """Three men beside 60 women: the women's counts are withheld too. Two small levels hide each other."""
+    auroc = {"auroc": Measure(value=0.8, low=0.7, high=0.9)}
+
+    def text(*levels: tuple[str, int]) -> str:
+        groups = tuple(
+            Subgroup(group="gender", level=level, samples=samples, positives=1, metrics=auroc if samples > 30 else {})
+            for level, samples in levels
+        )
+        card = stays.scorecards["net"].model_copy(update={"subgroups": {"answer": groups}})
+        page = page_of(stays, stays.content(scorecards=stays.scorecards | {"net": card}))
+        return page[page.index('<section id="subgroups">') : page.index('<section id="examples">')]
+
+    hidden = text(("F", 60), ("M", 3))
+    assert ["F gender", "not told", "not told"] in [row[:3] for row in rows_of(hidden)]
+    assert "gender: M (fewer than 5)." in text_of(hidden)
+    assert "A count is not told where, taken from the total, it would give away one of fewer than 5." in text_of(hidden)
+    assert ["F gender", "60", "1 1.7 %"] in [row[:3] for row in rows_of(text(("F", 60), ("M", 3), ("X", 2)))]
+    assert "not told" not in text(("F", 60), ("M", 8))

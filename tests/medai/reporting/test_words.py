@@ -9,10 +9,10 @@ import pytest
 from medai.measurement import net_benefit
 from medai.measurement.metrics import NAMES
 from medai.problem import catalogue, load_problem
-from medai.reporting import numbers, words
+from medai.reporting import cautions, numbers, settled, words
 
 
-@pytest.mark.parametrize("module", [numbers, words, net_benefit])
+@pytest.mark.parametrize("module", [numbers, words, settled, cautions, net_benefit])
 def test_the_examples_of_the_docstrings_hold(module: object) -> None:
     """Each docstring's example."""
     found = doctest.testmod(module)  # type: ignore[arg-type]

@@ -1,0 +1,91 @@
+"""What a person sees of an outcome, case by case: no road is run."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from flows import shown
+
+SURE = {"value": 1.0, "low": 1.0, "high": 1.0}
+
+
+def outcome_of(**changes: Any) -> dict[str, Any]:
+    """An outcome as ``Run.outcome`` gives it."""
+    return {
+        "question": "Will this stay end in death?",
+        "problem": "death",
+        "model": "net",
+        "cohort": {"samples": 62, "subjects": 60, "unit": "image"},
+        "metrics": {"death": {"auroc": SURE}},
+        "baselines": {"logistic_regression": {"auroc": 0.5, "ppv": 0.25}},
+        "test_openings": 1,
+        "test_openings_when_decided": 1,
+        "rarest": {"label": "died", "samples": 2},
+        "version": 1,
+        "decision": "refused",
+        "withdrawn": None,
+        "run_id": "r",
+        "conditions": [],
+        "reasons": [],
+        "champion": None,
+        "report": "report.html",
+        "reproduce": "medai run death",
+    } | changes
+
+
+def test_a_figure_of_two_cases_has_a_caveat(capsys: pytest.CaptureFixture[str]) -> None:
+    """Beside the figures; what the chosen model has not is shown for the others."""
+    shown.run(outcome_of())
+    told = capsys.readouterr().out
+    assert "62 samples of 60 different images · net" in told
+    assert "test, opened for 1 candidate\n" in told
+    assert "only 2 died: an interval cannot show the uncertainty of auroc\n" in told
+    assert [line.split() for line in told.splitlines() if line.strip().startswith("ppv")] == [["ppv", "–", "0.250"]]
+    shown.run(outcome_of(rarest={"label": "died", "samples": 10}))
+    assert "uncertainty" not in capsys.readouterr().out
+
+
+def test_history_has_the_caveat_too_and_the_overrides(capsys: pytest.CaptureFixture[str]) -> None:
+    """Versions registered before either was recorded have none."""
+    version = {"registered": "2026-05-01T10:00:00", "seed": 0, "data_sha256": "a" * 64}
+    figure = {"metric": "auroc", **SURE}
+    shown.history(
+        {
+            "problem": "death",
+            "at": None,
+            "champion": None,
+            "versions": [
+                version | {"version": 1, "overrides": None, "figure": figure},
+                version
+                | {
+                    "version": 2,
+                    "overrides": ["training.epochs=3", "gate=null"],
+                    "figure": figure | {"rarest": {"label": "died", "samples": 2}},
+                },
+            ],
+            "entries": [],
+        }
+    )
+    told = capsys.readouterr().out
+    assert told.count("only 2 died") == 1
+    assert "training.epochs=3 gate=null" in told
+
+
+@pytest.mark.parametrize(
+    ("failure", "told"),
+    [
+        ({"column": "", "unexpected": 0, "evaluated": 0}, "blocking: why in images: no row to judge\n"),
+        ({"column": "", "unexpected": 0, "evaluated": 7}, "blocking: why in images: a table of 7 rows\n"),
+        ({"column": "mean", "unexpected": 3, "evaluated": 7}, "blocking: why in images mean: 3 of 7 rows\n"),
+    ],
+)
+def test_a_blocking_rule_is_told_by_what_broke_it(
+    failure: dict[str, Any], told: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Rows, the table as a whole, or no row at all."""
+    empty: dict[str, Any] = {"set_aside": {}, "warned": {}, "settled_by_reader": {}}
+    failure = {"table": "images", "reason": "why", "blocking": True} | failure
+    shown.check(empty | {"passed": False, "rules": 1, "tables": {"images": 7}, "failures": [failure]})
+    assert capsys.readouterr().out.endswith(told)
