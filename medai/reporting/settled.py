@@ -20,8 +20,8 @@ _ONCE = {
     "is marked, then that in validation, for the rules to judge.",
     "copy_in_same_role": "The same picture stands earlier in the same part; marked for the rules to judge.",
     "copy_of_another_subject": "The same picture stands earlier under another patient; marked for the rules to judge.",
-    "label_conflict": "The same picture carries two labels, and nobody can say which is right; marked for the rules to "
-    "judge.",
+    "label_conflict": "The same picture, or the same prediction, has two labels, and nobody can say which is right. A "
+    "picture is marked for the rules to judge; such a prediction has no label.",
     "not_a_picture": "The file's content is no PNG or JPEG, whatever its name says; it was not read.",
     "unreadable_picture": "The file is cut short or damaged; it could not be decoded.",
     "decompression_bomb": "The file claims to unfold to more pixels than any picture of its kind; it was not decoded.",
@@ -44,7 +44,19 @@ _ONCE = {
     "age_over_89": "Ages over 89 are shifted or veiled by the publisher to protect the person; they are read as 90.",
     "stay_without_series": "Nothing was measured during the stay. It is kept; a cohort may leave it out.",
     "stay_without_diagnoses": "No diagnosis is recorded for the stay. It is kept.",
+    # MEDS
+    "no_dataset_description": "The data set does not describe itself; it was read as MEDS 0.4 says.",
+    "subject_born_twice": "The subject has more than one birth; the earliest counts.",
+    "subject_in_another_split": "The list of splits names a split that MEDS does not have; the subject has none.",
+    "subject_out_of_order": "A subject's events are not in the order of time; they were sorted.",
+    "number_not_finite": "The number is infinite; it counts as not recorded, and its text is kept.",
+    "row_without_code": "The row does not say what it is about; it was left out.",
+    "label_without_prediction": "A label without its subject or its time; it was left out.",
+    "unknown_category": "A label of a category that the Problem does not name; it was left out.",
+    "same_label_twice": "The same label stands there twice; one is kept.",
+    "label_of_unknown_subject": "A label of a subject that has no events; it was left out.",
     # tables
+    "table_without_checksums": "The file holds no checksums of its pages, so damage inside it cannot be seen.",
     "table_with_extra_columns": "The table has columns that its publisher does not name; they were not read.",
     "table_with_reordered_columns": "The table's columns stand in another order; they were read by name.",
     "diagnosis_of_unknown_version": "A diagnosis in neither ICD-9 nor ICD-10; it was left out.",
@@ -57,11 +69,12 @@ _ONCE = {
 _OF_A_TABLE = {
     "impossible_stored_time": "When the row was stored cannot be read; the table's usual delay is assumed.",
     "impossible_time": "When it happened cannot be read, so the row has no place; it was left out.",
+    "unknown_mark": "The column that marks errors says neither yes nor no; the row is kept.",
     "marked_as_error": "The hospital itself marked the row as an error; it was left out.",
     "row_without_subject": "The row does not say whom it is about; it was left out.",
     "row_without_item": "The row does not say what was measured; it was left out.",
 }
-"""Beginning of a reason that ends in its table's name."""
+"""Reason that may end in its table's name."""
 FALLBACK = "The reader counted it and went on by a fixed rule, which its description states."
 
 
@@ -75,7 +88,7 @@ def sentence(reason: str) -> str:
     """
     if reason in _ONCE:
         return _ONCE[reason]
-    return next((told for start, told in _OF_A_TABLE.items() if reason.startswith(f"{start}_")), FALLBACK)
+    return next((told for start, told in _OF_A_TABLE.items() if f"{reason}_".startswith(f"{start}_")), FALLBACK)
 
 
 def named(reason: str) -> str:

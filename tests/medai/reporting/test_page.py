@@ -336,7 +336,7 @@ def test_every_reason_of_a_reader_has_a_sentence() -> None:
     code = "\n".join(path.read_text() for path in sorted(sources.rglob("*.py")) if "synthetic" not in path.parts)
     reasons = set(re.findall(r'counts\["([a-z0-9_]+)"\]', code)) | {*FAULTS, *STAY_FAULTS}
     reasons |= {f"{start}_labevents" for start in re.findall(r'f"([a-z_]+)_\{self\._name\}"', code)}
-    assert len(reasons) > 25
+    assert len(reasons) > 40
     assert [reason for reason in sorted(reasons) if sentence(reason) == FALLBACK] == []
 
 
