@@ -7,6 +7,7 @@ from typing import Any
 
 from prefect import flow
 
+from flows.drift import facts, since_last_run
 from flows.outcome import Steps
 from flows.settings import Settings
 from flows.train import class_folders, read
@@ -61,6 +62,7 @@ def check(problem: str, data: str | None = None, overrides: list[str] | None = N
         "warned": quality.warned,
         "settled_by_reader": {reason: count for reason, count in snapshot.counts.items() if reason not in told},
         "idle": list(quality.idle),
+        "drift": facts(since_last_run(workspace, question.name, snapshot)) if quality.passed else None,
         "failures": [
             *(failure.model_dump() for failure in empty),
             *(_told(workspace, snapshot, failure) for failure in quality.failures),

@@ -10,6 +10,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
+from flows.drift import facts
+from medai.drift import Drift
 from medai.ledger import Ledger
 from medai.measurement.metrics import in_order
 from medai.problem import Problem
@@ -108,6 +110,7 @@ class Run:
     comparison: Comparison = field(init=False)
     figures: Figures = field(init=False)
     examples: Examples | None = None
+    drift: Drift | None = None
     generated: bool = False
     decision: Decision = field(init=False)
     registered: Registered = field(init=False)
@@ -191,6 +194,7 @@ class Run:
             },
             "splits": self.splits.samples,
             "set_aside": self.quality.set_aside,
+            "drift": facts(self.drift),
             "metrics": {
                 output: {metric: metrics[metric].model_dump() for metric in in_order(metrics)}
                 for output, metrics in self.scorecards[self.chosen].metrics.items()

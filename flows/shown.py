@@ -58,6 +58,7 @@ def run(outcome: dict[str, Any]) -> None:
     typer.echo(f"\n{outcome['question']}")
     typer.echo(f"{_who(outcome['cohort'])} · {outcome['model']}")
     _folders(outcome)
+    _drift(outcome["drift"])
     for output, metrics in outcome["metrics"].items():
         others = outcome["baselines"]
         rows = [
@@ -184,10 +185,30 @@ def check(outcome: dict[str, Any]) -> None:
     if rows:
         table("", ("what", "reason", "rows"), rows)
     _folders(outcome)
+    _drift(outcome["drift"])
     for failure in outcome["failures"]:
         if failure["blocking"]:
             where = " ".join(part for part in (failure["table"], failure["column"]) if part)
             typer.echo(f"blocking: {failure['reason']} in {where}: {_broken(failure)}")
+
+
+def _drift(drift: dict[str, Any] | None) -> None:
+    """What changed since the snapshot of the last run, where there was one and it was another."""
+    if drift is None:
+        return
+    rows = [
+        *(("code gone", one["code"], f"{one['share']:.1%} of the earlier readings") for one in drift["vanished"]),
+        *(("new code", one["code"], f"{one['share']:.1%} of the readings") for one in drift["appeared"]),
+        *(("units", one["variable"], f"mix differs by {one['distance']:.2f}") for one in drift["units"]),
+        *(
+            ("median", one["variable"], f"{one['before']:g} → {one['after']:g}, {one['shift']:+.2f} quartile ranges")
+            for one in drift["medians"]
+        ),
+    ]
+    if rows:
+        table("since the last run's data", ("what", "of", "change"), rows)
+    else:
+        typer.echo("since the last run's data: no change of codes, units or medians worth telling")
 
 
 def _broken(failure: dict[str, Any]) -> str:

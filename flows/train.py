@@ -15,6 +15,7 @@ from typing import Any
 from prefect import flow
 from pydantic import TypeAdapter
 
+from flows.drift import remember, since_last_run
 from flows.governance import project
 from flows.outcome import Given, Run, Steps
 from flows.settings import Settings, user
@@ -90,6 +91,7 @@ def train(problem: str, data: str | None = None, seed: int = 0, overrides: list[
     run.generated = data is None and question.data is not None
     run.snapshot, run.quality = read(workspace, question, data, settings, steps, f"medai run {problem}")
     refuse_if_failed(run.quality)
+    run.drift = since_last_run(workspace, question.name, run.snapshot)
     run.cohort = steps.take("select", select(workspace, run.snapshot, run.quality, question.cohort, question.outputs))
     folders = class_folders(question, run.cohort)
     run.splits = steps.take("split", split(workspace, run.snapshot, run.cohort, question.split))
@@ -143,6 +145,7 @@ def train(problem: str, data: str | None = None, seed: int = 0, overrides: list[
         else:
             act(workspace, ledger, settings, run, arrays, steps)
     run.page = steps.take("report", report(workspace, run.content()))
+    remember(workspace, question.name, run.snapshot)
     return run.outcome(workspace, ledger) | {"folders": folders}
 
 
