@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from medai.cohort import count_classes
+from medai.cohort import count_classes, truth_columns
 from medai.outputs import Output
 from medai.records import Cohort, Failure, Splits
 from medai.workspace import Workspace
@@ -28,7 +28,8 @@ def empty_in_train(
 
     from medai.tables import read_table
 
-    table = pl.DataFrame(read_table(workspace.folder("select", cohort.key) / "cohort.parquet"))
+    columns = ["sample_id", *(column for name, output in outputs.items() for column in truth_columns(name, output))]
+    table = pl.DataFrame(read_table(workspace.folder("select", cohort.key) / "cohort.parquet", columns))
     roles = pl.DataFrame(read_table(workspace.folder("split", splits.key) / "splits.parquet", ["sample_id", "role"]))
     train = table.join(roles.filter(pl.col("role") == "train"), on="sample_id", how="semi")
     return tuple(
