@@ -91,7 +91,8 @@ def evaluate(
         "evaluate",
         score(workspace, champion, arrays, cohort, splits, question.outputs, "test", question.evaluation),
     )
-    opened = [entry for entry in ledger.entries(question.name, "opened") if entry.facts["candidate"] == champion.key]
+    # Under whatever problem: an equal candidate of another one opened the same test set, and is noted once.
+    opened = [entry for entry in ledger.entries(kind="opened") if entry.facts["candidate"] == champion.key]
     tested = own_scorecard(workspace, champion, [entry.facts["test_sha256"] for entry in opened], scorecard)
     samples_seen, subjects_seen = seen(workspace, cohort, champion)
     own_rows = None if tested is None else rows_of_both(workspace, scorecard, tested)

@@ -468,8 +468,8 @@ def test_patients_of_the_fit_are_left_out_unless_asked_for(
     assert found["cohort"]["samples"] == apart
     assert found["seen_in_training"] == {"samples": 200 - apart, "subjects": 200 - apart, "scored": False}
     whole = medai("evaluate", problem, "--include-seen", home=home)
-    assert "200 samples of 200 subjects" in whole.out
-    assert "evidence: insufficient evidence" in whole.out
+    assert "200 samples of 200 stays" in whole.out
+    assert "enough samples: no\n" in whole.out
     assert (
         f"{200 - apart} samples of {200 - apart} subjects that it was fitted on were scored all the same" in whole.out
     )

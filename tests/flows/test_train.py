@@ -112,7 +112,7 @@ def test_grown_data_move_nobody_and_are_judged_on_new_eyes_only(medai: Any, tmp_
     gate = found["splits"]["gate"]
     told = "\n".join(found["reasons"])
     for who in ("the candidate", "the champion"):
-        assert f"no patient in gate that {who} was fitted on: 0 of {gate} subjects" in told
+        assert f"no stay in gate that {who} was fitted on: 0 of {gate} subjects" in told
     assert "the champion answers the same question on the same rows: equal" in told
     assert "death auroc, candidate − champion: " in told
     assert "(required: the interval excludes a loss of more than 1)" in told
