@@ -32,6 +32,8 @@ def outcome_of(**changes: Any) -> dict[str, Any]:
         "champion": None,
         "report": "report.html",
         "reproduce": "medai run death",
+        "folders": {},
+        "drift": None,
     } | changes
 
 
@@ -55,6 +57,7 @@ def test_history_has_the_caveat_too_and_the_overrides(capsys: pytest.CaptureFixt
         {
             "problem": "death",
             "at": None,
+            "home": ".medai",
             "champion": None,
             "versions": [
                 version | {"version": 1, "overrides": None, "figure": figure},
@@ -85,7 +88,7 @@ def test_a_blocking_rule_is_told_by_what_broke_it(
     failure: dict[str, Any], told: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Rows, the table as a whole, or no row at all."""
-    empty: dict[str, Any] = {"set_aside": {}, "warned": {}, "settled_by_reader": {}}
+    empty: dict[str, Any] = {"set_aside": {}, "warned": {}, "settled_by_reader": {}, "folders": {}, "drift": None}
     failure = {"table": "images", "reason": "why", "blocking": True} | failure
     shown.check(empty | {"passed": False, "rules": 1, "tables": {"images": 7}, "failures": [failure]})
     assert capsys.readouterr().out.endswith(told)
