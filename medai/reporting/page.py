@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from medai.records import Page, sha256_of, stage_key
-from medai.reporting import findings, numbers, population, shapes, story, words
+from medai.reporting import findings, limitations, numbers, population, shapes, story, words
 from medai.reporting.content import Content
 from medai.workspace import Made, Workspace
 
@@ -115,7 +115,7 @@ def _facts(workspace: Workspace, content: Content, style: str, labels: dict[str,
         "small_cell": shapes.SMALL_CELL,
         "minimum": content.problem["evaluation"]["minimum_subgroup"],
         "examples": _examples(workspace, content, labels),
-        "limitations": story.limitations(content, name, output, roles),
+        "limitations": limitations.limitations(content, name, output, roles),
         "environment": content.chosen.environment,
         "version": __version__,
         "yaml": _yaml(content.problem),
