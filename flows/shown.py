@@ -215,6 +215,8 @@ def _broken(failure: dict[str, Any]) -> str:
     """How a blocking rule was broken: by rows, by the table as a whole, or by asking for what is not there."""
     if failure["reason"] == "missing_column":
         return f"the table has none of that name; {failure['hint']}"
+    if failure["reason"] == "class_empty":
+        return f"none of {failure['evaluated']} samples is of it"
     if failure["unexpected"]:
         return f"{failure['unexpected']} of {failure['evaluated']} rows"
     return f"a table of {failure['evaluated']} rows" if failure["evaluated"] else "no row to judge"

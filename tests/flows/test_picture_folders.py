@@ -164,7 +164,7 @@ def test_a_class_of_unreadable_pictures_does_not_pass_the_check(medai: Any, tmp_
         ("cohort", "pneumonia.pneumonia", "class_empty")
     ]
     shown = medai("check", "chest_xray_pneumonia", *given, home=tmp_path / "home").out
-    assert "blocking: class_empty in cohort pneumonia.pneumonia: 0 of 60 rows" in shown
+    assert "blocking: class_empty in cohort pneumonia.pneumonia: none of 60 samples is of it" in shown
     assert "folder PNEUMONIA → pneumonia: 0" in shown
 
 

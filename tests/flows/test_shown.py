@@ -19,6 +19,8 @@ def outcome_of(**changes: Any) -> dict[str, Any]:
         "model": "net",
         "cohort": {"samples": 62, "subjects": 60, "unit": "image"},
         "metrics": {"death": {"auroc": SURE}},
+        "folders": {},
+        "drift": None,
         "baselines": {"logistic_regression": {"auroc": 0.5, "ppv": 0.25}},
         "test_openings": 1,
         "test_openings_when_decided": 1,
@@ -81,6 +83,10 @@ def test_history_has_the_caveat_too_and_the_overrides(capsys: pytest.CaptureFixt
     [
         ({"column": "", "unexpected": 0, "evaluated": 0}, "blocking: why in images: no row to judge\n"),
         ({"column": "", "unexpected": 0, "evaluated": 7}, "blocking: why in images: a table of 7 rows\n"),
+        (
+            {"reason": "class_empty", "column": "death.died", "unexpected": 0, "evaluated": 7},
+            "blocking: class_empty in images death.died: none of 7 samples is of it\n",
+        ),
         ({"column": "mean", "unexpected": 3, "evaluated": 7}, "blocking: why in images mean: 3 of 7 rows\n"),
     ],
 )
@@ -92,3 +98,24 @@ def test_a_blocking_rule_is_told_by_what_broke_it(
     failure = {"table": "images", "reason": "why", "blocking": True} | failure
     shown.check(empty | {"passed": False, "rules": 1, "tables": {"images": 7}, "failures": [failure]})
     assert capsys.readouterr().out.endswith(told)
+
+
+def test_pictures_of_an_unknown_patient_may_have_been_seen(capsys: pytest.CaptureFixture[str]) -> None:
+    """Not known is said, and is not none; what equal pixels tell is said beside it."""
+    outcome: dict[str, Any] = {
+        "scored": 3, "rows": 3, "version": 1, "labels": {"ill": 3}, "set_aside": {}, "excluded": {}, "not_judged": [],
+        "seen_in_training": None, "seen_pictures": 2, "out": "answers.csv",
+    }  # fmt: skip
+    shown.prediction(outcome)
+    told = capsys.readouterr().out
+    assert "unknown: whether the champion was fitted on these patients" in told
+    assert "2 pictures are pictures of patients that the champion was fitted on" in told
+    shown.prediction(outcome | {"seen_in_training": 0, "seen_pictures": None})
+    assert "fitted on" not in capsys.readouterr().out
+
+
+def test_each_folder_is_told_with_the_class_that_it_means(capsys: pytest.CaptureFixture[str]) -> None:
+    """Nothing but a person's eye can tell that it is the right one."""
+    pairs = [{"folder": "sick", "class": "pneumonia", "samples": 120}]
+    shown.run(outcome_of(folders={"death": pairs}))
+    assert "folder sick → pneumonia: 120\n" in capsys.readouterr().out
