@@ -34,8 +34,6 @@ def outcome_of(**changes: Any) -> dict[str, Any]:
         "champion": None,
         "report": "report.html",
         "reproduce": "medai run death",
-        "folders": {},
-        "drift": None,
     } | changes
 
 
