@@ -239,7 +239,7 @@ def test_ways_to_predict_that_contradict_each_other_are_refused(keys: dict[str, 
 def test_what_was_read_can_be_read_again(name: str) -> None:
     """Records keep cohorts and outputs whole, with every default: that is the same definition."""
     problem = load_problem(name)
-    assert Problem.model_validate(problem.model_dump(mode="json")) == problem
+    assert Problem.model_validate(problem.model_dump(mode="json")).sha256 == problem.sha256
 
 
 @pytest.mark.parametrize(
