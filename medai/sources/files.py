@@ -202,6 +202,9 @@ _OF_DAMAGE = (None, errno.EINVAL)
 """Of bzip2's own OSError, which has no number, and of a seek to where no file has a place; others are the machine's."""
 _LYING_HEADER = (ValueError, OverflowError, IndexError, TypeError)
 """What they raise besides at a directory or a header whose numbers or names make no sense."""
+_COMPRESSIONS = frozenset({zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA})
+_ENCRYPTED, _PATCHED = 0x41, 0x20
+"""Bits of a zip member's flags: encrypted, plainly or strongly; and a difference from another file (APPNOTE 4.4.4)."""
 
 
 @contextmanager
@@ -220,23 +223,21 @@ def whole(what: str, damage: tuple[type[Exception], ...] = _DAMAGE) -> Iterator[
         if error.errno not in _OF_DAMAGE:
             raise
         received = "a file that is cut short or damaged"
-    except NotImplementedError:
-        received = "a compression that is not in use for this format"
-    except RecursionError:
-        received = "headers that stand for further headers without an end"
-    except RuntimeError:  # zipfile's word for a member that wants a password
-        received = "an encrypted archive"
     else:
         return
-    raise DataRefused(
-        f"{what} cannot be read to its end",
-        expected="a whole archive",
-        received=received,
-        action="fetch it again and compare its size or hash with the publisher's",
+    raise _unreadable(what, received)
+
+
+def _unreadable(
+    what: str, received: str, action: str = "fetch it again and compare its size or hash with the publisher's"
+) -> DataRefused:
+    return DataRefused(
+        f"{what} cannot be read to its end", expected="a whole archive", received=received, action=action
     )
 
 
 _ZIP = "the zip archive"
+_PACK_AGAIN = "unpack it where it came from, and hand over the files or a plain zip of them"
 
 
 @contextmanager
@@ -249,16 +250,21 @@ def open_zip(path: Path, limit: int) -> Iterator[zipfile.ZipFile]:
     Raises:
         DataRefused: damaged, a bomb by its own declaration, encrypted, or a member that leaves the folder.
     """
-    with whole(_ZIP, (*_DAMAGE, *_LYING_HEADER)):
-        opened = zipfile.ZipFile(path)
+    try:
+        with whole(_ZIP, (*_DAMAGE, *_LYING_HEADER)):
+            opened = zipfile.ZipFile(path)
+    except NotImplementedError:
+        raise _unreadable(_ZIP, "a newer kind of zip than can be read", _PACK_AGAIN) from None
     with whole(_ZIP), opened as archive:
         members = archive.infolist()
         for position, member in enumerate(members, start=1):
             kind = stat.S_IFMT(member.external_attr >> 16)
             if _leaves(member.filename) or kind not in (0, stat.S_IFREG, stat.S_IFDIR):
                 raise _unsafe(f"member {position} of the archive", "a path or a link that leaves the folder")
-            if member.flag_bits & 1:
-                raise RuntimeError
+            if member.flag_bits & _ENCRYPTED:
+                raise _unreadable(_ZIP, "an encrypted archive", _PACK_AGAIN)
+            if member.flag_bits & _PATCHED or member.compress_type not in _COMPRESSIONS:
+                raise _unreadable(_ZIP, "a compression that is not in use for this format", _PACK_AGAIN)
         declared, size = sum(member.file_size for member in members), path.stat().st_size
         if declared > budget(size, limit):
             raise _bomb(f"{declared} bytes declared by an archive of {size} bytes", limit)
@@ -300,7 +306,9 @@ class _Metered:
 
 
 def _tar_members(path: Path, limit: int) -> Iterator[tuple[str, bytes]]:
-    damage = (*_DAMAGE, *_LYING_HEADER)  # a generator: what its reader raises does not come by here
+    # A header may stand for one that follows, and tarfile goes one call deeper for each. What this generator's reader
+    # raises does not come by here.
+    damage = (*_DAMAGE, *_LYING_HEADER, RecursionError)
     with whole("the tar.gz archive", damage), path.open("rb") as raw, gzip.GzipFile(fileobj=raw) as stream:
         metered = _Metered(stream, path.stat().st_size, limit)
         with tarfile.open(fileobj=metered, mode="r|", bufsize=1 << 18) as archive:  # type: ignore[call-overload]

@@ -316,11 +316,23 @@ def _archives() -> Iterator[Case]:
             on("zip", damage.archived(files, method, damage.in_first_member)),
             refused(cut_short),
         )
+    for name, change, word in (
+        ("a compression that nobody knows", damage.in_directory(10, 97, "<H"), "a compression that is not in use"),
+        ("a difference from another file by its flags", damage.in_directory(8, 0x20, "<H"), "not in use"),
+        ("encrypted by its flags", damage.in_directory(8, 1, "<H"), "an encrypted archive"),
+        ("strongly encrypted by its flags", damage.in_directory(8, 0x41, "<H"), "an encrypted archive"),
+        ("of a version yet to come", damage.in_directory(6, 99, "<H"), "a newer kind of zip"),
+    ):
+        yield Case(
+            row,
+            "zip",
+            name,
+            on("zip", damage.archived(files, zipfile.ZIP_DEFLATED, change)),
+            refused(word, "a plain zip of them"),
+        )
     for name, change in {
         "its directory points past the end": damage.in_directory(42, 0xFFFFFF0, "<I"),
         "its directory points into another member": damage.in_directory(42, 7, "<I"),
-        "a compression that nobody knows": damage.in_directory(10, 97, "<H"),
-        "encrypted by its flags": damage.in_directory(8, 1, "<H"),
         "a checksum that does not fit": damage.in_directory(16, 7, "<I"),
     }.items():
         yield Case(

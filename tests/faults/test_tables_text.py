@@ -84,6 +84,19 @@ def _cut_short() -> Iterator[Case]:
     )
 
 
+def _of_their_headers_alone() -> Iterator[Case]:
+    """Tables that name people, without any: what belongs to nobody is set aside, and that is all of it."""
+    for source in HOSPITALS:
+        for table in ("patients", "admissions"):
+            yield Case(
+                "cut short",
+                source,
+                f"{table} of its header alone",
+                text(table, lambda whole: whole.partition("\n")[0] + "\n"),
+                refused("the data failed validation: too_many_set_aside"),
+            )
+
+
 def _second_line(change: Callable[[str], str]) -> Callable[[str], str]:
     def act(whole: str) -> str:
         lines = whole.splitlines(keepends=True)
@@ -367,6 +380,7 @@ CASES = [
     case
     for cases in (
         _cut_short,
+        _of_their_headers_alone,
         _ragged,
         _columns,
         _no_text,
