@@ -13,7 +13,7 @@ from typing import ClassVar, Literal
 from medai.sources.relational import Database
 from medai.tables import Facts, Names
 
-VERSION = 4
+VERSION = 5
 SHAPE: Literal["images", "events"] = "events"
 
 

@@ -45,6 +45,8 @@ _BOM = b"\xef\xbb\xbf"
 _LINE_END, _QUOTE = ord("\n"), ord('"')
 _FIRST_BEYOND_ASCII = 128
 _IN_CACHE = 1 << 18
+_EDGE = 64
+"""Bytes among which a letter that lies across two reads is looked for."""
 
 
 def read_rows(
@@ -249,18 +251,41 @@ class _Text(io.RawIOBase):
             line_ends += int(np.count_nonzero(part == _LINE_END))
             quotes += int(np.count_nonzero(part == _QUOTE))
         if not (self._whole and len(data) and bytes_of.max() < _FIRST_BEYOND_ASCII):
-            try:
-                self._decoder.decode(data, final=not len(data))
-            except UnicodeDecodeError as error:
-                row = self._rows + bytes(data[: max(error.start, 0)]).count(b"\n") + 1
-                raise _refused(
-                    table, "is no UTF-8 text", "a table as UTF-8 text", f"other bytes near row {row}"
-                ) from None
-            self._whole = not self._decoder.getstate()[0]
+            self._decode(data, bytes_of)
         if len(data):
             self._last = bytes(data[-1:])
             self._rows += line_ends
             self._quotes += quotes
+
+    def _decode(self, data: memoryview, bytes_of: np.ndarray) -> None:
+        """Refuse what is no UTF-8; a letter may begin in what was read before, or go on in what is read next."""
+        pieces = [(0, data)]
+        begins, ends = (np.flatnonzero(edge < _FIRST_BEYOND_ASCII) for edge in (bytes_of[:_EDGE], bytes_of[-_EDGE:]))
+        if len(begins) and len(ends):
+            begin, end = int(begins[0]), len(data) - min(_EDGE, len(data)) + int(ends[-1])
+            if begin < end and _is_utf8(data[begin:end]):
+                pieces = [(0, data[:begin]), (end, data[end:])]
+        for at, piece in pieces:
+            try:
+                self._decoder.decode(piece, final=not len(data))
+            except UnicodeDecodeError as error:
+                row = self._rows + bytes(data[: at + max(error.start, 0)]).count(b"\n") + 1
+                raise _refused(
+                    self._table, "is no UTF-8 text", "a table as UTF-8 text", f"other bytes near row {row}"
+                ) from None
+        self._whole = not self._decoder.getstate()[0]
+
+
+def _is_utf8(data: memoryview) -> bool:
+    """Whether whole letters are UTF-8; Arrow looks at them where they lie, while a decoder writes them anew."""
+    import pyarrow as pa
+
+    bounds = pa.py_buffer(np.array([0, len(data)], np.int64))
+    try:
+        pa.Array.from_buffers(pa.large_string(), 1, [None, bounds, pa.py_buffer(data)]).validate(full=True)
+    except pa.ArrowInvalid:
+        return False
+    return True
 
 
 class Block(NamedTuple):

@@ -172,7 +172,8 @@ class Parts:
         batch = pa.record_batch(list(events), names=list(Events._fields))
         if part not in self._files:
             file = self._path(part).open("wb")
-            self._files[part] = pa.ipc.new_stream(file, batch.schema), file
+            packed = pa.ipc.IpcWriteOptions(compression="lz4")  # writing less takes less time than packing
+            self._files[part] = pa.ipc.new_stream(file, batch.schema, options=packed), file
         self._files[part][0].write_batch(batch)
 
 

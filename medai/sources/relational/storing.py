@@ -16,9 +16,9 @@ from medai.tables import EVENTS, ROWS_IN_GROUP
 if TYPE_CHECKING:
     import pyarrow as pa
 
-COUNTERS = ("row_id", "source_row")
-SPLIT = ("numeric_value", "hours_outside_admission")
-"""Columns stored as differences, and by byte: how they pack best."""
+COUNTERS = ("time", "known_time", "row_id", "source_row")
+SPLIT = ("hours_outside_admission",)
+"""Columns stored as differences, and by byte: how they pack best. Of readings few are distinct, so words serve them."""
 _MICROSECONDS = 1_000_000
 
 

@@ -125,6 +125,25 @@ def test_blocks_join_seamlessly(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     assert [list(row) for batch in batches for row in batch.rows()] == expected
 
 
+@pytest.mark.parametrize("letter", ["é", "中", "𝄞"])
+def test_letters_across_reads_are_whole_and_a_broken_one_is_found_anywhere(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, letter: str
+) -> None:
+    """However the reads cut the text; and of a letter that lost its first byte, the row."""
+    row = f"1,{letter * 40},{letter}\n"
+    text = row.encode() * 40
+    for block in range(120, 400, 7):
+        monkeypatch.setattr(csv_text, "BLOCK", block)
+        table, _ = read(tmp_path, HEADER + text)
+        assert table.rows() == [("1", letter)] * 40
+    width, first = len(row.encode()), len(b"1,")
+    for at in range(0, 40 * len(letter.encode()), len(letter.encode())):
+        place = 20 * width + first + at
+        with pytest.raises(DataRefused, match="no UTF-8 text") as refusal:
+            read(tmp_path, HEADER + text[:place] + b"x" + text[place + 1 :])
+        assert refusal.value.received == "other bytes near row 22"  # of the file, its header among them
+
+
 _FIELD = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0\r"), max_size=6)
 
 
