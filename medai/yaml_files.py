@@ -15,6 +15,7 @@ import errno
 import math
 import re
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -82,8 +83,7 @@ def parse_yaml(text: str, name: str = "text") -> dict[str, Any]:
     import yaml
 
     try:
-        events = yaml.parse(text, Loader=yaml.SafeLoader)
-        value = _document(events, name)
+        value = _document(_events(text), name)
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         where = f"line {mark.line + 1}" if mark else "an unknown line"
@@ -93,6 +93,19 @@ def parse_yaml(text: str, name: str = "text") -> dict[str, Any]:
     if not isinstance(value, dict):
         raise _refused(name, "does not hold a mapping", "keys with values at the top", type(value).__name__)
     return value
+
+
+def _events(text: str) -> Iterator[Any]:
+    """The parser's events: of libyaml, ten times as fast, where it is there and has no objection.
+
+    The other parser then says what is wrong, in words that name the line.
+    """
+    import yaml
+
+    if hasattr(yaml, "CSafeLoader"):
+        with suppress(yaml.YAMLError):
+            return iter(list(yaml.parse(text, Loader=yaml.CSafeLoader)))
+    return yaml.parse(text, Loader=yaml.SafeLoader)
 
 
 def _document(events: Iterator[Any], name: str) -> Any:
