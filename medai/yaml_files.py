@@ -14,13 +14,18 @@ from __future__ import annotations
 import errno
 import math
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
-from medai.errors import ConfigurationError
+from medai.errors import ConfigurationError, near_match
 from medai.paths import read_plain, why
+
+if TYPE_CHECKING:
+    from pydantic import BaseModel
+
+M = TypeVar("M", bound="BaseModel")
 
 LARGEST_BYTES = 1 << 20
 """A Problem or a suite is a page or ten; a file of more than 1 MiB is something else."""
@@ -69,6 +74,50 @@ def read_yaml(path: Path) -> dict[str, Any]:
     if text is None:
         raise _refused(path.name, "is too large", f"at most {LARGEST_BYTES} bytes", "a larger file")
     return parse_yaml(text, path.name)
+
+
+def read_as(model: type[M], path: Path, what: str) -> M:
+    """A file that medai brings along, as the model whose module describes it.
+
+    Args:
+        what: the file, in the message.
+
+    Raises:
+        ConfigurationError: as ``read_yaml``, or the file does not follow the model.
+    """
+    from pydantic import ValidationError
+
+    data = read_yaml(path)
+    try:
+        return model.model_validate(data)
+    except ValidationError as error:
+        first = error.errors()[0]
+        raise ConfigurationError(
+            f"{what} cannot be followed",
+            expected=f"what the module {model.__module__} describes",
+            received=f"{'.'.join(map(str, first['loc']))}: {first['msg']}",
+            action="mend the file",
+        ) from None
+
+
+def named_file(kind: str, name: str, known: Mapping[str, Path]) -> Path:
+    """One of several files that medai brings along.
+
+    Args:
+        kind: what each is, in the message.
+        known: name → file.
+
+    Raises:
+        ConfigurationError: there is none of this name; the nearest is told.
+    """
+    if name not in known:
+        raise ConfigurationError(
+            f"there is no {kind} {name!r}",
+            expected=f"a {kind} that medai brings along",
+            received=repr(name),
+            action=near_match(name, known),
+        )
+    return known[name]
 
 
 def parse_yaml(text: str, name: str = "text") -> dict[str, Any]:

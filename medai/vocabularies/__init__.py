@@ -8,14 +8,13 @@ from __future__ import annotations
 
 from functools import cache
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
-from pydantic import Field, ValidationError, model_validator
+from pydantic import Field, model_validator
 
-from medai.errors import ConfigurationError, near_match
 from medai.records import Frozen
 from medai.vocabularies.phenotypes import phenotype_files
-from medai.yaml_files import read_yaml
+from medai.yaml_files import named_file, read_as
 
 
 class Range(Frozen):
@@ -206,22 +205,4 @@ def load_vocabulary(name: str) -> Vocabulary:
     Raises:
         ConfigurationError: there is none of this name, or its file cannot be followed.
     """
-    known = vocabularies()
-    if name not in known:
-        raise ConfigurationError(
-            f"there is no vocabulary {name!r}",
-            expected="a packaged vocabulary",
-            received=repr(name),
-            action=near_match(name, known),
-        )
-    data: dict[str, Any] = read_yaml(known[name])
-    try:
-        return Vocabulary.model_validate(data)
-    except ValidationError as error:
-        first = error.errors()[0]
-        raise ConfigurationError(
-            f"the vocabulary {name} cannot be followed",
-            expected="variables as the module medai.vocabularies describes them",
-            received=f"{'.'.join(map(str, first['loc']))}: {first['msg']}",
-            action="mend the vocabulary's file",
-        ) from None
+    return read_as(Vocabulary, named_file("vocabulary", name, vocabularies()), f"the vocabulary {name}")

@@ -6,13 +6,12 @@ Diagnoses are coded when a patient has left. They may be what is predicted, neve
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
-from pydantic import Field, ValidationError
+from pydantic import Field
 
-from medai.errors import ConfigurationError, near_match
 from medai.records import Frozen
-from medai.yaml_files import read_yaml
+from medai.yaml_files import named_file, read_as
 
 PREFIX = "phenotype_"
 """A label's column is this and the condition's name."""
@@ -83,22 +82,4 @@ def load_phenotypes(name: str) -> Phenotypes:
     Raises:
         ConfigurationError: there is none of this name, or its file cannot be followed.
     """
-    known = phenotype_files()
-    if name not in known:
-        raise ConfigurationError(
-            f"there is no list of phenotypes {name!r}",
-            expected="a packaged list",
-            received=repr(name),
-            action=near_match(name, known),
-        )
-    data: dict[str, Any] = read_yaml(known[name])
-    try:
-        return Phenotypes.model_validate(data)
-    except ValidationError as error:
-        first = error.errors()[0]
-        raise ConfigurationError(
-            f"the phenotypes {name} cannot be followed",
-            expected="conditions as the module medai.vocabularies.phenotypes describes them",
-            received=f"{'.'.join(map(str, first['loc']))}: {first['msg']}",
-            action="mend the file",
-        ) from None
+    return read_as(Phenotypes, named_file("list of phenotypes", name, phenotype_files()), f"the phenotypes {name}")

@@ -8,13 +8,11 @@ from __future__ import annotations
 
 from functools import cache
 from pathlib import Path
-from typing import Any
 
-from pydantic import Field, ValidationError, model_validator
+from pydantic import Field, model_validator
 
-from medai.errors import ConfigurationError
 from medai.records import Frozen
-from medai.yaml_files import read_yaml
+from medai.yaml_files import read_as
 
 DISCHARGE = ":discharge"
 
@@ -160,14 +158,4 @@ def load_mapping(path: Path) -> Mapping:
     Raises:
         ConfigurationError: the file cannot be followed.
     """
-    data: dict[str, Any] = read_yaml(path)
-    try:
-        return Mapping.model_validate(data)
-    except ValidationError as error:
-        first = error.errors()[0]
-        raise ConfigurationError(
-            f"the mapping {path.name} cannot be followed",
-            expected="tables as the module medai.sources.relational.mapping describes them",
-            received=f"{'.'.join(map(str, first['loc']))}: {first['msg']}",
-            action="mend the mapping's file",
-        ) from None
+    return read_as(Mapping, path, f"the mapping {path.name}")
