@@ -15,13 +15,17 @@ import pytest
 from medai.cohort import Pictures, Stays, select
 from medai.errors import MedaiError
 from medai.ingestion import ingest
+from medai.measurement.calibration import CalibrationChoice
+from medai.measurement.thresholds import Threshold
+from medai.models.baselines import LogisticRegression
 from medai.outputs import Output
 from medai.preprocessing import Pixels, Series, prepare
-from medai.records import Arrays, Cohort, QualityReport, Snapshot, Splits
+from medai.records import Arrays, Candidate, Cohort, QualityReport, Snapshot, Splits
 from medai.sources import MedMNIST, Physionet2012
 from medai.sources.synthetic import Synthetic, generate
 from medai.splitting import KeyedHash, Publisher, split
 from medai.tables import EVENTS, write_table
+from medai.training import Execution, fit
 from medai.validation import catalogue_suite, validate
 from medai.workspace import Workspace
 
@@ -155,6 +159,30 @@ def stay_road(tmp_path_factory: pytest.TempPathFactory, walk_stays: Callable[[Pa
         Synthetic(kind="synthetic", layout="physionet2012", subjects=150, prevalence=0.4, signal=0.8), folder / "raw"
     )
     return walk_stays(folder / "home", raw)
+
+
+@pytest.fixture(scope="session")
+def calibrated_regression(stay_road: Road) -> Callable[[Workspace, float], Candidate]:
+    """A calibrated logistic regression of a given penalty on the stays, in a workspace that shares their stages."""
+
+    def make(workspace: Workspace, inverse_penalty: float) -> Candidate:
+        return fit(
+            workspace,
+            name="logistic_regression",
+            model=LogisticRegression(inverse_penalty=inverse_penalty),
+            training=None,
+            arrays=stay_road.arrays,
+            cohort=stay_road.cohort,
+            splits=stay_road.splits,
+            outputs=stay_road.outputs,
+            preprocessing=stay_road.preprocessing,
+            threshold=Threshold(),
+            calibration=CalibrationChoice(method="platt"),
+            execution=Execution(),
+            seed=0,
+        ).record
+
+    return make
 
 
 @pytest.fixture

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,12 +15,8 @@ from sklearn.metrics import roc_auc_score
 
 from medai.evaluation import Evaluation, _level, _standing, compare, evaluate, paired, score
 from medai.inference import Scorer
-from medai.measurement.calibration import CalibrationChoice
-from medai.measurement.thresholds import Threshold
-from medai.models.baselines import LogisticRegression
 from medai.records import Candidate, Scorecard, sha256_of
 from medai.scores import read_scores, truth_and_scores
-from medai.training import Execution, fit
 from medai.workspace import Workspace
 
 CONFIG = Evaluation(resamples=200, minimum_subgroup=5)
@@ -36,27 +33,9 @@ def workspace(tmp_path_factory: pytest.TempPathFactory, stay_road: Any) -> Works
 
 
 @pytest.fixture(scope="module")
-def fitted(workspace: Workspace, stay_road: Any) -> Callable[..., Candidate]:
+def fitted(workspace: Workspace, calibrated_regression: Any) -> Callable[..., Candidate]:
     """A logistic regression of a given penalty, calibrated."""
-
-    def make(inverse_penalty: float) -> Candidate:
-        return fit(
-            workspace,
-            name="logistic_regression",
-            model=LogisticRegression(inverse_penalty=inverse_penalty),
-            training=None,
-            arrays=stay_road.arrays,
-            cohort=stay_road.cohort,
-            splits=stay_road.splits,
-            outputs=stay_road.outputs,
-            preprocessing=stay_road.preprocessing,
-            threshold=Threshold(),
-            calibration=CalibrationChoice(method="platt"),
-            execution=Execution(),
-            seed=0,
-        ).record
-
-    return make
+    return partial(calibrated_regression, workspace)
 
 
 @pytest.fixture(scope="module")

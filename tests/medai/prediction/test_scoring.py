@@ -11,14 +11,11 @@ import pytest
 
 from medai.errors import DataRefused, ServiceFailed
 from medai.ingestion import ingest
-from medai.measurement.calibration import CalibrationChoice, apply
-from medai.measurement.thresholds import Threshold
-from medai.models.baselines import LogisticRegression
+from medai.measurement.calibration import apply
 from medai.prediction import score, seen_before, select
 from medai.preprocessing import Series, prepare
 from medai.records import Arrays, Candidate, Cohort, Snapshot
 from medai.sources import Physionet2012, unlabelled
-from medai.training import Execution, fit
 from medai.validation import catalogue_suite, validate
 from medai.workspace import Workspace
 
@@ -37,23 +34,10 @@ def workspace(tmp_path_factory: pytest.TempPathFactory, stay_road: Any) -> Works
 
 
 @pytest.fixture(scope="module")
-def champion(workspace: Workspace, stay_road: Any) -> Candidate:
+def champion(workspace: Workspace, calibrated_regression: Any) -> Candidate:
     """A calibrated logistic regression."""
-    return fit(
-        workspace,
-        name="logistic_regression",
-        model=LogisticRegression(inverse_penalty=0.01),
-        training=None,
-        arrays=stay_road.arrays,
-        cohort=stay_road.cohort,
-        splits=stay_road.splits,
-        outputs=stay_road.outputs,
-        preprocessing=stay_road.preprocessing,
-        threshold=Threshold(),
-        calibration=CalibrationChoice(method="platt"),
-        execution=Execution(),
-        seed=0,
-    ).record
+    made: Candidate = calibrated_regression(workspace, 0.01)
+    return made
 
 
 def walked(workspace: Workspace, road: Any, preprocessing: Series) -> tuple[Snapshot, Cohort, Arrays]:
