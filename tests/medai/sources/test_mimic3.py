@@ -350,7 +350,7 @@ def test_threads_change_no_byte(tmp_path: Path, write_mimic3: WriteMimic3, threa
     assert sha256_of_file(tmp_path / "out" / "labels.parquet") == LABELS_SHA256
 
 
-EVENTS_SHA256 = "c005bb1ccd840d0a558c92cce67f32652f72b09c63ba2a4f295fa5cad129de99"
+EVENTS_SHA256 = "7b203bcd8b43e3e5bb6ca6797b2cd473974b95aacda2fb84bbf98d946aa55835"
 LABELS_SHA256 = "beeef070acd24a4b2da7e0049769824fcb70db8c212934f83913f024b748bb70"
 """A change of these bytes asks for a new ``VERSION`` of the reader."""
 
