@@ -22,7 +22,7 @@ from medai import __version__
 from medai.outputs import Binary, Multilabel, Output
 from medai.records import Snapshot, canonical_json
 from medai.sources.meds.people import ROLES
-from medai.sources.meds.snapshot import ETL_NAME
+from medai.sources.meds.snapshot import ETL_NAME, MEDS_VERSION
 from medai.sources.meds.stays import END, NUMBERS, START, STAY
 from medai.sources.meds.stays import OWN as STAY_COLUMNS
 from medai.tables import read_table, write_table
@@ -33,7 +33,6 @@ from medai.workspace import write_durably
 if TYPE_CHECKING:
     import polars as pl
 
-MEDS_VERSION = "0.4"
 ROWS_A_SHARD = 1 << 20
 CORE = ("subject_id", "time", "code", "numeric_value", "text_value")
 EXTENSIONS = ("known_time", "variable", "source_table", "admission_id", "link", "hours_outside_admission", "row_id")

@@ -142,7 +142,7 @@ def files_below(folder: Path) -> list[Path]:
             if not is_text(entry.name):
                 raise _unsafe(f"entry {position} of the folder", "a name that is not UTF-8")
             if entry.is_symlink():
-                _follow(Path(entry.path), root, f"entry {position} of the folder")
+                follow(Path(entry.path), root, f"entry {position} of the folder")
             if entry.is_file():
                 found.append(Path(entry.path))
             elif not entry.is_dir():
@@ -150,13 +150,35 @@ def files_below(folder: Path) -> list[Path]:
     return found
 
 
-def _follow(link: Path, root: Path, what: str) -> None:
+def follow(link: Path, root: Path, what: str) -> None:
+    """Follow a link, or a path that may be one.
+
+    Args:
+        root: the folder that it must not leave, resolved.
+        what: how messages name it.
+
+    Raises:
+        DataRefused: it leads out of the folder, or to nothing.
+    """
     try:
         target = link.resolve(strict=True)
     except (OSError, RuntimeError):  # pathlib's word for a circle, before Python 3.13
         raise _unsafe(what, "a link to nothing, or one of a circle of links") from None
     if not target.is_relative_to(root):
         raise _unsafe(what, "a link that leaves the folder")
+
+
+def folders_below(folder: Path) -> list[Path]:
+    """The folders directly in a folder, sorted by name; hidden ones are left out.
+
+    Raises:
+        DataRefused: one of them is a link: what it leads to might be read twice.
+    """
+    found = [path for path in sorted(folder.iterdir()) if path.is_dir() and not path.name.startswith(".")]
+    for position, path in enumerate(found, start=1):
+        if path.is_symlink():
+            raise _unsafe(f"folder {position} of the folder", "a link to a folder")
+    return found
 
 
 def is_text(name: str) -> bool:

@@ -28,6 +28,8 @@ TARGETS = {
     "pictures": sets.picture_name(4, 0),
     "mimic3": "CHARTEVENTS.csv",
     "mimic4": "icu/chartevents.csv.gz",
+    "parquet": "icu/chartevents.parquet",
+    "meds": "data/0.parquet",
 }
 """Set → the file that is damaged."""
 

@@ -17,9 +17,11 @@ from datetime import datetime, timedelta
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 from PIL import Image
 
-from medai.sources import ImageFolder, MedMNIST, Mimic3, Mimic4, Physionet2012, Source
+from medai.sources import ImageFolder, MedMNIST, Meds, Mimic3, Mimic4, Physionet2012, Source
 
 Row = dict[str, str]
 STAYS, PICTURES, PATIENTS = 40, 16, 24
@@ -241,9 +243,10 @@ PLACES = {
 
 
 def table_file(folder: Path, table: str) -> Path:
-    """Where a table lies: MIMIC-IV's below hosp and icu, gzipped; MIMIC-III's in the folder, in upper case."""
+    """Where a table lies: MIMIC-IV's below hosp and icu, gzipped or as Parquet; MIMIC-III's in the folder."""
     if (folder / "hosp").is_dir():
-        return folder / PLACES[table] / f"{table}.csv.gz"
+        typed = folder / PLACES[table] / f"{table}.parquet"
+        return typed if typed.exists() else folder / PLACES[table] / f"{table}.csv.gz"
     return folder / f"{table.upper()}.csv"
 
 
@@ -260,8 +263,14 @@ def write_text(file: Path, text: str) -> None:
 
 
 def read_table(folder: Path, table: str) -> list[Row]:
-    """A table's rows, column names in lower case."""
-    rows = csv.DictReader(io.StringIO(read_text(table_file(folder, table))))
+    """A table's rows as texts, column names in lower case."""
+    file = table_file(folder, table)
+    if file.suffix == ".parquet":
+        return [
+            {name: "" if value is None else str(value) for name, value in row.items()}
+            for row in pq.read_table(file).to_pylist()
+        ]
+    rows = csv.DictReader(io.StringIO(read_text(file)))
     return [{name.lower(): value for name, value in row.items()} for row in rows]
 
 
@@ -270,6 +279,9 @@ def write_table(folder: Path, table: str, rows: list[Row], columns: Sequence[str
     file = table_file(folder, table)
     source = Mimic4 if (folder / "hosp").is_dir() else Mimic3
     names = columns or source.mapping().headers[table].split()
+    if file.suffix == ".parquet":
+        write_parquet(file, pa.table({name: typed([row.get(name, "") for row in rows]) for name in names}))
+        return
     text = io.StringIO()
     written = csv.writer(text, lineterminator="\n")
     written.writerow(names if source is Mimic4 else [name.upper() for name in names])
@@ -277,17 +289,112 @@ def write_table(folder: Path, table: str, rows: list[Row], columns: Sequence[str
     write_text(file, text.getvalue())
 
 
-def _hospital(source: str) -> Callable[[Path], Path]:
+def typed(texts: Sequence[str]) -> pa.Array:
+    """A column as a database would type it: whole numbers, numbers, times or days where all texts are, else texts."""
+    written = pa.array([text or None for text in texts], pa.string())
+    for kind in (pa.int64(), pa.float64(), pa.date32(), pa.timestamp("us")):
+        if kind == pa.float64() and any(text.strip("+-").lower() in ("inf", "infinity", "nan") for text in texts):
+            continue
+        try:
+            return written.cast(kind)
+        except pa.ArrowInvalid:
+            continue
+    return written
+
+
+def write_parquet(file: Path, table: pa.Table, checksums: bool = True) -> None:
+    """Write a table as Parquet, in pages that carry checksums."""
+    pq.write_table(table, file, write_page_checksum=checksums)
+
+
+def _hospital(source: str, typed_tables: bool = False) -> Callable[[Path], Path]:
     def write(folder: Path) -> Path:
         folder.mkdir(parents=True)
         if source == "mimic4":
             (folder / "hosp").mkdir()
             (folder / "icu").mkdir()
+        if typed_tables:
+            for name, place in PLACES.items():
+                (folder / place / f"{name}.parquet").touch()
         for name, rows in hospital_rows(source).items():
             write_table(folder, name, rows)
         return folder
 
     return write
+
+
+SHARDS = 3
+"""Shards of the MEDS set; the publisher's splits, one each."""
+
+
+def meds_rows(shard: int) -> list[dict[str, object]]:
+    """A shard's rows: every third patient, static codes first, then by time."""
+    rows: list[dict[str, object]] = []
+    for patient in range(shard, PATIENTS, SHARDS):
+        who = int(subject(patient))
+        rows.append({"subject_id": who, "code": f"GENDER//{'FM'[patient % 2]}"})
+        rows.append({"subject_id": who, "time": datetime(2080 - patient, 1, 1), "code": "MEDS_BIRTH"})
+        for hour in range(2, 8):
+            for code, value in (
+                ("LAB//220045//bpm", 70 + (patient + hour) % 30), ("LAB//223762//°C", 36.5 + patient % 3 / 2),
+            ):  # fmt: skip
+                time = ADMITTED + timedelta(days=10 * patient, hours=hour)
+                rows.append({"subject_id": who, "time": time, "code": code, "numeric_value": value})
+        end = ADMITTED + timedelta(days=10 * patient, hours=100)
+        rows.append({"subject_id": who, "time": end, "code": "HOSPITAL_DISCHARGE//HOME", "text_value": "home"})
+        if patient % 4 == 0:
+            rows.append({"subject_id": who, "time": end, "code": "MEDS_DEATH"})
+    return rows
+
+
+MEDS_SCHEMAS = {
+    "data": pa.schema(
+        {
+            "subject_id": pa.int64(), "time": pa.timestamp("us"), "code": pa.string(), "numeric_value": pa.float32(),
+            "text_value": pa.large_string(),
+        }
+    ),
+    "codes": pa.schema({"code": pa.string(), "description": pa.string(), "parent_codes": pa.list_(pa.string())}),
+    "splits": pa.schema({"subject_id": pa.int64(), "split": pa.string()}),
+    "labels": pa.schema({"subject_id": pa.int64(), "prediction_time": pa.timestamp("us"), "boolean_value": pa.bool_()}),
+}  # fmt: skip
+"""The schemas of MEDS 0.4."""
+MEDS_FILES = {
+    "codes": "metadata/codes.parquet",
+    "splits": "metadata/subject_splits.parquet",
+    "labels": "labels/0.parquet",
+}
+MEDS_DESCRIPTION = "metadata/dataset.json"
+
+
+def meds_file(folder: Path, name: str) -> Path:
+    """A file of the MEDS set: ``codes``, ``splits``, ``labels`` or a shard's number."""
+    return folder / MEDS_FILES.get(name, f"data/{name}.parquet")
+
+
+def write_meds(folder: Path) -> Path:
+    """A MEDS 0.4 data set with labels."""
+    for name in ("data", "metadata", "labels"):
+        (folder / name).mkdir(parents=True)
+    splits = ("train", "tuning", "held_out")
+    everybody = range(PATIENTS)
+    rows: dict[str, list[dict[str, object]]] = {str(shard): meds_rows(shard) for shard in range(SHARDS)}
+    codes = sorted({str(row["code"]) for shard in rows.values() for row in shard})
+    rows["codes"] = [{"code": code, "description": "as it says"} for code in codes]
+    rows["splits"] = [{"subject_id": int(subject(one)), "split": splits[one % SHARDS]} for one in everybody]
+    rows["labels"] = [
+        {
+            "subject_id": int(subject(one)),
+            "prediction_time": ADMITTED + timedelta(days=10 * one, hours=48),
+            "boolean_value": one % 4 == 0,
+        }
+        for one in everybody
+    ]
+    for name, table in rows.items():
+        schema = MEDS_SCHEMAS.get(name, MEDS_SCHEMAS["data"])
+        write_parquet(meds_file(folder, name), pa.Table.from_pylist(table, schema))
+    (folder / MEDS_DESCRIPTION).write_text('{"dataset_name": "small", "meds_version": "0.4.1"}')
+    return folder
 
 
 _STAY_PEOPLE = re.compile(rb"19773\d\d\d|" + NOBODY)
@@ -311,5 +418,8 @@ SETS = {
     ),
     "mimic3": Sound(Mimic3(kind="mimic3"), _hospital("mimic3"), _HOSPITAL_PEOPLE),
     "mimic4": Sound(Mimic4(kind="mimic4"), _hospital("mimic4"), _HOSPITAL_PEOPLE),
+    "parquet": Sound(Mimic4(kind="mimic4"), _hospital("mimic4", typed_tables=True), _HOSPITAL_PEOPLE),
+    "meds": Sound(Meds(kind="meds", labels="labels"), write_meds, _HOSPITAL_PEOPLE),
 }
 HOSPITALS = ("mimic3", "mimic4")
+"""As text; ``parquet`` is MIMIC-IV's tables as Parquet."""

@@ -3,8 +3,12 @@
 McDermott MBA, Xu J, Bergamaschi TS, Jeong H, Lee SA, Oufattole N, et al. MEDS: building models and tools in a
 reproducible health AI ecosystem (2025), and the schemas of the package ``meds`` 0.4. By these rules a data set is read:
 
-- Shards have the columns and types of the data schema; another type is refused. A subject in two shards is refused:
-  one of them is a copy or a cut. Rows of a subject out of order are counted (``subject_out_of_order``) and sorted.
+- Shards have the columns and types of the data schema; another type is refused, and so is a column that is written in
+  other letters. A subject in two shards is refused: one of them is a copy or a cut. Rows of a subject out of order are
+  counted (``subject_out_of_order``, ``subject_in_several_places``) and sorted.
+- Counted besides: shards that have columns of their own or not those of the first, files without page checksums, files
+  that are not read, a version of MEDS that is not 0.4, no list of splits, one that names others than the data do, and
+  events more than a day before their subject's birth or after its death.
 - MEDS says when something happened and not when it was known. A column ``known_time`` of the data set counts; without
   it a row is known after the delay that the Problem states for its code.
 - Codes become clinical variables by the vocabulary: by its items for the source ``meds``, which are codes, and by those
@@ -29,7 +33,7 @@ from medai.sources.relational.stays import AGE_GROUPS, AGED
 from medai.tables import Facts, Names
 from medai.vocabularies import load_vocabulary, vocabularies
 
-VERSION = 1
+VERSION = 2
 SHAPE: Literal["images", "events"] = "events"
 
 
@@ -103,6 +107,7 @@ def raw_files(config: Meds, path: Path) -> list[tuple[str, Path]]:
         *shards,
         *((role, file) for role, file in named.items() if file),
         *(("labels/*", one) for one in found.labels),
+        *(("ignored/*", one) for one in found.ignored),
     ]
 
 

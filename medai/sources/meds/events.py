@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 
 from medai.sources.meds.layout import EXTENSIONS, VALUES, Table
@@ -22,12 +22,15 @@ OWN = {
     "hours_outside_admission": "float32",
 }
 """An event's own columns: those of an export of medai, null of any other data set."""
-_YEARS = (1700, 2300)
-"""Years that a date can have; de-identified data are shifted by centuries."""
+EARLIEST, LATEST = datetime(1700, 1, 1), datetime(2300, 12, 31, 23, 59, 59)
+"""Times that can be; de-identified data are shifted by centuries."""
 
 
 def placed_rows(table: Table, counts: Counter[str], dropped: Counter[str]) -> Iterator[pl.DataFrame]:
-    """A shard's rows that have subject, code and a possible time, with every column that may be read."""
+    """A shard's rows that have subject, code and a possible time, with every column that may be read.
+
+    A known time that cannot be is taken for none (``impossible_known_time``).
+    """
     import polars as pl
 
     kinds: dict[str, pl.DataType | type[pl.DataType]] = {
@@ -37,7 +40,8 @@ def placed_rows(table: Table, counts: Counter[str], dropped: Counter[str]) -> It
     }
     kinds |= dict.fromkeys(("source_row", "row_id", "admission_id", "stay_id"), pl.Int64)
     last: tuple[object, ...] | None = None
-    for batch in table.batches():
+    met, places = set[int](), 0
+    for batch in table.batches(counts):
         rows = pl.DataFrame(batch)
         wanted = {name: kinds.get(name, pl.String) for name in (*VALUES, *EXTENSIONS)}
         rows = rows.with_columns(
@@ -51,16 +55,19 @@ def placed_rows(table: Table, counts: Counter[str], dropped: Counter[str]) -> It
         faults = {
             "row_without_subject": pl.col("subject_id").is_null(),
             "row_without_code": pl.col("code").is_null() | (pl.col("code") == ""),
-            "impossible_time": ~pl.col("time").dt.year().is_between(*_YEARS),
+            "impossible_time": impossible("time"),
         }
         for reason, broken in faults.items():
             kept = rows.filter(~broken.fill_null(False))
             counts[reason] += rows.height - kept.height
             rows = kept
         dropped["events"] += given - rows.height
+        strange = impossible("known_time")
+        counts["impossible_known_time"] += int(rows.select(strange.sum()).item() or 0)
         infinite = pl.col("numeric_value").is_finite().not_()
         counts["number_not_finite"] += int(rows.select(infinite.sum()).item() or 0)
         rows = rows.with_columns(
+            pl.when(~strange).then("known_time").alias("known_time"),
             pl.when(infinite).then(None).otherwise("numeric_value").alias("numeric_value"),
             pl.when(infinite & pl.col("text_value").is_null())
             .then(pl.col("numeric_value").cast(pl.String))
@@ -76,8 +83,22 @@ def placed_rows(table: Table, counts: Counter[str], dropped: Counter[str]) -> It
                 else None
             )
             counts["subject_out_of_order"] += _out_of_order(rows, before)
+            begins = int((rows["subject_id"] != rows["subject_id"].shift(1)).fill_null(True).sum())
+            places += begins - (last is not None and last[0] == rows["subject_id"][0])
+            met.update(rows["subject_id"].unique().to_list())
             last = rows.select("subject_id", "time").row(-1)
             yield rows
+    counts["subject_in_several_places"] += places - len(met)
+
+
+def impossible(column: str) -> pl.Expr:
+    """Whether a column's time cannot be; not where there is none.
+
+    Times are compared whole: of one far beyond the calendar the year cannot be asked.
+    """
+    import polars as pl
+
+    return (~pl.col(column).is_between(EARLIEST, LATEST)).fill_null(False)
 
 
 def _out_of_order(rows: pl.DataFrame, before: pl.DataFrame | None) -> int:

@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 import json
+import os
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from medai.errors import DataRefused, from_machine_failure
 from medai.records import sha256_of_file
-from medai.sources.files import files_below, look, other_kind, token_of, what_is
+from medai.sources.files import files_below, folders_below, follow, look, other_kind, token_of, what_is
+from medai.sources.parquet_pages import has_checksums
 
 if TYPE_CHECKING:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-_PARQUET = what_is(b"PAR1")
+_PARQUET, _TEXT = what_is(b"PAR1"), what_is(b"text")
 ROWS_AT_ONCE = 1 << 18
 _DEEPEST = 8
 
@@ -48,13 +51,17 @@ CODES_FURTHER = {"description": TEXT}
 
 
 class Found(NamedTuple):
-    """The files of a data set; shards and label files in the order of their paths."""
+    """The files of a data set; shards and label files in the order of their paths.
+
+    ``ignored``: files among the shards and label files that are no Parquet files by their names, and are not read.
+    """
 
     shards: list[Path]
     codes: Path
     splits: Path | None
     description: Path | None
     labels: list[Path]
+    ignored: list[Path]
 
 
 def find(path: Path, labels: str | None) -> Found:
@@ -69,54 +76,78 @@ def find(path: Path, labels: str | None) -> Found:
     kind = look(path)
     if kind != "folder":
         raise other_kind("the data path", "a folder with data/ and metadata/", kind)
-    shards = _parquet_below(path / "data", "the folder data of the MEDS data set")
+    ignored: list[Path] = []
+    shards = _parquet_below(path, "data", "the folder data of the MEDS data set", ignored)
     metadata = path / "metadata"
     codes = metadata / "codes.parquet"
-    _must_be_parquet(codes, "metadata/codes.parquet")
+    _must_be_parquet(path, codes, "metadata/codes.parquet")
     splits, description = metadata / "subject_splits.parquet", metadata / "dataset.json"
-    if splits.exists():
-        _must_be_parquet(splits, "metadata/subject_splits.parquet")
+    if os.path.lexists(splits):
+        _must_be_parquet(path, splits, "metadata/subject_splits.parquet")
+    if os.path.lexists(description):
+        _must_be(path, description, "metadata/dataset.json", _TEXT, "one JSON object")
     labelled: list[Path] = []
     if labels is not None:
         place = path / labels
         if look(place, "the label file of the MEDS data set") == "folder":
-            labelled = _parquet_below(place, "the folder of label files")
+            labelled = _parquet_below(path, labels, "the folder of label files", ignored)
         else:
-            _must_be_parquet(place, "the label file")
+            _must_be_parquet(path, place, "the label file")
             labelled = [place]
     return Found(
-        shards, codes, splits if splits.exists() else None, description if description.exists() else None, labelled
+        shards,
+        codes,
+        splits if splits.exists() else None,
+        description if description.exists() else None,
+        labelled,
+        ignored,
     )
 
 
-def _parquet_below(folder: Path, what: str) -> list[Path]:
+def _parquet_below(root: Path, name: str, what: str, ignored: list[Path]) -> list[Path]:
+    folder = root / name
     if look(folder, what) != "folder":
         raise other_kind(what, "a folder of Parquet files", "a file")
-    found = sorted(_walk(folder, _DEEPEST), key=lambda file: file.relative_to(folder).as_posix())
+    follow(folder, root.resolve(), what)
+    files = sorted(_walk(folder, what, _DEEPEST), key=lambda file: file.relative_to(folder).as_posix())
+    found = [file for file in files if file.suffix.lower() == ".parquet"]
+    ignored += [file for file in files if file.suffix.lower() != ".parquet"]
     if not found:
         raise DataRefused(
             f"{what} holds no Parquet file",
             expected="one file that ends in .parquet, at least",
-            received="none",
+            received=f"{len(files)} other files" if files else "none",
             action="point --data at the folder that holds data/ and metadata/",
         )
     for position, file in enumerate(found, start=1):
-        _must_be_parquet(file, f"file {position} in {what}")
+        _must_be_parquet(folder, file, f"file {position} in {what}")
     return found
 
 
-def _walk(folder: Path, deeper: int) -> Iterator[Path]:
-    yield from (file for file in files_below(folder) if file.suffix == ".parquet")
-    if deeper:
-        for below in sorted(folder.iterdir()):
-            if below.is_dir() and not below.is_symlink() and not below.name.startswith("."):
-                yield from _walk(below, deeper - 1)
+def _walk(folder: Path, what: str, deeper: int) -> Iterator[Path]:
+    yield from files_below(folder)
+    for below in folders_below(folder):
+        if not deeper:
+            raise DataRefused(
+                f"{what} holds folders in folders without end",
+                expected=f"Parquet files at most {_DEEPEST} folders below it",
+                received="a folder further below",
+                action="point --data at the folder that holds data/ and metadata/",
+            )
+        yield from _walk(below, what, deeper - 1)
 
 
-def _must_be_parquet(file: Path, what: str) -> None:
+def _must_be_parquet(root: Path, file: Path, what: str) -> None:
+    _must_be(root, file, what, _PARQUET, "a Parquet file")
+
+
+def _must_be(root: Path, file: Path, what: str, wanted: str, expected: str) -> None:
+    """Refuse a file of another kind, and a link that leaves the root."""
+    if os.path.lexists(file):
+        follow(file, root.resolve(), what)
     kind = look(file, what)
-    if kind != _PARQUET:
-        raise other_kind(what, "a Parquet file", kind)
+    if kind != wanted:
+        raise other_kind(what, expected, "a folder" if kind == "folder" else kind)
 
 
 class Table:
@@ -128,8 +159,14 @@ class Table:
         optional: columns that may be missing, and are then null.
         ignored: columns that are passed over where their type is another.
 
+    Attributes:
+        rows: how many.
+        columns: those that are read.
+        others: those that are not.
+        passed_over: those of them that would be read if their type were another.
+
     Raises:
-        DataRefused: damaged, a column is missing, there twice, or of another type.
+        DataRefused: damaged, a column is missing, there twice, written otherwise, or of another type.
     """
 
     def __init__(
@@ -146,8 +183,13 @@ class Table:
             self.rows: int = opened.metadata.num_rows
         self._width = len(schema.names)
         self.columns: list[str] = []
-        for name, types in {**needed, **(optional or {}), **(ignored or {})}.items():
+        self.passed_over: list[str] = []
+        known = {**needed, **(optional or {}), **(ignored or {})}
+        folded = [name for name in schema.names if name not in known]
+        for name, types in known.items():
             there = schema.names.count(name)
+            if any(other.strip().lower() == name for other in folded):  # else its values would be lost without a word
+                raise self._refused(f"writes column {name} otherwise", name, types, "other letters or spaces")
             if not there and name not in needed:
                 continue
             if there != 1:
@@ -157,6 +199,7 @@ class Table:
             received = str(schema.field(name).type)
             if received not in types and not _is_dictionary(received, types):
                 if ignored is not None and name in ignored:
+                    self.passed_over.append(name)
                     continue
                 raise self._refused(f"has another type in column {name}", name, types, received)
             self.columns.append(name)
@@ -174,14 +217,21 @@ class Table:
         except (pa.ArrowException, ValueError):
             raise self._damaged() from None
 
-    def batches(self) -> Iterator[pa.Table]:
-        """The rows in their order, some hundred thousand at a time, with the columns in ``columns``."""
+    def batches(self, counts: Counter[str]) -> Iterator[pa.Table]:
+        """The rows in their order, some hundred thousand at a time, with the columns in ``columns``.
+
+        Args:
+            counts: a file without page checksums is counted here (``table_without_checksums``): nothing could tell a
+                byte that was turned in it.
+        """
         import pyarrow as pa
 
         try:
             with self._open() as opened:
                 for batch in opened.iter_batches(batch_size=ROWS_AT_ONCE, columns=self.columns):
+                    batch.validate(full=True)  # readers take texts as they stand, whatever their bytes
                     yield pa.Table.from_batches([batch]).select(self.columns)
+                counts["table_without_checksums"] += not has_checksums(self._file, opened, self.columns)
         except OSError as error:
             failure = from_machine_failure(error) if error.errno else None
             raise failure or self._damaged() from None

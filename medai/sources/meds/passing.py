@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator
+from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     import polars as pl
 
+BIRTH, DEATH = "MEDS_BIRTH", "MEDS_DEATH"
+_MARGIN = timedelta(days=1)
 _SUBJECT_BITS = 63
 ORDER = ("subject_id", "time", "known_time", "row", "priority", "code", "numeric_value", "text_value")
 """The order of events. ``row`` is an export's own number, null for any other data set. Of readings that tie in time the
@@ -71,10 +75,12 @@ class Digest:
 
     Args:
         stays: subject_id, stay_id, start and end.
+        counts: events outside their subject's life are counted here.
     """
 
-    def __init__(self, stays: pl.DataFrame) -> None:
+    def __init__(self, stays: pl.DataFrame, counts: Counter[str]) -> None:
         self._stays = stays
+        self._counts = counts
         self._with_series: list[pl.Series] = []
         self._codes: list[pl.DataFrame] = []
 
@@ -92,6 +98,7 @@ class Digest:
             inside = (pl.col("time") <= pl.col("end")).fill_null(True) & pl.col("time").is_not_null()
             self._with_series.append(first.filter(inside)["stay_id"])
             self._codes.append(_coded(part))
+            self._counts += _outside_life(part)
             yield part
 
     def has_series(self) -> pl.Series:
@@ -107,6 +114,32 @@ class Digest:
         both = pl.col("readings", "numbers").sum()
         firsts = pl.col("source_table", "variable").drop_nulls().first()
         return pl.concat(self._codes).group_by("code").agg(firsts, both).sort("code")
+
+
+def _outside_life(part: pl.DataFrame) -> Counter[str]:
+    """Events more than a day before their subject's first birth, or after its last death.
+
+    Args:
+        part: all events of its subjects.
+    """
+    import polars as pl
+
+    life = part.lazy().filter(pl.col("code").is_in([BIRTH, DEATH])).group_by("subject_id")
+    life = life.agg(
+        pl.col("time").filter(pl.col("code") == BIRTH).min().alias("birth"),
+        pl.col("time").filter(pl.col("code") == DEATH).max().alias("death"),
+    )
+    found = (
+        part.lazy()
+        .select("subject_id", "time")
+        .join(life, on="subject_id")
+        .select(
+            event_before_birth=(pl.col("time") < pl.col("birth") - _MARGIN).sum(),
+            event_after_death=(pl.col("time") > pl.col("death") + _MARGIN).sum(),
+        )
+        .collect()
+    )
+    return Counter(found.row(0, named=True))
 
 
 def _coded(part: pl.DataFrame) -> pl.DataFrame:

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 
 from medai.errors import DataRefused
 from medai.sources.meds.layout import SPLITS, Table
-from medai.sources.meds.stays import BIRTH, genders
+from medai.sources.meds.passing import BIRTH
+from medai.sources.meds.stays import genders
 from medai.tables import subject_ids
 
 if TYPE_CHECKING:
@@ -82,7 +83,15 @@ class People:
             schema={"subject_id": pl.Int64, "gender": pl.String},
         )
         whole = self._ids.drop("shard").sort("hashed")
-        for table in (births, of_gender, _roles(splits, counts)):
+        roles = _roles(splits, counts)
+        if splits is not None:
+            counts["split_of_unknown_subject"] += roles.join(
+                self._ids, left_on="subject_id", right_on="site_id", how="anti"
+            ).height
+            counts["subject_without_split"] += self._ids.join(
+                roles, left_on="site_id", right_on="subject_id", how="anti"
+            ).height
+        for table in (births, of_gender, roles):
             whole = whole.join(table, left_on="site_id", right_on="subject_id", how="left", maintain_order="left")
         return whole
 
@@ -93,11 +102,17 @@ def _roles(splits: Path | None, counts: Counter[str]) -> pl.DataFrame:
 
     empty = pl.DataFrame(schema={"subject_id": pl.Int64, "role": pl.String})
     if splits is None:
+        counts["no_subject_splits"] += 1
         return empty
-    frames = [pl.DataFrame(batch) for batch in Table(splits, "metadata/subject_splits.parquet", SPLITS).batches()]
-    rows = pl.concat(frames).drop_nulls().unique(maintain_order=True) if frames else None
-    if rows is None:
+    table = Table(splits, "metadata/subject_splits.parquet", SPLITS)
+    counts["table_with_extra_columns"] += bool(table.others)
+    frames = [pl.DataFrame(one) for one in table.batches(counts)]
+    if not frames:
         return empty
+    given = pl.concat(frames)
+    rows = given.drop_nulls()
+    counts["split_without_subject"] += given.height - rows.height
+    rows = rows.unique(maintain_order=True)
     twice = rows.height - rows["subject_id"].n_unique()
     if twice:
         raise DataRefused(

@@ -57,6 +57,7 @@ SUBJECTS = {"subject_id": "int64", "publisher_role": "string"}
 """Columns of ``subjects.parquet``: the side of each subject, for predictions that belong to no stay."""
 ETL_NAME = "medai"
 """What ``dataset.json`` says of an export of medai."""
+MEDS_VERSION = "0.4"
 ROWS_A_PART = 1 << 20
 """Rows that are sorted at once: with what the sort needs, the reader stays below 2 GiB."""
 
@@ -70,9 +71,14 @@ def write_snapshot(config: Meds, found: Found, folder: Path, rows_a_part: int = 
     import polars as pl
 
     counts, dropped = Counter[str](), Counter[str]()
-    own = description_of(found.description).get("etl_name") == ETL_NAME
+    described = description_of(found.description)
+    own = described.get("etl_name") == ETL_NAME
     counts["no_dataset_description"] += found.description is None
+    version = described.get("meds_version")
+    counts["other_meds_version"] += version is not None and not f"{version}.".startswith(f"{MEDS_VERSION}.")
+    counts["ignored_file"] += len(found.ignored)
     tables = [Table(file, f"shard {at}", DATA, VALUES, EXTENSIONS) for at, file in enumerate(found.shards, start=1)]
+    _compare(tables, own, counts)
     parts = max(1, -(-sum(table.rows for table in tables) // rows_a_part))
     codes = Codes(load_vocabulary(config.vocabulary), config.items_of)
     people, stay_rows = People(own), []
@@ -105,7 +111,7 @@ def write_snapshot(config: Meds, found: Found, folder: Path, rows_a_part: int = 
         elif own and stay_rows:
             stays = exported_stays(pl.concat(stay_rows), whole)
             labels = stays.select("stay_id")
-        digest = Digest(stays)
+        digest = Digest(stays, counts)
         written = {
             "events": write_tables(
                 folder / "events.parquet",
@@ -114,7 +120,7 @@ def write_snapshot(config: Meds, found: Found, folder: Path, rows_a_part: int = 
             )
         }
     _write_stays(stays, labels, digest, token_of(sha256_of_file(found.codes)), folder, written)
-    written["codes"] = _write_codes(folder, digest.codes(), found.codes)
+    written["codes"] = _write_codes(folder, digest.codes(), found.codes, counts)
     roles = {"subject_id": whole["hashed"].to_arrow(), "publisher_role": whole["role"].to_arrow()}
     written["subjects"] = write_table(folder / "subjects.parquet", table_of(roles, SUBJECTS))
     ids = {"subject_id": whole["hashed"].to_arrow(), "site_id": whole["site_id"].cast(pl.String).to_arrow()}
@@ -125,6 +131,27 @@ def write_snapshot(config: Meds, found: Found, folder: Path, rows_a_part: int = 
         counts={reason: count for reason, count in sorted(counts.items()) if count},
         dropped={table: count for table, count in sorted(dropped.items()) if count},
     )
+
+
+def _compare(tables: list[Table], own: bool, counts: Counter[str]) -> None:
+    """Count shards of other columns than the standard's, and such as differ from the first.
+
+    Raises:
+        DataRefused: an export of medai lost what says when a row was known, or what it measures.
+    """
+    for position, table in enumerate(tables, start=1):
+        lost = [name for name in ("known_time", "variable") if own and name not in table.columns]
+        if lost:
+            raise DataRefused(
+                f"shard {position} of an export of medai lacks column {lost[0]}",
+                expected="the columns that the export wrote, in their types",
+                received=f"a shard without {' and '.join(lost)}",
+                action=f"export the data set again, or take etl_name {ETL_NAME} out of metadata/dataset.json",
+            )
+        counts["column_of_another_type"] += len(table.passed_over)
+        counts["table_with_extra_columns"] += not own and len(table.others) > len(table.passed_over)
+        counts["shard_without_rows"] += not table.rows
+        counts["shard_of_other_columns"] += set(table.columns) != set(tables[0].columns)
 
 
 def _columns(table: pl.DataFrame) -> dict[str, object]:
@@ -147,13 +174,14 @@ def _write_stays(
     write_table(folder / "stay_identifiers.parquet", table_of(site, STAY_IDENTIFIERS), mode=OWNER_ALONE)
 
 
-def _write_codes(folder: Path, codes: pl.DataFrame, metadata: Path) -> int:
+def _write_codes(folder: Path, codes: pl.DataFrame, metadata: Path, counts: Counter[str]) -> int:
     """Codes that occur, with what the data set's metadata call them."""
     import polars as pl
 
     table = Table(metadata, "metadata/codes.parquet", CODE, None, CODES_FURTHER)
-    frames = [pl.DataFrame(batch) for batch in table.batches()]
+    frames = [pl.DataFrame(batch) for batch in table.batches(counts)]
     said = pl.concat(frames) if frames else pl.DataFrame(schema={"code": pl.String})
+    counts["no_code_descriptions"] += "description" not in table.columns
     if "description" not in said.columns:
         said = said.with_columns(pl.lit(None, pl.String).alias("description"))
     said = said.select(pl.col("code", "description").cast(pl.String)).drop_nulls("code").sort("code", "description")

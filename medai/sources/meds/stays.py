@@ -13,6 +13,7 @@ from datetime import timedelta
 from typing import TYPE_CHECKING
 
 from medai.errors import DataRefused
+from medai.sources.meds.events import impossible
 from medai.sources.meds.layout import LABEL, LABEL_VALUES, Table
 from medai.sources.relational.stays import AGE_GROUPS, AGED, DAYS_A_YEAR, OLDEST
 from medai.tables import STAYS, subject_ids
@@ -24,7 +25,6 @@ if TYPE_CHECKING:
 
 STAY = "MEDAI_STAY//"
 START, END = STAY + "START", STAY + "END"
-BIRTH = "MEDS_BIRTH"
 _GENDER = r"(?i)^GENDER//(F|M)(?:EMALE|ALE)?$"
 
 OWN = {
@@ -60,10 +60,12 @@ def label_rows(files: list[Path], categories: tuple[str, ...], counts: Counter[s
     """subject_id (the data set's own), prediction_time and the values; and how many rows were left out for a fault.
 
     Equal rows are one (``same_label_twice``). Of rows that contradict each other none stays (``label_conflict``), nor
-    does a row without subject or time (``label_without_prediction``) or with an unknown word (``unknown_category``).
+    does a row without subject or time (``label_without_prediction``), at a time that cannot be, without a value or with
+    an infinite one (``label_at_impossible_time``, ``label_without_value``, ``label_not_finite``), or with an unknown
+    word (``unknown_category``).
 
     Raises:
-        DataRefused: the files' schema is not the standard's label schema, or they have different columns.
+        DataRefused: the files' schema is not the standard's label schema, they have different columns, or no row.
     """
     import polars as pl
 
@@ -77,7 +79,7 @@ def label_rows(files: list[Path], categories: tuple[str, ...], counts: Counter[s
                 received=f"{len(table.others)} further columns",
                 action="write the labels anew in MEDS 0.4's label schema",
             )
-        frames += [pl.DataFrame(batch) for batch in table.batches()]
+        frames += [pl.DataFrame(batch) for batch in table.batches(counts)]
     if len({tuple(frame.columns) for frame in frames}) > 1:
         raise DataRefused(
             "the label files have different columns",
@@ -85,11 +87,28 @@ def label_rows(files: list[Path], categories: tuple[str, ...], counts: Counter[s
             received=f"{len({tuple(frame.columns) for frame in frames})} kinds of files",
             action="point labels at the files of one task",
         )
-    rows = pl.concat(frames, how="vertical_relaxed") if frames else pl.DataFrame(schema=dict.fromkeys(LABEL, pl.Int64))
+    if not frames:
+        raise DataRefused(
+            "the label files hold no row",
+            expected="one prediction, at least",
+            received=f"{len(files)} files without any",
+            action="point labels at another file, or leave it out of the source",
+        )
+    rows = pl.concat(frames, how="vertical_relaxed")
     given = rows.height
     whole = rows.drop_nulls(list(LABEL))
     counts["label_without_prediction"] += given - whole.height
     values = [name for name in LABEL_VALUES if name in rows.columns]
+    faults = {"label_at_impossible_time": impossible("prediction_time")}
+    if "float_value" in values:
+        faults["label_not_finite"] = ~pl.col("float_value").is_finite()
+    if values:
+        faults["label_without_value"] = pl.all_horizontal(pl.col(name).is_null() for name in values)
+    counts["no_label_values"] += not values  # they place predictions, and say nothing of what came
+    for reason, broken in faults.items():
+        kept = whole.filter(~broken.fill_null(False))
+        counts[reason] += whole.height - kept.height
+        whole = kept
     if "categorical_value" in values:
         numbers = {word: number for number, word in enumerate(categories)}
         known = whole.with_columns(

@@ -12,6 +12,8 @@ if TYPE_CHECKING:
 
 SEPARATOR = "//"
 _UNKNOWN = "UNK"
+_COMPARISON = r"(?i)^[\s\pZ]*(<|>|less than|greater than)"
+"""A text such as ``<0.01``: as in every other source it is no number, whatever stands beside it."""
 _PREFIXES = {
     "chartevents": ("CHART", "LAB"),
     "labevents": ("LAB",),
@@ -86,6 +88,8 @@ class Codes:
         import polars as pl
 
         rows = rows.join(self.table(rows["code"].unique().sort()), on="code", how="left", maintain_order="left")
+        compares = pl.col("text_value").str.contains(_COMPARISON).fill_null(False)
+        rows = rows.with_columns(pl.when(~compares).then("numeric_value").alias("numeric_value"))
         value = pl.col("numeric_value").cast(pl.Float64)
         words = [
             (name, text, number)

@@ -45,7 +45,8 @@ somebody else's); ``unknown_admission``; ``unknown_patient``. ``hours_outside_ad
 admission, positive after discharge, 0 between; null where the row is not linked to one."""
 
 MOST_UNPLACED = 0.2
-"""Largest share of a table's rows whose time may be unreadable; beyond it the table as a whole cannot be trusted."""
+"""Largest share of a table's rows whose time, or stored time, may be unreadable; beyond it the table as a whole cannot
+be trusted."""
 NO_ROW = -1
 _LARGEST_FLOAT32 = 3.4028234663852886e38
 _LARGEST_INT32 = (1 << 31) - 1
@@ -120,6 +121,7 @@ class EventReader:
         self._lock = Lock()
         self._rows = 0
         self._unplaced = 0
+        self._unstored = 0
         self.dropped = 0
         self.columns = table.columns(self._subject)
         timed = {self._subject, table.admission, table.stored, table.row}
@@ -152,6 +154,7 @@ class EventReader:
         with self._lock:
             self._rows += rows.num_rows
             self._unplaced += noticed.pop("unplaced", 0)
+            self._unstored += noticed[f"impossible_stored_time_{self._name}"]
             self.dropped += noticed.pop("dropped", 0)
             self._counts.update(noticed)
         return found
@@ -160,16 +163,28 @@ class EventReader:
         """Judge the table as a whole.
 
         Raises:
-            DataRefused: too many rows cannot be placed in time.
+            DataRefused: it has no row, or too many of its rows cannot be placed in time.
         """
-        if self._unplaced > MOST_UNPLACED * self._rows:
+        if not self._rows:
             raise DataRefused(
-                f"table {self._name}, column {self._table.time or self._table.date}: "
-                + ("most" if self._unplaced * 2 > self._rows else "too many")
+                f"table {self._name} has no row",
+                expected="one row below its header, at least",
+                received="none, or none but such as the publisher marks as errors",
+                action="fetch the table again from its publisher, or leave it out of source.tables",
+            )
+        self._refuse(self._unplaced, self._table.time or self._table.date)
+        self._refuse(self._unstored, self._table.stored)
+
+    def _refuse(self, unreadable: int, column: str | None) -> None:
+        """Refuse a table most times of which cannot be read: what was known when could not be told."""
+        if unreadable > MOST_UNPLACED * self._rows:
+            raise DataRefused(
+                f"table {self._name}, column {column}: "
+                + ("most" if unreadable * 2 > self._rows else "too many")
                 + " times cannot be read",
                 expected="YYYY-MM-DD HH:MM:SS with years from "
                 f"{self._mapping.earliest} to {self._mapping.latest}, in {1 - MOST_UNPLACED:.0%} of the rows at least",
-                received=f"{self._unplaced} of {self._rows} rows with another form, as spreadsheets leave behind",
+                received=f"{unreadable} of {self._rows} rows with another form, as spreadsheets leave behind",
                 action="fetch the table again from its publisher",
             )
 

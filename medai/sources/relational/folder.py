@@ -29,6 +29,7 @@ def tables_below(path: Path, folders: Sequence[str], wanted: Sequence[str], hint
         raise other_kind("the data path", "a folder of CSV tables", kind)
     places = [path / folder for folder in folders] or [path]
     found: dict[str, list[Path]] = {}
+    folders_found: set[str] = set()
     for place in places:
         if not Path(os.path.realpath(place)).is_relative_to(os.path.realpath(path)):
             raise DataRefused(
@@ -38,16 +39,18 @@ def tables_below(path: Path, folders: Sequence[str], wanted: Sequence[str], hint
                 action="point --data at the real folder, or move the tables into it",
             )
         for file in files_below(place) if place.is_dir() else ():
-            suffix = next((end for end in reversed(SUFFIXES) if file.name.lower().endswith(end)), None)
-            if suffix is not None:
-                found.setdefault(file.name.lower().removesuffix(suffix), []).append(file)
+            if (table := _table_of(file)) is not None:
+                found.setdefault(table, []).append(file)
+        below = place.iterdir() if place.is_dir() else ()
+        folders_found |= {table for one in below if one.is_dir() and (table := _table_of(one)) is not None}
     for table in wanted:
         if len(files := found.get(table, [])) != 1:
             raise DataRefused(
                 f"table {table} is " + ("missing" if not files else f"there {len(files)} times"),
                 expected=f"one file {table}.csv, {table}.csv.gz or {table}.parquet, in either case"
                 + (f", below {' and '.join(folders)}" if folders else ""),
-                received=f"{len(files)} such files among {sum(map(len, found.values()))} tables",
+                received=f"{len(files)} such files among {sum(map(len, found.values()))} tables"
+                + (", and a folder of that name" if table in folders_found else ""),
                 action=hint or ("fetch it from the publisher" if not files else "leave one of them in the folder"),
             )
     for table in wanted:
@@ -61,6 +64,13 @@ def tables_below(path: Path, folders: Sequence[str], wanted: Sequence[str], hint
         if kind != what_is(b"\x1f\x8b" if zipped else b"text") and not (not zipped and _is_text(file)):
             raise other_kind(f"table {table}", "a gzip file" if zipped else "a table as text", kind)
     return {table: found[table][0] for table in wanted}
+
+
+def _table_of(path: Path) -> str | None:
+    """The table that a file's name says; None for other files."""
+    name = path.name.lower()
+    suffix = next((end for end in reversed(SUFFIXES) if name.endswith(end)), None)
+    return None if suffix is None else name.removesuffix(suffix)
 
 
 def _is_text(file: Path) -> bool:

@@ -12,17 +12,19 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from medai.errors import DataRefused
+from medai.sources.parquet_pages import has_checksums
 
 if TYPE_CHECKING:
     from collections import Counter
 
     import pyarrow as pa
-    import pyarrow.parquet as pq
 
 _ROWS_AT_ONCE = 1 << 16
-_PAGE_HEADER = 64
-_I32 = 5
-_CRC_FIELD = 4
+_FIRST_DAY, _LAST_DAY = -719_162, 2_932_896
+"""The first day of the year 1 and the last one of the year 9999, in days since 1970."""
+_TICKS_A_DAY = {"s": 86_400, "ms": 86_400 * 10**3, "us": 86_400 * 10**6, "ns": 86_400 * 10**9}
+_WHOLE_IN_FLOAT32 = 1 << 24
+"""Up to here every whole number is one of 32-bit floats."""
 
 
 def names_of(table: str, file: Path) -> list[str]:
@@ -70,7 +72,6 @@ def batches_of(
         with pq.ParquetFile(file, page_checksum_verification=True) as opened:
             own = {name.strip().lower(): name for name in opened.schema_arrow.names}
             wanted = [own[name] for name in columns]
-            counts["table_without_checksums"] += not _has_checksums(file, opened, wanted)
             for batch in opened.iter_batches(_ROWS_AT_ONCE, columns=wanted, use_threads=False):
                 texts = [_text(table, name, batch.column(own[name])) for name in columns]
                 arrays = [
@@ -78,6 +79,7 @@ def batches_of(
                     for name, text in zip(columns, texts, strict=True)
                 ]
                 yield pa.table(arrays, names=list(columns))
+            counts["table_without_checksums"] += not has_checksums(file, opened, wanted)
     except (pa.ArrowException, ValueError, OSError) as error:
         if isinstance(error, OSError) and error.errno:
             raise
@@ -88,55 +90,53 @@ def _text(table: str, name: str, values: pa.Array) -> pa.Array:
     import pyarrow as pa
     import pyarrow.compute as pc
 
+    values.validate(full=True)  # readers take texts as they stand, whatever their bytes
     kind = values.type
     if pa.types.is_dictionary(kind):
         values, kind = values.dictionary_decode(), kind.value_type
     if pa.types.is_timestamp(kind) and kind.tz is None:
-        values = pc.strftime(pc.floor_temporal(values, unit="second").cast(pa.timestamp("s")), "%Y-%m-%d %H:%M:%S")
+        values = _written(values)
     elif pa.types.is_floating(kind):
+        if name.endswith("id") and kind.bit_width <= 32 and _too_large(values):
+            received = "numbers of 32 bits or fewer, in which identifiers of eight digits fall together"
+            raise _no_text(table, name, "identifiers", received)
         values = pc.if_else(pc.is_nan(values), None, values)
+    elif pa.types.is_boolean(kind):
+        values = values.cast(pa.int8())
+    elif pa.types.is_timestamp(kind):
+        raise _no_text(table, name, "times as the hospital's clocks show them", "times of a time zone")
     elif pa.types.is_nested(kind) or pa.types.is_binary(kind):
-        raise DataRefused(
-            f"table {table}, column {name}: its values are no texts, numbers or times",
-            expected="a column as the publisher's CSV has it",
-            received=str(kind),
-            action="fetch the table again from its publisher",
-        )
+        raise _no_text(table, name, "texts, numbers or times", str(kind))
     return values.cast(pa.string()).fill_null("")
 
 
-def _has_checksums(file: Path, opened: pq.ParquetFile, columns: Sequence[str]) -> bool:
-    """Whether the first page of every column that is read carries a checksum.
+def _written(times: pa.Array) -> pa.Array:
+    """Times as the publisher writes them; one beyond the calendar as a word, which is none."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
 
-    Its header is a Thrift structure in compact form: type, two sizes, and then, where there is one, the checksum.
-    """
-    metadata = opened.metadata
-    with file.open("rb") as raw:
-        for group in range(metadata.num_row_groups):
-            for at in range(metadata.num_columns):
-                chunk = metadata.row_group(group).column(at)
-                if chunk.path_in_schema.split(".")[0] not in columns or not chunk.num_values:
-                    continue
-                raw.seek(chunk.dictionary_page_offset if chunk.has_dictionary_page else chunk.data_page_offset)
-                if not _page_has_checksum(raw.read(_PAGE_HEADER)):
-                    return False
-    return True
+    ticks, unit = times.cast(pa.int64()), times.type.unit
+    longest = (1 << 63) - 1
+    bounds = [max(min(day * _TICKS_A_DAY[unit], longest), -longest) for day in (_FIRST_DAY, _LAST_DAY + 1)]
+    inside = pc.and_(pc.greater_equal(ticks, bounds[0]), pc.less(ticks, bounds[1]))
+    sound = pc.if_else(inside, ticks, 0).cast(times.type)
+    texts = pc.strftime(pc.floor_temporal(sound, unit="second").cast(pa.timestamp("s")), "%Y-%m-%d %H:%M:%S")
+    return pc.if_else(inside, texts, "beyond the calendar")
 
 
-def _page_has_checksum(header: bytes) -> bool:
-    field = at = 0
-    while at < len(header):
-        step, kind = header[at] >> 4, header[at] & 15
-        field += step
-        if kind != _I32 or not step:
-            return False
-        if field == _CRC_FIELD:
-            return True
-        at += 1
-        while at < len(header) and header[at] & 128:
-            at += 1
-        at += 1
-    return False
+def _too_large(values: pa.Array) -> bool:
+    import pyarrow.compute as pc
+
+    return bool(pc.any(pc.greater_equal(pc.abs(values.cast("float64")), _WHOLE_IN_FLOAT32)).as_py())
+
+
+def _no_text(table: str, name: str, expected: str, received: str) -> DataRefused:
+    return DataRefused(
+        f"table {table}, column {name}: its values are no {expected}",
+        expected="a column as the publisher's CSV has it",
+        received=received,
+        action="fetch the table again from its publisher, or convert it anew from the publisher's CSV",
+    )
 
 
 def _damaged(table: str) -> DataRefused:

@@ -67,8 +67,11 @@ _DATES = ("start", "end", "birth", "death")
 def typed(frame: pl.DataFrame, entities: Entities, mapping: Mapping, counts: Counter[str]) -> pl.DataFrame:
     """A table's rows under the names of what they mean: ids as numbers, dates as timestamps, empty texts null.
 
-    A date that is given and cannot be is counted (``impossible_date``). Of several rows with one key the first in the
-    order of their content stays (``key_twice``); rows without a key, or of no patient, go (``row_without_key``).
+    A date that is given and cannot be is counted (``impossible_date``), and so are an end or a gender that is not given
+    (``end_not_given``, ``gender_not_given``), and a flag of death or a group of years that cannot be read
+    (``unreadable_death_flag``, ``unreadable_anchor_group``), which then count as not recorded. Of several rows with one
+    key the first in the order of their content stays (``key_twice``); rows without a key, or of no patient, go
+    (``row_without_key``).
     """
     import polars as pl
 
@@ -78,17 +81,26 @@ def typed(frame: pl.DataFrame, entities: Entities, mapping: Mapping, counts: Cou
     for name, column in entities.columns.items():
         texts = frame[column]
         if name in ("subject", "admission", "stay", "item", "anchor_age", "anchor_year", "died_flag"):
-            columns.append(whole_numbers(texts).alias(name))
+            numbers = whole_numbers(texts)
+            if name == "died_flag":
+                unreadable = ~numbers.is_in([0, 1]).fill_null(False) & (texts != "")
+                counts["unreadable_death_flag"] += int(unreadable.sum())
+                numbers = numbers.set(unreadable, None)
+            columns.append(numbers.alias(name))
         elif name == "anchor_group":
-            columns.append(whole_numbers(texts.str.extract(r"^\s*(\d{4})\s*-", 1).fill_null("")).alias(name))
+            years = whole_numbers(texts.str.extract(r"^\s*(\d{4})\s*-", 1).fill_null(""))
+            counts["unreadable_anchor_group"] += int((years.is_null() & (texts != "")).sum())
+            columns.append(years.alias(name))
         elif name in _DATES:
             times = moments(texts, mapping, dates=name in ("birth", "death"))
             unreadable = times.is_null() & (texts != "")
             counts["impossible_date"] += int(unreadable.sum())
+            counts["end_not_given"] += int((texts == "").sum()) if name == "end" else 0
             columns.append(times.alias(name))
             if name == "death":
                 columns.append(unreadable.alias("death_unreadable"))
         else:
+            counts["gender_not_given"] += int((texts == "").sum()) if name == "gender" else 0
             columns.append(texts.replace("", None).alias(name))
     table = pl.DataFrame(columns)
     key = next(name for name in ("item", "stay", "admission", "subject") if name in entities.columns)

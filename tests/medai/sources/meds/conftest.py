@@ -49,7 +49,7 @@ def shard() -> Callable[..., pa.Table]:
 
 @pytest.fixture
 def write_meds(tmp_path: Path, shard: Callable[..., pa.Table]) -> Callable[..., Path]:
-    """Write a data set: one table a shard, splits, and label tables."""
+    """Write a data set: one table a shard, splits (all subjects in train, where none are given), and label tables."""
 
     def write(
         *shards: pa.Table,
@@ -62,23 +62,28 @@ def write_meds(tmp_path: Path, shard: Callable[..., pa.Table]) -> Callable[..., 
         root = tmp_path / folder
         (root / "data" / "train").mkdir(parents=True)
         (root / "metadata").mkdir()
-        for number, table in enumerate(shards or (shard(EVENTS),)):
-            pq.write_table(table, root / "data" / "train" / f"{number}.parquet")
+        shards = shards or (shard(EVENTS),)
+        for number, table in enumerate(shards):
+            pq.write_table(table, root / "data" / "train" / f"{number}.parquet", write_page_checksum=True)
         codes = [{"code": code, "description": "Heart Rate", "parent_codes": None} for code in described]
         metadata = pa.Table.from_pylist(codes, meds.CodeMetadataSchema.schema())
         meds.CodeMetadataSchema.validate(metadata)
-        pq.write_table(metadata, root / "metadata" / "codes.parquet")
-        if splits is not None:
+        pq.write_table(metadata, root / "metadata" / "codes.parquet", write_page_checksum=True)
+        if splits is None:
+            met = [one for table in shards for one in table["subject_id"].drop_null().to_pylist()]
+            splits = {one: "train" for one in met if isinstance(one, int)}
+        if splits:
             rows = [{"subject_id": subject, "split": split} for subject, split in splits.items()]
             pq.write_table(
                 pa.Table.from_pylist(rows, meds.SubjectSplitSchema.schema()),
                 root / "metadata" / "subject_splits.parquet",
+                write_page_checksum=True,
             )
         if dataset is not None:
             (root / "metadata" / "dataset.json").write_text(dataset)
         for number, table in enumerate(labels or ()):
             (root / "labels").mkdir(exist_ok=True)
-            pq.write_table(table, root / "labels" / f"{number}.parquet")
+            pq.write_table(table, root / "labels" / f"{number}.parquet", write_page_checksum=True)
         return root
 
     return write

@@ -107,7 +107,7 @@ def test_roles_come_from_the_publisher(tmp_path: Path, write_meds: Write, labels
     for splits, roles, counts in (
         ({1: "train", 2: "held_out"}, ["train", "test"], {}),
         ({1: "tuning", 2: "other"}, ["validation", None], {"subject_in_another_split": 1}),
-        ({2: "tuning"}, [None, "validation"], {}),
+        ({2: "tuning"}, [None, "validation"], {"subject_without_split": 1}),
     ):
         folder = f"set{len(list(tmp_path.iterdir()))}"
         path = write_meds(folder=folder, splits=splits, labels=[labels(rows)])
@@ -266,8 +266,9 @@ def test_further_columns_are_allowed(tmp_path: Path, write_meds: Write, shard: S
     """As the standard says; one of another type than medai's own of the same name is passed over."""
     rows = [(1, at(1), "A", 1.0, None)]
     table = shard(rows, ward=pa.array(["x"]), known_time=pa.array(["soon"]), variable=pa.array(["heart_rate"]))
-    _, tables = read_to(write_meds(table), tmp_path / "out")
+    facts, tables = read_to(write_meds(table), tmp_path / "out")
     assert tables["events"].select("known_time", "variable").rows() == [(at(1), None)]
+    assert facts.counts == {"column_of_another_type": 1, "table_with_extra_columns": 1}
 
 
 @pytest.mark.parametrize("missing", ["data", "metadata/codes.parquet"])
