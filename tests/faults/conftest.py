@@ -21,6 +21,7 @@ from medai.records import QualityReport, Snapshot
 from medai.validation import catalogue_suite, judging, refuse_if_failed, stage, validate
 from medai.workspace import Workspace
 from tests.faults.case import Case, Noticed, Refused, Right, Same
+from tests.faults.records import ITEMS, item_of
 from tests.faults.sets import SETS
 
 PARTS = ("files", "tables", "pictures", "configuration", "leaks")
@@ -179,18 +180,25 @@ def judge(
         workspace = Workspace(home)
         error: MedaiError | None = None
         changes: dict[str, int] = {}
+
+        def noted(silent: bool) -> None:
+            record_property("fault", (case.row, case.source, case.outcome.kind, silent))
+            item = item_of(case.row, case.source, case.name)
+            if item is not None:
+                record_property("record", (item, silent))
+
         try:
             snapshot, quality = walk(workspace, case.source, path, case.manifest and machine / "data" / case.manifest)
         except MedaiError as raised:
             error = raised
         except Exception:  # a defect: the case counts, as one that is not as declared
-            record_property("fault", (*case.id.split(" | ")[:2], case.outcome.kind, False))
+            noted(False)
             raise
         else:
             after = told(snapshot, quality)
             changes = {key: after[key] - before[key] for key in sorted({*after, *before}) if after[key] != before[key]}
         silent = error is None and not changes and not isinstance(case.outcome, Same | Right)
-        record_property("fault", (*case.id.split(" | ")[:2], case.outcome.kind, silent))
+        noted(silent)
         log = "\n".join(record.getMessage() for record in caplog.records)
         said = f"{error or ''}\n{log}".replace(str(path), "the path that was given")
         assert not silent, "nothing was said"
@@ -224,19 +232,19 @@ def meets(error: MedaiError, outcome: Refused) -> None:
         assert word in str(error), f"{word!r} is not in: {error}"
 
 
-def _properties(terminal: Any) -> Iterator[tuple[str, tuple[Any, ...], bool]]:
+def _properties(terminal: Any, wanted: str) -> Iterator[tuple[str, tuple[Any, ...], bool]]:
     for category, reports in terminal.stats.items():
         for report in reports:
             if getattr(report, "when", "") == "call":
                 part = Path(report.nodeid.partition("::")[0]).stem.removeprefix("test_").partition("_")[0]
                 for name, value in report.user_properties:
-                    if name == "fault" and part in PARTS:
+                    if name == wanted and part in PARTS:
                         yield part, tuple(value), category == "passed"
 
 
 def pytest_terminal_summary(terminalreporter: Any) -> None:
-    """The number of cases by part and by outcome, and how many of them were met with silence."""
-    found = list(_properties(terminalreporter))
+    """The number of cases by part and by outcome, of the record readers' by item, and how many met with silence."""
+    found = list(_properties(terminalreporter, "fault"))
     if not found:
         return
     parts = Counter(part for part, _, _ in found)
@@ -251,3 +259,10 @@ def pytest_terminal_summary(terminalreporter: Any) -> None:
     terminalreporter.write_line(
         f"  {rows} rows of the fault table; " + ", ".join(f"{name} {count}" for name, count in sorted(sources.items()))
     )
+    items = list(_properties(terminalreporter, "record"))
+    if items:
+        tried = Counter(item for _, (item, _), _ in items)
+        named = ", ".join(f"{item} {tried[item]}" for item in ITEMS if tried[item])
+        unmet = sum(not passed for _, _, passed in items)
+        silent = sum(value[1] for _, value, _ in items)
+        terminalreporter.write_line(f"RECORDS: {named}: {len(items)} cases, {silent} silent, {unmet} not as declared")

@@ -422,4 +422,5 @@ SETS = {
     "meds": Sound(Meds(kind="meds", labels="labels"), write_meds, _HOSPITAL_PEOPLE),
 }
 HOSPITALS = ("mimic3", "mimic4")
-"""As text; ``parquet`` is MIMIC-IV's tables as Parquet."""
+TABLES = (*HOSPITALS, "parquet")
+"""Hospitals' tables: as text, gzipped text, and MIMIC-IV's as Parquet."""

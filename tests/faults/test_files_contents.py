@@ -202,6 +202,18 @@ def _twins() -> Iterator[Case]:
         lambda folder: shutil.copy(folder / TARGETS["pictures"], folder / "NORMAL/Mustermann99-0_1952.png") and None,
         noticed(counts__copy_in_same_role=1, counts__copy_of_another_subject=1, set_aside__copy_of_another_subject=1),
     )
+    for name, act in (
+        ("a table as Parquet and as csv", lambda file: file.with_suffix(".csv").write_text("a,b\n1,2\n")),
+        ("a table as Parquet in other letters", lambda file: shutil.copy(file, file.with_name("CHARTEVENTS.parquet"))),
+    ):
+        yield Case(row, "parquet", name, on("parquet", act), refused("table chartevents is there 2 times"))
+    yield Case(
+        row,
+        "meds",
+        "a shard under two names",
+        on("meds", lambda file: shutil.copy(file, file.with_name("7.parquet"))),
+        refused("shard 4 holds subjects of another shard", "8 subjects that stand in two"),
+    )
     for source in HOSPITALS:
         suffix = ".csv.gz" if source == "mimic3" else ".csv"
 
@@ -277,14 +289,29 @@ def _types() -> Iterator[Case]:
         on("npz", npz_with("train_labels.npy", objects.getvalue())),
         refused("train_labels", "pickled objects, which medai never loads"),
     )
-    yield Case(
-        row,
-        "mimic3",
-        "MIMIC-IV's folders",
-        lambda folder: [(folder / name).mkdir() for name in ("hosp", "icu")] and (folder / "PATIENTS.csv").unlink(),
-        refused("table patients is missing", "mimic4"),
-    )
-    yield Case(row, "mimic4", "MIMIC-III's flat folder", lambda folder: folder / "icu", refused("is missing", "mimic3"))
+    for source, other, outcome in (
+        ("mimic3", "mimic4", refused("table patients is missing", "looks like MIMIC-IV", "source is mimic4")),
+        ("mimic3", "meds", refused("table patients is missing")),
+        ("mimic4", "mimic3", refused("table patients is missing", "(source mimic3)")),
+        ("mimic4", "meds", refused("table patients is missing", "the folder that holds hosp/ and icu/")),
+        ("meds", "mimic4", refused("the folder data of the MEDS data set is missing")),
+        ("meds", "stays", refused("the folder data of the MEDS data set is missing")),
+        ("stays", "mimic3", refused("the data folder holds no stays")),
+        ("parquet", "meds", refused("table patients is missing")),
+    ):
+        yield Case(row, source, f"the folder of another source, {other}", _another(other), outcome)
+    yield Case(row, "mimic4", "one of its folders", lambda folder: folder / "icu", refused("is missing", "mimic3"))
+
+
+def _another(source: str) -> Damage:
+    """A folder of another source in the place of this one's."""
+
+    def put(folder: Path) -> Path:
+        shutil.rmtree(folder)
+        SETS[source].write(folder)
+        return folder
+
+    return put
 
 
 def _npy_header(header: str, version: bytes = b"\x01\x00") -> Damage:

@@ -60,6 +60,8 @@ def _missing() -> Iterator[Case]:
                 "zip": refused("holds no stays"),
                 "mimic3": refused("table chartevents is missing"),
                 "mimic4": refused("table chartevents is missing"),
+                "parquet": refused("table chartevents is missing"),
+                "meds": refused("too_many_set_aside in table labels"),
             },
         ),
     )
@@ -103,6 +105,8 @@ def _empty() -> Iterator[Case]:
                 "pictures": NOT_A_PICTURE,
                 "mimic3": refused("is empty", "0 bytes"),
                 "mimic4": refused("is empty", "0 bytes"),
+                "parquet": refused("is empty", "0 bytes"),
+                "meds": refused("is empty", "0 bytes"),
             },
         ),
     )
@@ -141,8 +145,10 @@ def _folders() -> Iterator[Case]:
                 "tar.gz": refused("holds no stays"),
                 "zip": refused("holds no stays"),
                 "pictures": refused("of class folder NORMAL is a folder"),
-                "mimic3": refused("table chartevents is missing"),
-                "mimic4": refused("table chartevents is missing"),
+                "mimic3": refused("table chartevents is missing", "a folder of that name"),
+                "mimic4": refused("table chartevents is missing", "a folder of that name"),
+                "parquet": refused("table chartevents is missing", "a folder of that name"),
+                "meds": refused("too_many_set_aside in table labels"),
             },
         ),
     )

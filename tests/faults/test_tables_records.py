@@ -12,13 +12,13 @@ from tests.faults import sets
 from tests.faults.case import Case, Right, Same, near, noticed, refused, uncovered
 from tests.faults.conftest import Judge
 from tests.faults.damage import all_of, outcomes, put, replaced, rows, stay, stays
-from tests.faults.sets import HOSPITALS, Row, moment, record_id
+from tests.faults.sets import TABLES, Row, moment, record_id
 
-BOTH = ("stays", *HOSPITALS)
+BOTH = ("stays", *TABLES)
 ROWS = {
     "duplicate keys and ties": BOTH,
     "records that contradict each other": BOTH,
-    "history, no fault": HOSPITALS,
+    "history, no fault": TABLES,
     "stay without events": BOTH,
 }
 
@@ -37,7 +37,7 @@ def _again(place: int, **values: str) -> Callable[[list[Row]], None]:
 
 def _keys() -> Iterator[Case]:
     row = "duplicate keys and ties"
-    for source in HOSPITALS:
+    for source in TABLES:
         yield Case(row, source, "a reading twice", rows("chartevents", _again(0)), noticed(counts__same_row_twice=1))
         for table, values in (
             ("patients", {"gender": "M"}),
@@ -123,7 +123,7 @@ def _without(place: int) -> Callable[[list[Row]], list[Row]]:
 
 def _contradictions() -> Iterator[Case]:
     row = "records that contradict each other"
-    for source in HOSPITALS:
+    for source in TABLES:
         yield Case(
             row,
             source,
@@ -259,7 +259,7 @@ def _nobody_lost(folder: Path) -> None:
 
 def _history() -> Iterator[Case]:
     row = "history, no fault"
-    for source in HOSPITALS:
+    for source in TABLES:
         yield Case(
             row,
             source,
@@ -289,7 +289,7 @@ def _of_others(found: list[Row]) -> list[Row]:
 
 def _quiet() -> Iterator[Case]:
     row = "stay without events"
-    for source in HOSPITALS:
+    for source in TABLES:
         yield Case(
             row,
             source,
@@ -297,7 +297,13 @@ def _quiet() -> Iterator[Case]:
             all_of(*(rows(table, _of_others) for table in ("chartevents", "labevents", "outputevents"))),
             noticed(counts__stay_without_series=1, warned__stay_without_series=1),
         )
-        yield Case(row, source, "no reading at all in any table", _no_events, refused("hold no event"))
+        yield Case(
+            row,
+            source,
+            "no reading at all in any table",
+            _no_events,
+            refused("table chartevents has no row", "leave it out of source.tables"),
+        )
     yield Case(
         row,
         "stays",

@@ -107,7 +107,7 @@ def write_snapshot(config: Meds, found: Found, folder: Path, rows_a_part: int = 
             strangers = rows.join(whole, left_on="subject_id", right_on="site_id", how="anti").height
             counts["label_of_unknown_subject"] += strangers
             dropped["labels"] += strangers
-            stays, labels = labelled_stays(rows, config.observation_hours, whole)
+            stays, labels = labelled_stays(rows, config.observation_hours, whole, counts)
         elif own and stay_rows:
             stays = exported_stays(pl.concat(stay_rows), whole)
             labels = stays.select("stay_id")

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from medai.errors import DataRefused
 from medai.sources.meds.events import impossible
 from medai.sources.meds.layout import LABEL, LABEL_VALUES, Table
-from medai.sources.relational.stays import AGE_GROUPS, AGED, DAYS_A_YEAR, OLDEST
+from medai.sources.relational.stays import AGE_GROUPS, AGED, DAYS_A_YEAR, over_89
 from medai.tables import STAYS, subject_ids
 
 if TYPE_CHECKING:
@@ -126,12 +126,15 @@ def label_rows(files: list[Path], categories: tuple[str, ...], counts: Counter[s
     return alone.sort(list(LABEL)), given - alone.height - (whole.height - distinct.height)
 
 
-def labelled_stays(rows: pl.DataFrame, hours: int, people: pl.DataFrame) -> tuple[pl.DataFrame, pl.DataFrame]:
+def labelled_stays(
+    rows: pl.DataFrame, hours: int, people: pl.DataFrame, counts: Counter[str]
+) -> tuple[pl.DataFrame, pl.DataFrame]:
     """One stay a label, from ``hours`` before its prediction to the prediction; and the labels by stay_id.
 
     Args:
         rows: as ``label_rows`` gives them.
         people: subject_id, site_id, role, birth, gender; one row a subject of the data.
+        counts: ages over 89 are counted here.
     """
     import polars as pl
 
@@ -145,7 +148,7 @@ def labelled_stays(rows: pl.DataFrame, hours: int, people: pl.DataFrame) -> tupl
         pl.Series("stay_site_id", named, pl.String),
         start.alias("start"),
         pl.col("prediction_time").alias("end"),
-        pl.when(years >= OLDEST).then(float(OLDEST)).otherwise(years).alias("age"),
+        over_89(stays.select(years.alias("age")).to_series(), counts).alias("age"),
     ).with_columns(_age_group())
     stays = stays.drop("subject_id").rename({"hashed": "subject_id", "role": "publisher_role"}).sort("stay_id")
     return stays, stays.select("stay_id", *(name for name in LABEL_VALUES if name in stays.columns))

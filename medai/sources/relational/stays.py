@@ -181,7 +181,13 @@ def _age(whole: pl.DataFrame, counts: Counter[str]) -> pl.Series:
     else:
         years = (pl.col("anchor_age") + pl.col("start").dt.year() - pl.col("anchor_year")).cast(pl.Float64)
         years = pl.when(pl.col("anchor_age").is_between(OLDEST, _LONGEST_LIFE)).then(float(OLDEST)).otherwise(years)
-    ages = whole.select(years.alias("age")).to_series()
+    return over_89(whole.select(years.alias("age")).to_series(), counts)
+
+
+def over_89(ages: pl.Series, counts: Counter[str]) -> pl.Series:
+    """Ages with 90 for those over 89, shifted ones too (``age_over_89``); beyond any life they stay, to be judged."""
+    import polars as pl
+
     aged = ((ages >= OLDEST) & (ages <= _LONGEST_LIFE)) | ((ages >= _SHIFTED[0]) & (ages < _SHIFTED[1]))
     counts["age_over_89"] += int(aged.sum())
     return pl.select(pl.when(aged).then(float(OLDEST)).otherwise(ages)).to_series()
