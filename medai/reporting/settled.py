@@ -91,6 +91,7 @@ _OF_A_TABLE = {
     "impossible_stored_time": "When the row was stored cannot be read; the table's usual delay is assumed.",
     "impossible_time": "When it happened cannot be read, so the row has no place; it was left out.",
     "unknown_mark": "The column that marks errors says neither yes nor no; the row is kept.",
+    "no_rows": "The table has its header and no row; nothing is known of what it records.",
     "marked_as_error": "The hospital itself marked the row as an error; it was left out.",
     "row_without_subject": "The row does not say whom it is about; it was left out.",
     "row_without_item": "The row does not say what was measured; it was left out.",

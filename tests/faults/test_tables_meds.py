@@ -440,7 +440,7 @@ def _values() -> Iterator[Case]:
         "stay without events",
         "meds",
         "nothing in the hours before the prediction",
-        put("labels", 0, prediction_time=datetime(2199, 1, 1)),
+        put("labels", 0, prediction_time=datetime(2150, 1, 1)),
         noticed(warned__stay_without_series=1),
     )
 

@@ -302,7 +302,7 @@ def _quiet() -> Iterator[Case]:
             source,
             "no reading at all in any table",
             _no_events,
-            refused("table chartevents has no row", "leave it out of source.tables"),
+            refused("hold no event"),
         )
     yield Case(
         row,

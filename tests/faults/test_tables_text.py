@@ -318,6 +318,49 @@ def _no_text() -> Iterator[Case]:
             _bytes("chartevents", lambda data: data.decode().encode("utf-16")),
             refused("table chartevents"),
         )
+        for table in ("chartevents", "patients"):
+            yield Case(
+                row,
+                source,
+                f"line ends of old Macs in {table}",
+                _bytes(table, lambda data: data.replace(b"\n", b"\r")),
+                refused(f"table {table} has no header"),
+            )
+        yield Case(
+            row,
+            source,
+            "a table twice, one behind the other",
+            _bytes("chartevents", lambda data: data + data[data.index(b"\n") + 1 :]),
+            noticed(counts__same_row_twice=288),
+        )
+        yield Case(
+            row,
+            source,
+            "the mark of a file's end of DOS",
+            _bytes("chartevents", lambda data: data + b"\x1a"),
+            refused("table chartevents is cut short"),
+        )
+        yield Case(
+            row,
+            source,
+            "300 columns more, without names",
+            _bytes("chartevents", lambda data: data.replace(b"\n", b"," * 300 + b"\n")),
+            refused("table chartevents has a column more than once"),
+        )
+        yield Case(
+            row,
+            source,
+            "line ends inside quotes",
+            text("d_items", lambda whole: whole.replace("Heart Rate", '"Heart\r\nRate"')),
+            Same(("events", "stays", "labels")),
+        )
+        yield Case(
+            row,
+            source,
+            "a text of two million letters",
+            text("chartevents", lambda whole: whole.replace(",bpm,", f",{'b' * 2_000_000},", 1)),
+            noticed(counts__unit_of_another_quantity=1),
+        )
         yield Case(
             row,
             source,

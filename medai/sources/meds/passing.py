@@ -124,10 +124,14 @@ def _outside_life(part: pl.DataFrame) -> Counter[str]:
     """
     import polars as pl
 
-    life = part.lazy().filter(pl.col("code").is_in([BIRTH, DEATH])).group_by("subject_id")
-    life = life.agg(
-        pl.col("time").filter(pl.col("code") == BIRTH).min().alias("birth"),
-        pl.col("time").filter(pl.col("code") == DEATH).max().alias("death"),
+    life = (
+        part.lazy()
+        .filter(pl.col("code").is_in([BIRTH, DEATH]))
+        .group_by("subject_id")
+        .agg(
+            pl.col("time").filter(pl.col("code") == BIRTH).min().alias("birth"),
+            pl.col("time").filter(pl.col("code") == DEATH).max().alias("death"),
+        )
     )
     found = (
         part.lazy()

@@ -163,15 +163,9 @@ class EventReader:
         """Judge the table as a whole.
 
         Raises:
-            DataRefused: it has no row, or too many of its rows cannot be placed in time.
+            DataRefused: too many of its rows cannot be placed in time.
         """
-        if not self._rows:
-            raise DataRefused(
-                f"table {self._name} has no row",
-                expected="one row below its header, at least",
-                received="none, or none but such as the publisher marks as errors",
-                action="fetch the table again from its publisher, or leave it out of source.tables",
-            )
+        self._counts[f"no_rows_{self._name}"] += not self._rows
         self._refuse(self._unplaced, self._table.time or self._table.date)
         self._refuse(self._unstored, self._table.stored)
 

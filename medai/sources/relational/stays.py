@@ -78,6 +78,7 @@ def typed(frame: pl.DataFrame, entities: Entities, mapping: Mapping, counts: Cou
     from medai.sources.relational.times import moments
 
     columns = []
+    blank: dict[str, pl.Series] = {}
     for name, column in entities.columns.items():
         texts = frame[column]
         if name in ("subject", "admission", "stay", "item", "anchor_age", "anchor_year", "died_flag"):
@@ -95,17 +96,24 @@ def typed(frame: pl.DataFrame, entities: Entities, mapping: Mapping, counts: Cou
             times = moments(texts, mapping, dates=name in ("birth", "death"))
             unreadable = times.is_null() & (texts != "")
             counts["impossible_date"] += int(unreadable.sum())
-            counts["end_not_given"] += int((texts == "").sum()) if name == "end" else 0
+            if name == "end":
+                blank["end_not_given"] = texts == ""
             columns.append(times.alias(name))
             if name == "death":
                 columns.append(unreadable.alias("death_unreadable"))
         else:
-            counts["gender_not_given"] += int((texts == "").sum()) if name == "gender" else 0
+            if name == "gender":
+                blank["gender_not_given"] = texts == ""
             columns.append(texts.replace("", None).alias(name))
     table = pl.DataFrame(columns)
     key = next(name for name in ("item", "stay", "admission", "subject") if name in entities.columns)
-    kept = table.drop_nulls([name for name in (key, "subject") if name in entities.columns])
+    keyed = table.select(
+        pl.all_horizontal(pl.col(name).is_not_null() for name in {key, "subject"} & entities.columns.keys())
+    ).to_series()
+    kept = table.filter(keyed)
     counts["row_without_key"] += table.height - kept.height
+    for reason, missing in blank.items():
+        counts[reason] += int((missing & keyed).sum())
     table = kept.sort(kept.columns, nulls_last=True).unique(key, keep="first", maintain_order=True)
     counts["key_twice"] += kept.height - table.height
     return table

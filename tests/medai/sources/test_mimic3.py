@@ -63,7 +63,12 @@ def test_rows_become_events(tmp_path: Path, write_mimic3: WriteMimic3) -> None:
     facts, tables = read_to(write_mimic3(), tmp_path / "out")
     assert facts.unit == "patient"
     assert facts.tables == {"events": 8, "stays": 3, "labels": 3, "codes": 7}
-    assert facts.counts == {"age_over_89": 1, "marked_as_error_chartevents": 1, "stay_without_series": 2}
+    assert facts.counts == {
+        "age_over_89": 1,
+        "end_not_given": 1,
+        "marked_as_error_chartevents": 1,
+        "stay_without_series": 2,
+    }
     hour = datetime(2130, 1, 1, 11)
     assert events_of(tables, "CHART//211//BPM") == [
         (hour, datetime(2130, 1, 1, 11, 30), "heart_rate", 88.0, None),
@@ -463,10 +468,11 @@ def test_a_folder_without_its_tables_is_refused(
 def test_an_event_table_without_rows_is_no_fault_but_all_are(
     tmp_path: Path, write_mimic3: WriteMimic3, mimic3_text: Text
 ) -> None:
-    """One empty table is possible, a snapshot without an event is not."""
+    """One empty table is possible, and counted; a snapshot without an event is not."""
     empty = {name: mimic3_text(name).partition("\n")[0] + "\n" for name in ("chartevents", "labevents", "outputevents")}
     facts, _ = read_to(write_mimic3("a", outputevents=empty["outputevents"]), tmp_path / "one")
     assert facts.tables["events"] == 7
+    assert facts.counts["no_rows_outputevents"] == 1
     with pytest.raises(DataRefused, match="hold no event"):
         read_to(write_mimic3("b", **empty), tmp_path / "all")
 

@@ -73,7 +73,7 @@ def tables_of(path: Path, folder: Path, config: Mimic4 = CONFIG) -> tuple[dict[s
 def test_rows_become_events(tmp_path: Path, write_mimic4: Callable[..., Path]) -> None:
     """Stored times count, a missing one is the delay's; a row that stands twice is one; units are converted."""
     counts, tables = tables_of(write_mimic4(), tmp_path / "out")
-    assert counts == {"age_over_89": 1, "same_row_twice": 1}
+    assert counts == {"age_over_89": 1, "no_rows_outputevents": 1, "same_row_twice": 1}
     columns = ("code", "time", "known_time", "variable", "numeric_value", "text_value", "link")
     assert tables["events"].sort("time").select(columns).rows() == [
         ("LAB//50931//mg/dL", datetime(2152, 4, 1, 9), datetime(2152, 4, 1, 10), "glucose", 101.0, None, "none"),
