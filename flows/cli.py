@@ -98,15 +98,32 @@ def options(
 
 
 @app.command()
-def run(problem: Name, data: Data = None, seed: Seed = 0, overrides: Overrides = None, as_json: Json = False) -> None:
+def run(
+    problem: Name,
+    data: Data = None,
+    seed: Seed = 0,
+    overrides: Overrides = None,
+    dask: Annotated[
+        str | None,
+        typer.Option(metavar="ADDRESS", help="Make arrays of events on Dask: local, or a scheduler's tcp://HOST:PORT."),
+    ] = None,
+    shards: Annotated[
+        str | None, typer.Option(metavar="URL", help="Where Dask's workers find the events: file:///…, s3://….")
+    ] = None,
+    as_json: Json = False,
+) -> None:
     """Run the whole flow: raw data to a decided, registered model."""
 
     def act(settings: Settings) -> dict[str, Any]:
         question = _load(problem, overrides)
+        if dask is not None or shards is not None:
+            from flows.spreading import check
+
+            check(dask, shards, settings)  # refused before any work
         with _prefect(settings, (question, data)):
             from flows.train import train
 
-            return train(problem, data, seed, overrides)
+            return train(problem, data, seed, overrides, dask, shards)
 
     _answer(act, as_json, shown.run)
 

@@ -111,6 +111,8 @@ class Settings(BaseSettings):
         artifacts: where a new MLflow experiment keeps its artifacts (MEDAI_ARTIFACTS); None is a folder in ``home``.
         prefect_api_url: Prefect server (MEDAI_PREFECT_API_URL, or PREFECT_API_URL); None starts one for the run.
         prefect_auth: ``user:password`` of a Prefect server that asks for them.
+        shards: store in which Dask's workers find the events of a snapshot (MEDAI_SHARDS), an address as fsspec reads
+            it; None is the workspace, which only this machine's workers reach.
         lock_seconds: how long to wait for an equal run at work on the same stage.
         service_seconds: how long to wait for a server that starts.
     """
@@ -140,6 +142,7 @@ class Settings(BaseSettings):
         None, validation_alias=AliasChoices("MEDAI_PREFECT_API_URL", "PREFECT_API_URL")
     )
     prefect_auth: SecretStr | None = None
+    shards: Address | None = None
     lock_seconds: float = Field(4 * 3600, gt=0, allow_inf_nan=False)
     service_seconds: float = Field(120, gt=0, allow_inf_nan=False)
 

@@ -19,6 +19,7 @@ from flows.drift import remember, since_last_run
 from flows.governance import project
 from flows.outcome import Given, Run, Steps
 from flows.settings import Settings, user
+from flows.spreading import spread
 from medai.audit import Entry
 from medai.errors import ConfigurationError, DataRefused, ServiceFailed
 from medai.ledger import Ledger
@@ -40,6 +41,7 @@ from medai.records import (
     sha256_of,
 )
 from medai.screening import refuse_if_leaking
+from medai.shards import Spread
 from medai.sources import Source, reading
 from medai.tracking import Package, Registered, Tracking
 from medai.training import Execution
@@ -67,7 +69,14 @@ COMPARED = ("auroc", "auprc")
 
 
 @flow(name="train", flow_run_name="{problem}-seed-{seed}", persist_result=False)
-def train(problem: str, data: str | None = None, seed: int = 0, overrides: list[str] | None = None) -> dict[str, Any]:
+def train(
+    problem: str,
+    data: str | None = None,
+    seed: int = 0,
+    overrides: list[str] | None = None,
+    dask: str | None = None,
+    shards: str | None = None,
+) -> dict[str, Any]:
     """Train, evaluate and, if the gate agrees, promote.
 
     Args:
@@ -75,6 +84,8 @@ def train(problem: str, data: str | None = None, seed: int = 0, overrides: list[
         data: folder or file of the data; the Problem's generator or location when left out.
         seed: of the fit; it moves no patient and no array.
         overrides: ``section.key=value``.
+        dask: who makes arrays of events: ``local``, or the address of a Dask scheduler; this process when left out.
+        shards: address of the store in which Dask's workers find the events; MEDAI_SHARDS when left out.
 
     Returns:
         What ``medai run --json`` prints.
@@ -86,6 +97,7 @@ def train(problem: str, data: str | None = None, seed: int = 0, overrides: list[
     question = load_problem(problem, overrides or ())
     log.info("%s: %s", question.name, question.question)
     steps = Steps()
+    helpers = spread(dask, shards, settings)
     run = Run(problem=question, seed=seed, steps=steps, given=Given(problem, data, seed, tuple(overrides or ())))
 
     run.generated = data is None and question.data is not None
@@ -96,7 +108,7 @@ def train(problem: str, data: str | None = None, seed: int = 0, overrides: list[
     folders = class_folders(question, run.cohort)
     run.splits = steps.take("split", split(workspace, run.snapshot, run.cohort, question.split))
     arrays = steps.take(
-        "prepare", prepare(workspace, run.snapshot, run.quality, run.cohort, question.input.preprocessing)
+        "prepare", prepare(workspace, run.snapshot, run.quality, run.cohort, question.input.preprocessing, helpers)
     )
     run.screening = steps.take(
         "screen",
@@ -143,7 +155,7 @@ def train(problem: str, data: str | None = None, seed: int = 0, overrides: list[
         if settled is not None:
             recall(workspace, ledger, settings, run, settled, steps)
         else:
-            act(workspace, ledger, settings, run, arrays, steps)
+            act(workspace, ledger, settings, run, arrays, steps, helpers)
     run.page = steps.take("report", report(workspace, run.content()))
     remember(workspace, question.name, run.snapshot)
     return run.outcome(workspace, ledger) | {"folders": folders}
@@ -330,14 +342,22 @@ def recall(workspace: Workspace, ledger: Ledger, settings: Settings, run: Run, s
         project(ledger, tracking_of(workspace, settings), run.problem.name)
 
 
-def act(workspace: Workspace, ledger: Ledger, settings: Settings, run: Run, arrays: Arrays, steps: Steps) -> None:
+def act(
+    workspace: Workspace,
+    ledger: Ledger,
+    settings: Settings,
+    run: Run,
+    arrays: Arrays,
+    steps: Steps,
+    helpers: Spread | None = None,
+) -> None:
     """Decide, register, promote; each step looks at the world first, so that a kill in between loses nothing."""
     name, rules = run.problem.name, run.problem.rules.key
     chosen = run.candidates[run.chosen]
     pending = ledger.decided(name, chosen.key, rules)
     decision = workspace.find("decide", pending.facts["decision"], Decision) if pending else None
     if decision is None:
-        decision = judge(workspace, ledger, run, arrays, steps)
+        decision = judge(workspace, ledger, run, arrays, steps, helpers)
         ledger.append(
             "decided",
             name,
@@ -414,7 +434,9 @@ def tracking_of(workspace: Workspace, settings: Settings) -> Tracking:
     return Tracking(settings.tracking_uri or settings.tracking_database, settings.artifact_root, workspace)
 
 
-def judge(workspace: Workspace, ledger: Ledger, run: Run, arrays: Arrays, steps: Steps) -> Decision:
+def judge(
+    workspace: Workspace, ledger: Ledger, run: Run, arrays: Arrays, steps: Steps, helpers: Spread | None = None
+) -> Decision:
     """Put the chosen candidate and the champion before the gate, on the same rows."""
     question, chosen = run.problem, run.candidates[run.chosen]
     role = question.gate.role if question.gate else "test"
@@ -431,7 +453,7 @@ def judge(workspace: Workspace, ledger: Ledger, run: Run, arrays: Arrays, steps:
     elif champion is not None and champion.outputs == chosen.outputs and not chosen.reads_otherwise(champion.origin):
         # The champion is scored through its own preprocessing, as it would be when it serves.
         own = TypeAdapter(Preprocessing).validate_python(champion.preprocessing)
-        theirs = steps.take("prepare:champion", prepare(workspace, run.snapshot, run.quality, run.cohort, own))
+        theirs = steps.take("prepare:champion", prepare(workspace, run.snapshot, run.quality, run.cohort, own, helpers))
         champion_scorecard = steps.take(
             "evaluate:champion",
             evaluate(workspace, champion, theirs, run.cohort, run.splits, question.outputs, role, question.evaluation),

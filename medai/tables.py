@@ -316,8 +316,8 @@ def read_table(path: Path, columns: Iterable[str] | None = None) -> pa.Table:
     import pyarrow.parquet as pq
 
     chosen = None if columns is None else list(columns)
-    with _readable(path), pq.ParquetFile(path, page_checksum_verification=True) as file:
-        _has_columns(path, file, chosen or ())
+    with readable(path), pq.ParquetFile(path, page_checksum_verification=True) as file:
+        has_columns(path, file, chosen or ())
         return file.read(columns=chosen)
 
 
@@ -345,9 +345,9 @@ def scan(
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    with _readable(path), pq.ParquetFile(path, page_checksum_verification=True, read_dictionary=list(words)) as file:
-        _has_columns(path, file, columns)
-        spans = _subject_spans(file)
+    with readable(path), pq.ParquetFile(path, page_checksum_verification=True, read_dictionary=list(words)) as file:
+        has_columns(path, file, columns)
+        spans = subject_spans(file)
         wanted = [
             group
             for group, span in enumerate(spans)
@@ -370,7 +370,7 @@ def scan(
             yield kept.select(columns)
 
 
-def _subject_spans(file: pq.ParquetFile) -> list[tuple[int, int] | None]:
+def subject_spans(file: pq.ParquetFile) -> list[tuple[int, int] | None]:
     """Row group → its least and largest subject_id, where the file says them."""
     names = file.schema_arrow.names
     spans: list[tuple[int, int] | None] = []
@@ -408,7 +408,8 @@ def _last_subject(part: pa.Table) -> int:
 
 
 @contextmanager
-def _readable(path: Path) -> Iterator[None]:
+def readable(path: Path) -> Iterator[None]:
+    """Whatever reading this table may meet, as DataRefused or ServiceFailed without a word of its content."""
     import pyarrow as pa
 
     try:
@@ -422,7 +423,8 @@ def _readable(path: Path) -> Iterator[None]:
         raise _unreadable(path, "a damaged file") from None
 
 
-def _has_columns(path: Path, file: pq.ParquetFile, columns: Sequence[str]) -> None:
+def has_columns(path: Path, file: pq.ParquetFile, columns: Sequence[str]) -> None:
+    """Raise DataRefused unless the table has these columns."""
     missing = [name for name in columns if name not in file.schema_arrow.names]
     if missing:
         raise DataRefused(

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TypeVar
 
@@ -17,7 +17,7 @@ R = TypeVar("R")
 _MOST = 4
 
 
-def each_of(parts: Iterable[T], work: Callable[[T], R], most: int = _MOST) -> Iterator[R]:
+def each_of(parts: Iterable[T], work: Callable[[T], R], most: int = _MOST) -> Generator[R]:
     """What ``work`` makes of each part, in their order; at most a few parts are under way at once.
 
     Args:

@@ -7,7 +7,7 @@ these bytes alone.
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 from pydantic import Field
 
@@ -17,15 +17,26 @@ from medai.preprocessing.series import Series
 from medai.records import Arrays, Cohort, QualityReport, Snapshot, stage_key
 from medai.workspace import Made, Workspace
 
+if TYPE_CHECKING:
+    from medai.shards import Spread
+
 Preprocessing = Annotated[Pixels | Series, Field(discriminator="kind")]
 
 __all__ = ["Pixels", "Preprocessing", "Series", "prepare"]
 
 
 def prepare(
-    workspace: Workspace, snapshot: Snapshot, quality: QualityReport, cohort: Cohort, config: Pixels | Series
+    workspace: Workspace,
+    snapshot: Snapshot,
+    quality: QualityReport,
+    cohort: Cohort,
+    config: Pixels | Series,
+    spread: Spread | None = None,
 ) -> Made[Arrays]:
     """Write the arrays of a cohort, one row a sample in the order of ``sample_id``.
+
+    Args:
+        spread: who works on the shards of a series' events; it enters neither key nor bytes.
 
     Raises:
         DataRefused: the snapshot's shape does not fit the preprocessing.
@@ -36,12 +47,12 @@ def prepare(
         version,
         {"snapshot": snapshot.key, "quality": quality.key, "cohort": cohort.key},
         config,
-        ("numpy", "polars", "pyarrow"),
+        series.LIBRARIES,
     )
 
     def build(folder: Path) -> Arrays:
         if isinstance(config, Pixels):
             return pixels.write(workspace, snapshot, cohort, config, key, folder)
-        return series.write(workspace, snapshot, quality, cohort, config, key, folder)
+        return series.write(workspace, snapshot, quality, cohort, config, key, folder, spread)
 
     return workspace.materialise("prepare", key, Arrays, build)

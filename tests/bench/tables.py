@@ -63,8 +63,7 @@ def _load_engines() -> None:
         "isal.igzip",
         "medai.sources.relational.snapshot",
         "medai.validation.measuring",
-        "medai.preprocessing.series.grid",
-        "medai.preprocessing.series.stays",
+        "medai.preprocessing.series.writing",
         "medai.preprocessing.series.static",
     ):
         importlib.import_module(name)

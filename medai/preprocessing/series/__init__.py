@@ -2,14 +2,17 @@
 
 A window admits rows by ``known_time <= prediction_time`` and bins them by ``time``. Readings of one bin are ordered
 by content (time, known_time, code, value, text), the order of the snapshot, and the last one stands, so that ties
-give the same bytes on every machine. Events are read part by part, and what a part's samples hold is written before
-the next is looked at: memory does not grow with the snapshot. What a feature may be made of is decided by construction:
-readings of the source's clinical variables, static codes, and columns of the stays table, which holds nothing that was
-known later.
+give the same bytes on every machine. Events are worked on shard by shard, each whole subjects, by one pure function:
+here, or by other machines. What a shard's samples hold is written before the next is looked at: memory does not grow
+with the snapshot. What a feature may be made of is decided by construction: readings of the source's clinical
+variables, static codes, and columns of the stays table, which holds nothing that was known later.
 
-    readings   the readings that samples may see, part by part
+    readings   the readings that samples may see, of one shard
+    plan       what a layout asks of them
     grid       layout ``sample``: a window a sample
     stays      layout ``stay``: a series a stay, samples being an index
+    blocks     the work on one shard, here or elsewhere
+    writing    all shards' arrays, put together
     static     what was known before
 """
 
@@ -24,9 +27,12 @@ from medai.errors import DataRefused
 from medai.records import Arrays, Cohort, Frozen, QualityReport, Snapshot
 
 if TYPE_CHECKING:
+    from medai.shards import Spread
     from medai.workspace import Workspace
 
 VERSION = 4
+LIBRARIES = ("numpy", "polars", "pyarrow")
+"""Their versions may change the bytes."""
 LONGEST_HOURS = 24 * 365
 """A window or a time of observation of more than a year is a slip."""
 SUMMARIES = ("first", "last", "minimum", "maximum", "mean", "count")
@@ -97,21 +103,26 @@ def write(
     config: Series,
     key: str,
     folder: Path,
+    spread: Spread | None = None,
 ) -> Arrays:
     """Write last, mask, elapsed, static and summaries; one row a sample in the order of sample_id, or a stay's series.
 
     Where the cohort names stays (``stay_id``, ``series_start``), each stay's series is stored once and samples are an
     index into it (layout ``stay``); see ``medai.preprocessing.series.stays``.
 
+    Args:
+        spread: who works on the shards of the events; threads of this process by default. It leaves no trace.
+
     Raises:
         DataRefused: the snapshot holds no events, or not one labelled sample has a reading.
         ConfigurationError: a static column is no number, or a level of another type.
+        ServiceFailed: a store of shards failed.
     """
     import polars as pl
 
-    from medai.preprocessing.series import grid, stays
-    from medai.preprocessing.series.readings import Readings
+    from medai.preprocessing.series import grid, stays, writing
     from medai.preprocessing.series.static import static_columns
+    from medai.store import Store
     from medai.tables import read_table, write_array, write_table
 
     if snapshot.shape != "events":
@@ -127,11 +138,16 @@ def write(
         "sample_id", "subject_id", "prediction_time", *(["stay_id", "series_start"] if layout == "stay" else [])
     ).with_row_index("row")
     raw = workspace.folder("ingest", snapshot.key)
-    readings = Readings(raw, workspace.folder("validate", quality.key), config, samples)
-    written = (stays if layout == "stay" else grid).write(readings, samples, config, folder)
+    events = writing.Events.of(raw, workspace.folder("validate", quality.key), snapshot.key)
+    plan = (stays if layout == "stay" else grid).plan(samples, config)
+    if spread and spread.store:
+        blocks = spread.store.folder(f"blocks-{key}-{spread.owner}")
+    else:
+        blocks = Store.of(workspace.root / "scratch" / "prepare" / key)
+    written = writing.write(events, plan, layout, config, folder, spread, blocks)
     arrays = dict(written.arrays)
     if config.static_names:
-        values = static_columns(readings.untimed(), pl.DataFrame(read_table(raw / "stays.parquet")), samples, config)
+        values = static_columns(written.untimed, pl.DataFrame(read_table(raw / "stays.parquet")), samples, config)
         arrays["static"] = write_array(folder / "static.npy", values, config.static_names)
     write_table(folder / "samples.parquet", samples.select(pl.col("row").cast(pl.Int64), "sample_id").to_arrow())
     (folder / "samples.parquet").chmod(0o600)

@@ -2,76 +2,52 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from medai.preprocessing.series import SUMMARIES, Series
-from medai.preprocessing.series.readings import Readings, Written
-from medai.tables import NewArray
+from medai.preprocessing.series.plan import Plan
+from medai.preprocessing.series.readings import Seen, Spans
 
 if TYPE_CHECKING:
     import polars as pl
 
 _MINUTE = 60_000_000
-_AT_ONCE = 1024
 
 
-def write(readings: Readings, samples: pl.DataFrame, config: Series, folder: Path) -> Written:
-    """Write last, mask, elapsed (samples, steps, variables) and summaries (samples, variables × summaries).
-
-    A reading exactly at prediction_time belongs to the last bin: the window is closed at its end.
+def plan(samples: pl.DataFrame, config: Series) -> Plan:
+    """Last, mask, elapsed (samples, steps, variables) and summaries (samples, variables × summaries).
 
     Args:
         samples: row, subject_id, prediction_time; sorted by row.
     """
     count, width = samples.height, len(config.variables)
-    shapes: dict[str, tuple[int, ...]] = {name: (count, config.steps, width) for name in ("last", "mask", "elapsed")}
-    shapes["summaries"] = (count, width * len(SUMMARIES))
-    names = dict.fromkeys(shapes, config.variables) | {"summaries": config.summary_names}
-    kinds = {"last": "float32", "mask": "uint8", "elapsed": "uint8", "summaries": "float32"}
     order = np.argsort(samples["subject_id"].to_numpy(), kind="stable")
     end = samples["prediction_time"].dt.epoch("us").to_numpy()[order]
-    begin = end - config.hours * 60 * _MINUTE
-    empty, untouched = np.ones(count, bool), np.ones(count, bool)
-    later = 0
-    files = {name: NewArray(folder / f"{name}.npy", kinds[name], shape) for name, shape in shapes.items()}
-    try:
-        for seen in readings.of(samples["subject_id"].to_numpy()[order], begin, end):
-            late = seen.known_time > end[seen.spans[seen.span]]
-            later += int(late.sum())
-            admitted = seen.only(~late) if config.admit_by == "known_time" and late.any() else seen
-            rows, span = order[seen.spans], admitted.span
-            minutes = (admitted.time - begin[seen.spans[span]]) // _MINUTE
-            step = np.minimum(minutes // config.step_minutes, config.steps - 1)
-            cell = (span * config.steps + step) * width + admitted.variable
-            shape = (len(rows), config.steps, width)
-            last, mask = binned(cell, admitted.value, shape, config.bin)
-            found = {"last": last, "mask": mask.astype(np.uint8), "elapsed": carry_forward(last, mask)}
-            table = summaries(span * width + admitted.variable, admitted.value, len(rows) * width)
-            found["summaries"] = table.reshape(len(rows), -1)
-            for name, values in found.items():
-                files[name].put(rows, values)
-            empty[rows] = np.bincount(span, minlength=len(rows)) == 0
-            untouched[rows] = False
-        for rows in blocks(np.flatnonzero(untouched)):
-            shape = (len(rows), config.steps, width)
-            files["last"].put(rows, np.full(shape, np.nan, np.float32))
-            files["elapsed"].put(rows, np.full(shape, config.steps, np.uint8))
-            nothing = summaries(np.empty(0, np.int64), np.empty(0), len(rows) * width)
-            files["summaries"].put(rows, nothing.reshape(len(rows), -1))
-    finally:
-        for file in files.values():
-            file.close()
-    return Written({name: file.described(names[name]) for name, file in files.items()}, int(empty.sum()), later)
+    one = np.ones(count, np.int64)
+    subject, begin = samples["subject_id"].to_numpy()[order], end - config.hours * 60 * _MINUTE
+    shapes: dict[str, tuple[int, ...]] = {name: (count, config.steps, width) for name in ("last", "mask", "elapsed")}
+    shapes["summaries"] = (count, width * len(SUMMARIES))
+    return Plan(Spans(subject, begin, end, one, np.arange(count), one - 1), order, shapes, {})
 
 
-def blocks(rows: np.ndarray) -> Iterator[np.ndarray]:
-    """Some rows at a time."""
-    for at in range(0, len(rows), _AT_ONCE):
-        yield rows[at : at + _AT_ONCE]
+def arrays(seen: Seen, spans: Spans, config: Series) -> tuple[dict[str, np.ndarray], int]:
+    """The windows of some samples, and how many readings were known only after them.
+
+    A reading exactly at prediction_time belongs to the last bin: the window is closed at its end.
+    """
+    late = seen.known_time > spans.end[seen.span]
+    admitted = seen.only(~late) if config.admit_by == "known_time" and late.any() else seen
+    minutes = (admitted.time - spans.begin[admitted.span]) // _MINUTE
+    step = np.minimum(minutes // config.step_minutes, config.steps - 1)
+    count, width = len(spans.subject), len(config.variables)
+    cell = (admitted.span * config.steps + step) * width + admitted.variable
+    last, mask = binned(cell, admitted.value, (count, config.steps, width), config.bin)
+    elapsed = carry_forward(last, mask)
+    table = summaries(admitted.span * width + admitted.variable, admitted.value, count * width)
+    found = {"last": last, "mask": mask.astype(np.uint8), "elapsed": elapsed, "summaries": table.reshape(count, -1)}
+    return found, int(late.sum())
 
 
 def binned(cell: np.ndarray, value: np.ndarray, shape: tuple[int, ...], how: str) -> tuple[np.ndarray, np.ndarray]:

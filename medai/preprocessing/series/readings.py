@@ -1,51 +1,64 @@
-"""The readings that samples may see, part by part of the snapshot, each part's in the snapshot's order."""
+"""The readings that samples may see, of one part of the snapshot, in the snapshot's order."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
 from medai.preprocessing.series import Series
-from medai.records import ArrayFile
-from medai.tables import read_table, scan
 
 if TYPE_CHECKING:
-    import polars as pl
     import pyarrow as pa
 
 UNTIMED = np.iinfo(np.int64).min
 """Stands for no time."""
 
 
-class Written(NamedTuple):
-    """What was written of the readings.
+class Spans(NamedTuple):
+    """Spans of time whose readings are wanted, sorted by subject, and the samples that are made of them.
 
     Attributes:
-        arrays: name → file.
-        empty: samples without a reading.
-        later: readings that were taken inside a window and known only after it.
+        subject: whose each is.
+        begin, end: both included; microseconds since 1970.
+        rows: how many each takes in the arrays.
+        sample: of each sample, in the order of spans: which span it reads …
+        sample_row: … and the last of the span's rows that it reads.
     """
 
-    arrays: dict[str, ArrayFile]
-    empty: int
-    later: int
+    subject: np.ndarray
+    begin: np.ndarray
+    end: np.ndarray
+    rows: np.ndarray
+    sample: np.ndarray
+    sample_row: np.ndarray
+
+    def of(self, low: int, high: int) -> tuple[slice, Spans]:
+        """Which spans are of the subjects from the one to the other, and these by themselves."""
+        first, last = int(self.subject.searchsorted(low)), int(self.subject.searchsorted(high, side="right"))
+        samples = slice(*np.searchsorted(self.sample, (first, last)).tolist())
+        chosen = slice(first, last)
+        theirs = Spans(
+            self.subject[chosen],
+            self.begin[chosen],
+            self.end[chosen],
+            self.rows[chosen],
+            self.sample[samples] - first,
+            self.sample_row[samples],
+        )
+        return chosen, theirs
 
 
 class Seen(NamedTuple):
     """The readings of some spans of time, span after span, each span's in the snapshot's order.
 
     Attributes:
-        spans: which spans have their subject in this part.
-        span: position among ``spans``, a reading.
+        span: position among the spans, a reading.
         time, known_time: microseconds since 1970; known_time is never before time.
         variable: position among the variables of the configuration.
         value: float64.
     """
 
-    spans: np.ndarray
     span: np.ndarray
     time: np.ndarray
     known_time: np.ndarray
@@ -54,102 +67,83 @@ class Seen(NamedTuple):
 
     def only(self, chosen: np.ndarray) -> Seen:
         """The chosen readings."""
-        return Seen(self.spans, *(array[chosen] for array in self[1:]))
+        return Seen(*(array[chosen] for array in self))
 
 
-class Readings:
-    """A snapshot's kept readings of the configuration's variables.
+class Untimed(NamedTuple):
+    """Kept events without a time whose code is a static one, in the snapshot's order.
 
-    Args:
-        raw: the snapshot's folder.
-        aside: of the validation, which names the rows that were set aside.
-        config: its variables, and static codes.
-        samples: whose subjects are wanted.
+    Attributes:
+        subject, known_time: known_time is ``UNTIMED`` for none.
+        code: position among the configuration's static codes.
+        value: float32; NaN is a value, none is left out.
     """
 
-    def __init__(self, raw: Path, aside: Path, config: Series, samples: pl.DataFrame) -> None:
-        import polars as pl
+    subject: np.ndarray
+    known_time: np.ndarray
+    code: np.ndarray
+    value: np.ndarray
 
-        self._path = raw / "events.parquet"
-        self._config = config
-        self._subjects = (
-            (int(samples["subject_id"].min()), int(samples["subject_id"].max())) if samples.height else (0, 0)  # type: ignore[arg-type]
-        )
-        rows = pl.DataFrame(read_table(aside / "set_aside.parquet")).filter(pl.col("table") == "events")
-        self._aside = rows["row_id"].sort().to_numpy()
-        self._codes = (*config.static, *config.categories)
-        self._untimed: list[pl.DataFrame] = []
 
-    def untimed(self) -> pl.DataFrame:
-        """Kept events without a time whose code is a static one, of the parts seen so far."""
-        import polars as pl
+def columns_of(config: Series) -> tuple[list[str], list[str]]:
+    """The columns of events that are read, and which of them are words."""
+    words = ["variable", *(["code"] if _codes(config) else [])]
+    return ["row_id", "subject_id", "time", "known_time", "numeric_value", *words], words
 
-        schema = pl.Schema(
-            {
-                "subject_id": pl.Int64(),
-                "known_time": pl.Datetime("us"),
-                "code": pl.String(),
-                "numeric_value": pl.Float32(),
-            }
-        )
-        return pl.concat([pl.DataFrame(schema=schema), *self._untimed])
 
-    def of(self, subjects: np.ndarray, begins: np.ndarray, ends: np.ndarray) -> Iterator[Seen]:
-        """The readings taken in each span, both ends included, part by part of the snapshot.
+def readings(part: pa.Table, spans: Spans, aside: np.ndarray, config: Series) -> tuple[Seen, Untimed]:
+    """The kept readings taken in each span, and the part's kept events without a time.
 
-        Args:
-            subjects: whose span it is; sorted.
-            begins, ends: microseconds since 1970.
-        """
-        words = ["variable", *(["code"] if self._codes else [])]
-        columns = ["row_id", "subject_id", "time", "known_time", "numeric_value", *words]
-        for part in scan(self._path, columns, words, self._subjects):
-            subject = part["subject_id"].to_numpy()
-            first, last = np.searchsorted(subjects, subject[0]), np.searchsorted(subjects, subject[-1], side="right")
-            kept = self._kept(part["row_id"])
-            time = _microseconds(part["time"])
-            if self._codes:
-                self._note_untimed(part, kept, time)
-            if first == last:
-                continue
-            spans = np.arange(first, last)
-            rows, span = _within(subject, time, subjects[spans], begins[spans], ends[spans])
-            variable = _numbers(part["variable"], self._config.variables)[rows]
-            value = part["numeric_value"].to_numpy()[rows]
-            good = (variable >= 0) & ~np.isnan(value)
-            if kept is not None:
-                good &= kept[rows]
-            rows, span = rows[good], span[good]
-            taken = time[rows]
-            known = _microseconds(part["known_time"])[rows]
-            yield Seen(spans, span, taken, np.maximum(taken, known), variable[good], value[good].astype(np.float64))
+    Args:
+        part: of the snapshot's events, ``columns_of``; whole subjects.
+        aside: row_id of the rows that validation set aside; sorted.
+    """
+    none = np.empty(0, np.int64)
+    if not part.num_rows:
+        return Seen(none, none, none, none, np.empty(0)), Untimed(none, none, none, np.empty(0, np.float32))
+    subject, time = part["subject_id"].to_numpy(), _microseconds(part["time"])
+    kept = _kept(part["row_id"], aside)
+    rows, span = _within(subject, time, spans.subject, spans.begin, spans.end)
+    variable = _numbers(part["variable"], config.variables)[rows]
+    value = part["numeric_value"].to_numpy()[rows]
+    good = (variable >= 0) & ~np.isnan(value)
+    if kept is not None:
+        good &= kept[rows]
+    rows, span = rows[good], span[good]
+    taken = time[rows]
+    known = _microseconds(part["known_time"])[rows]
+    seen = Seen(span, taken, np.maximum(taken, known), variable[good], value[good].astype(np.float64))
+    return seen, _untimed(part, kept, time, _codes(config))
 
-    def _kept(self, row_ids: pa.ChunkedArray) -> np.ndarray | None:
-        """Whether validation kept each row; None where it kept all."""
-        rows = row_ids.to_numpy()
-        if np.any(rows[1:] < rows[:-1]):  # events from elsewhere need not be numbered in order
-            return ~np.isin(rows, self._aside, assume_unique=True)
-        named = self._aside[
-            np.searchsorted(self._aside, rows[0]) : np.searchsorted(self._aside, rows[-1], side="right")
-        ]
-        if not len(named):
-            return None
-        kept = np.ones(len(rows), bool)
-        places = np.searchsorted(rows, named)
-        kept[places[rows[places] == named]] = False
-        return kept
 
-    def _note_untimed(self, part: pa.Table, kept: np.ndarray | None, time: np.ndarray) -> None:
-        import polars as pl
+def _codes(config: Series) -> tuple[str, ...]:
+    return (*config.static, *config.categories)
 
-        codes = _numbers(part["code"], self._codes)
-        chosen = (codes >= 0) & (time == UNTIMED)
-        if kept is not None:
-            chosen &= kept
-        rows = np.flatnonzero(chosen)
-        if len(rows):
-            frame = pl.DataFrame(part.select(["subject_id", "known_time", "code", "numeric_value"]).take(rows))
-            self._untimed.append(frame.with_columns(pl.col("code").cast(pl.String)).drop_nulls("numeric_value"))
+
+def _kept(row_ids: pa.ChunkedArray, aside: np.ndarray) -> np.ndarray | None:
+    """Whether validation kept each row; None where it kept all."""
+    rows = row_ids.to_numpy()
+    if np.any(rows[1:] < rows[:-1]):  # events from elsewhere need not be numbered in order
+        return ~np.isin(rows, aside, assume_unique=True)
+    named = aside[np.searchsorted(aside, rows[0]) : np.searchsorted(aside, rows[-1], side="right")]
+    if not len(named):
+        return None
+    kept = np.ones(len(rows), bool)
+    places = np.searchsorted(rows, named)
+    kept[places[rows[places] == named]] = False
+    return kept
+
+
+def _untimed(part: pa.Table, kept: np.ndarray | None, time: np.ndarray, codes: tuple[str, ...]) -> Untimed:
+    number = _numbers(part["code"], codes) if codes else np.full(len(time), -1)
+    chosen = (number >= 0) & (time == UNTIMED)
+    if kept is not None:
+        chosen &= kept
+    if chosen.any():
+        chosen &= part["numeric_value"].is_valid().to_numpy()
+    rows = np.flatnonzero(chosen)
+    known, value = _microseconds(part["known_time"].take(rows)), part["numeric_value"].take(rows).to_numpy()
+    return Untimed(part["subject_id"].to_numpy()[rows], known, number[rows], value)
 
 
 def _microseconds(times: pa.ChunkedArray) -> np.ndarray:

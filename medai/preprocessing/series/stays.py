@@ -11,7 +11,6 @@ With ``admit_by: time`` the reading's own time takes that place.
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
@@ -19,8 +18,8 @@ import numpy as np
 from medai.errors import DataRefused
 from medai.preprocessing.series import SUMMARIES, Series
 from medai.preprocessing.series.grid import binned
-from medai.preprocessing.series.readings import Readings, Seen, Written
-from medai.tables import NewArray, write_array
+from medai.preprocessing.series.plan import Plan
+from medai.preprocessing.series.readings import Seen, Spans
 
 if TYPE_CHECKING:
     import polars as pl
@@ -87,8 +86,8 @@ class _Stays(NamedTuple):
         )
 
 
-def write(readings: Readings, samples: pl.DataFrame, config: Series, folder: Path) -> Written:
-    """Write last, mask, elapsed (all steps, variables) and summaries of all stays, and begin and length of the samples.
+def plan(samples: pl.DataFrame, config: Series) -> Plan:
+    """Last, mask, elapsed (all steps, variables) and summaries of all stays, and begin and length of the samples.
 
     Args:
         samples: row, subject_id, prediction_time, stay_id, series_start; sorted by row.
@@ -96,49 +95,34 @@ def write(readings: Readings, samples: pl.DataFrame, config: Series, folder: Pat
     Raises:
         DataRefused: a prediction lies before the end of its stay's first step.
     """
-    step, variables = config.step_minutes * _MINUTE, len(config.variables)
-    stays = _Stays.of(samples, step)
-    rows = int(stays.length.sum())
-    kinds = {"last": "float32", "mask": "uint8", "elapsed": "uint8", "summaries": "float32"}
-    widths = dict.fromkeys(kinds, variables) | {"summaries": variables * len(SUMMARIES)}
-    names = dict.fromkeys(kinds, config.variables) | {"summaries": config.summary_names}
+    stays = _Stays.of(samples, config.step_minutes * _MINUTE)
+    rows, variables = int(stays.length.sum()), len(config.variables)
+    shapes: dict[str, tuple[int, ...]] = {name: (rows, variables) for name in ("last", "mask", "elapsed")}
+    shapes["summaries"] = (rows, variables * len(SUMMARIES))
     by_stay = np.argsort(stays.of_sample, kind="stable")
-    whose = stays.of_sample[by_stay]
-    untouched = np.ones(len(stays.start), bool)
-    empty = later = 0
-    files = {name: NewArray(folder / f"{name}.npy", kinds[name], (rows, widths[name])) for name in kinds}
+    spans = Spans(
+        stays.subject,
+        stays.start,
+        stays.end,
+        stays.length,
+        stays.of_sample[by_stay],
+        stays.sample_length[by_stay] - 1,
+    )
+    index = {
+        "begin": stays.begin[stays.of_sample].astype(np.int64),
+        "length": stays.sample_length.astype(np.int32),
+    }
+    return Plan(spans, stays.begin, shapes, index)
 
-    def put(places: np.ndarray, found: dict[str, np.ndarray]) -> int:
-        """Write the series of some neighbouring stays; returns how many of their samples are without a reading."""
-        untouched[places] = False
-        begin = stays.begin[places[0]]
-        for name, values in found.items():
-            files[name].put(np.arange(begin, begin + len(values)), values)
-        counts = found["summaries"].reshape(len(found["mask"]), variables, len(SUMMARIES))[:, :, -1].sum(axis=1)
-        theirs = by_stay[np.searchsorted(whose, places[0]) : np.searchsorted(whose, places[-1], side="right")]
-        ends = stays.begin[stays.of_sample[theirs]] + stays.sample_length[theirs] - 1 - begin
-        return int((counts[ends] == 0).sum())
 
-    try:
-        for seen in readings.of(stays.subject, stays.start, stays.end):
-            start = stays.start[seen.spans[seen.span]]
-            known, taken = (np.maximum(-(-(time - start) // step) - 1, 0) for time in (seen.known_time, seen.time))
-            later += int((known > taken).sum())
-            place = known if config.admit_by == "known_time" else taken
-            inside = (seen.known_time <= stays.end[seen.spans[seen.span]]) | (config.admit_by == "time")
-            empty += put(seen.spans, _series(seen.only(inside), place[inside], stays.length[seen.spans], config))
-        none = np.empty(0, np.int64)
-        nothing = Seen(none, none, none, none, none, np.empty(0))
-        for place in np.flatnonzero(untouched):
-            only = np.array([place])
-            empty += put(only, _series(nothing, np.empty(0, np.int64), stays.length[only], config))
-    finally:
-        for file in files.values():
-            file.close()
-    arrays = {name: file.described(names[name]) for name, file in files.items()}
-    arrays["begin"] = write_array(folder / "begin.npy", stays.begin[stays.of_sample].astype(np.int64))
-    arrays["length"] = write_array(folder / "length.npy", stays.sample_length.astype(np.int32))
-    return Written(arrays, empty, later)
+def arrays(seen: Seen, spans: Spans, config: Series) -> tuple[dict[str, np.ndarray], int]:
+    """The series of some stays behind each other, and how many readings were known only in a later step."""
+    width = config.step_minutes * _MINUTE
+    start, end = spans.begin[seen.span], spans.end[seen.span]
+    known, taken = (np.maximum(-(-(time - start) // width) - 1, 0) for time in (seen.known_time, seen.time))
+    step = known if config.admit_by == "known_time" else taken
+    inside = (seen.known_time <= end) | (config.admit_by == "time")
+    return _series(seen.only(inside), step[inside], spans.rows, config), int((known > taken).sum())
 
 
 def _series(seen: Seen, step: np.ndarray, lengths: np.ndarray, config: Series) -> dict[str, np.ndarray]:
