@@ -50,7 +50,7 @@ def check(dask: str | None, shards: str | None, settings: Settings) -> Store | N
     Raises:
         ConfigurationError: an address cannot be used, workers elsewhere could not reach what they need, or a package is
             missing.
-        ServiceFailed: nobody answers at the scheduler's address.
+        ServiceFailed: nobody answers at the scheduler's address, or the store cannot be written.
     """
     if dask is None:
         if shards is not None:

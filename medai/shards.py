@@ -197,7 +197,7 @@ def share(path: Path, key: str, columns: Sequence[str], store: Store, rows: int)
     folder = store.folder(f"snapshot-{key}-{digest}")
     names = _indexed(folder.find(INDEX), len(shards))
     if names is None:
-        log.info("%d shards are put into the store", len(shards))
+        log.info("the snapshot goes into the store of shards, in parts: %d", len(shards))
         names = []
         for shard in shards:
             data = _file(InTable(path, shard).read(columns))

@@ -44,8 +44,15 @@ class Store:
         return Store(f"{self.url.rstrip('/')}/{name}")
 
     def check(self) -> None:
-        """Raise ConfigurationError unless there is a file system for its scheme."""
-        self._system()
+        """Write a file, read it and remove it again.
+
+        Raises:
+            ConfigurationError: there is no file system for its scheme.
+            ServiceFailed: it cannot be written or read.
+        """
+        name = f"check-{secrets.token_hex(4)}"
+        self.get(name, self.put(name, name.encode()))
+        self.remove(name)
 
     def put(self, name: str, data: bytes) -> str:
         """Write a file, whole or not at all; returns the SHA-256 of its content."""

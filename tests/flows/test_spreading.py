@@ -75,14 +75,17 @@ def test_nobody_at_the_address_is_the_services_failure(settings: Callable[..., S
     assert f"tcp://127.0.0.1:{port}" in refusal(caught.value)
 
 
-def test_workers_elsewhere_need_a_store_and_a_server(settings: Callable[..., Settings], refusal: Refusal) -> None:
+def test_workers_elsewhere_need_a_store_and_a_server(
+    settings: Callable[..., Settings], refusal: Refusal, tmp_path: Path
+) -> None:
     """What other machines cannot reach is told; a store in this process's memory is none for anybody."""
     with pytest.raises(ConfigurationError, match="cannot read this workspace") as caught:
         spreading.check("tcp://192.0.2.1:8786", None, settings())
     assert "add --shards, or set MEDAI_SHARDS" in refusal(caught.value)
     for server in (None, "http://127.0.0.1:4200/api"):
+        given = settings(shards=f"file://{tmp_path}/store", prefect_api_url=server)
         with pytest.raises(ConfigurationError, match="cannot reach this machine's own Prefect server") as caught:
-            spreading.check("tcp://192.0.2.1:8786", None, settings(shards="file:///shared", prefect_api_url=server))
+            spreading.check("tcp://192.0.2.1:8786", None, given)
         assert "MEDAI_PREFECT_API_URL" in refusal(caught.value)
     with pytest.raises(ConfigurationError, match="cannot see this one's memory"):
         spreading.check("local", "memory://medai", settings())
@@ -108,6 +111,18 @@ def test_a_store_that_cannot_be_used_is_refused(
         assert "secret=1" not in refusal(caught.value)
 
 
+def test_a_store_that_cannot_be_written_is_told_before_any_work(
+    settings: Callable[..., Settings], refusal: Refusal, tmp_path: Path
+) -> None:
+    """Where it could be, nothing stays of the trial."""
+    (tmp_path / "taken").write_text("a file")
+    with pytest.raises(ServiceFailed, match="the store of shards cannot be written") as caught:
+        spreading.check("local", f"file://{tmp_path}/taken", settings())
+    assert "--shards" in refusal(caught.value)
+    spreading.check("local", f"file://{tmp_path}/free", settings())
+    assert list((tmp_path / "free").iterdir()) == []
+
+
 def test_a_store_alone_is_a_slip_unless_it_is_a_setting(settings: Callable[..., Settings]) -> None:
     """MEDAI_SHARDS may stand there for runs with --dask; without it, nothing is spread."""
     with pytest.raises(ConfigurationError, match="--shards says where Dask's workers find the data"):
@@ -127,14 +142,14 @@ def test_medai_without_its_extra_says_how_to_get_it(
 
 def test_a_run_is_spread_as_its_options_say(settings: Callable[..., Settings], tmp_path: Path) -> None:
     """The option comes before the setting; workspaces on one store are told apart."""
-    given = settings(shards="file:///shared/one", service_seconds=7)
+    given = settings(shards=f"file://{tmp_path}/one", service_seconds=7)
     made = spreading.spread("local", f"file://{tmp_path}/two", given)
     assert made is not None
     assert made.store == Store.of(tmp_path / "two")
     assert (vars(made.each)["scheduler"], vars(made.each)["patience"]) == (None, 7)
     other = spreading.spread("local", None, given.model_copy(update={"home": tmp_path / "another"}))
     assert other is not None
-    assert other.store == Store("file:///shared/one")
+    assert other.store == Store.of(tmp_path / "one")
     assert other.owner != made.owner
 
 
