@@ -161,11 +161,11 @@ def _verdict(reasons: tuple[str, ...]) -> str:
 
 
 def _lacking(question: Problem, scorecard: Scorecard) -> tuple[str, ...]:
-    """Classes with fewer samples than the gate asks for, or than is usual where there is no gate."""
-    name, output = next(iter(question.outputs.items()))
+    """Classes with fewer subjects than the gate asks for, or than is usual where there is no gate."""
+    name = next(iter(question.outputs))
     gate = question.gate
     positives, negatives = (gate.minimum_positives, gate.minimum_negatives) if gate else (MINIMUM, MINIMUM)
-    return lacking(output, scorecard.classes[name], scorecard.samples, positives, negatives)
+    return lacking(scorecard.evidence[name], scorecard.unit, positives, negatives)
 
 
 def _floors(question: Problem, scorecard: Scorecard) -> dict[str, dict[str, Any]]:

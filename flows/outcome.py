@@ -13,6 +13,7 @@ from typing import Any, TypeVar
 from flows.drift import facts
 from medai.drift import Drift
 from medai.ledger import Ledger
+from medai.measurement.evidence import rarest
 from medai.measurement.metrics import in_order
 from medai.problem import Problem
 from medai.records import (
@@ -31,7 +32,6 @@ from medai.records import (
     Splits,
 )
 from medai.reporting import Content
-from medai.reporting.cautions import rarest
 from medai.tracking import Registered
 from medai.workspace import Made, Workspace
 
@@ -132,11 +132,10 @@ class Run:
         return None if measure is None else {"metric": metric, **measure.model_dump(), "rarest": self.rarest()}
 
     def rarest(self) -> dict[str, Any]:
-        """The class with the fewest samples on test: ``label`` and ``samples``."""
-        name, output = next(iter(self.problem.outputs.items()))
+        """The class with the fewest subjects on test: ``label``, ``samples``, ``subjects`` and their ``unit``."""
         card = self.scorecards[self.chosen]
-        label, samples = rarest(card.classes[name], card.samples, output)
-        return {"label": label, "samples": samples}
+        fewest = rarest(card.evidence[next(iter(self.problem.outputs))])
+        return fewest.model_dump(exclude={"positive"}) | {"unit": card.unit}
 
     def content(self) -> Content:
         """What the report is made of."""

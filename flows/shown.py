@@ -45,10 +45,14 @@ def _figure(measure: dict[str, float] | None) -> str:
 def _few(rarest: dict[str, Any] | None) -> str:
     """A caveat where an interval rests on a handful of cases; empty elsewhere."""
     from medai.reporting.cautions import RARE
+    from medai.reporting.numbers import several
 
-    if not rarest or rarest["samples"] >= RARE:
+    # Runs of before the count of subjects was kept have samples alone.
+    number = rarest.get("subjects", rarest["samples"]) if rarest else RARE
+    if number >= RARE or not rarest:
         return ""
-    return f"only {rarest['samples']} {rarest['label']}: an interval cannot show the uncertainty"
+    told = several(number, rarest.get("unit", "sample"))
+    return f"only {told} with {rarest['label']}: an interval cannot show the uncertainty"
 
 
 def run(outcome: dict[str, Any]) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import logging
 import os
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,7 @@ from flows.spreading import spread
 from medai.audit import Entry
 from medai.errors import ConfigurationError, DataRefused, ServiceFailed
 from medai.ledger import Ledger
+from medai.measurement.metrics import available
 from medai.paths import expanded
 from medai.preprocessing import Preprocessing
 from medai.problem import Problem, load_problem, suite_path
@@ -64,8 +66,8 @@ from tasks.validate import validate
 log = logging.getLogger("medai.run")
 
 NET = "net"
-COMPARED = ("auroc", "auprc")
-"""Metrics of the paired comparison with the baselines."""
+COMPARED = ("auroc", "micro_auroc", "auprc", "kappa")
+"""Metrics of the paired comparison with the baselines, where the output has them."""
 
 
 @flow(name="train", flow_run_name="{problem}-seed-{seed}", persist_result=False)
@@ -138,7 +140,7 @@ def train(
             question.outputs,
             (chosen, run.scorecards[run.chosen]),
             {name: (candidates[name], run.scorecards[name]) for name in candidates if name != run.chosen},
-            COMPARED,
+            tuple(metric for metric in COMPARED if metric in available(next(iter(question.outputs.values())))),
             question.evaluation,
         ),
     )
@@ -314,10 +316,12 @@ def choose(
         return NET
     output = next(iter(question.outputs))
     figures: dict[str, float | None] = {}
+    # One figure of all rows is asked for: neither its interval nor subgroups.
+    config = question.evaluation.model_copy(update={"resamples": 100, "minimum_subgroup": sys.maxsize})
     for name, candidate in candidates.items():
         scorecard = steps.take(
             f"choose:{name}",
-            evaluate(workspace, candidate, arrays, cohort, splits, question.outputs, "validation", question.evaluation),
+            evaluate(workspace, candidate, arrays, cohort, splits, question.outputs, "validation", config),
         )
         measure = scorecard.metrics[output].get(question.choose_metric)
         figures[name] = measure.value if measure else None

@@ -32,7 +32,7 @@ from medai.workspace import Made, Workspace
 if TYPE_CHECKING:
     import numpy as np
 
-VERSION = 3
+VERSION = 4
 UNKNOWN = "not recorded"
 """The level of samples whose group is not known."""
 
@@ -44,7 +44,7 @@ class Evaluation(Frozen):
         confidence: of the bootstrap intervals.
         resamples: bootstrap resamples of the unit.
         seed: of the resampling; not the run's, so that two runs on the same rows are resampled alike.
-        minimum_subgroup: levels of a group with fewer samples are counted, not judged.
+        minimum_subgroup: levels of a group with fewer subjects are counted, not judged.
     """
 
     confidence: float = Field(0.95, gt=0.5, lt=1)
@@ -88,6 +88,7 @@ def evaluate(
 
     def build(folder: Path) -> Scorecard:
         from medai.measurement import calibration, evaluate_output
+        from medai.measurement.evidence import evidence_of
         from medai.measurement.recalibration import recalibrate
         from medai.training.rows import Rows
 
@@ -100,6 +101,8 @@ def evaluate(
         write_scores(folder / SCORES, table, name, output, scores)
         subjects = table["subject_id"].to_numpy()
 
+        errors = _errors(candidate, name, scores, rows.amounts[name][positions] if name in rows.amounts else None)
+
         def measured(chosen: np.ndarray, *, tell: bool) -> tuple[dict[str, Measure], tuple[tuple[int, ...], ...]]:
             return evaluate_output(
                 output,
@@ -111,6 +114,7 @@ def evaluate(
                 resamples=config.resamples,
                 seed=config.seed,
                 tell=tell,
+                errors=None if errors is None else errors[chosen],
             )
 
         import numpy as np
@@ -121,13 +125,15 @@ def evaluate(
             levels = np.array([_level(value) for value in table[group].to_list()], object)
             for level in sorted(set(levels), key=_standing):
                 chosen = np.flatnonzero(levels == level)
+                number = len(np.unique(subjects[chosen]))
                 subgroups.append(
                     Subgroup(
                         group=group,
                         level=level,
                         samples=len(chosen),
+                        subjects=number,
                         positives=int((truth[chosen] > 0).sum()),
-                        metrics=measured(chosen, tell=False)[0] if len(chosen) >= config.minimum_subgroup else {},
+                        metrics=measured(chosen, tell=False)[0] if number >= config.minimum_subgroup else {},
                     )
                 )
         agreement = {}
@@ -150,6 +156,7 @@ def evaluate(
             confidence=config.confidence,
             resamples=config.resamples,
             classes={name: _count(output, truth)},
+            evidence={name: evidence_of(output, truth, subjects)},
             metrics={name: metrics},
             confusion={name: confusion},
             subgroups={name: tuple(subgroups)} if subgroups else {},
@@ -224,6 +231,17 @@ def compare(
         return Comparison(key=key, scorecard=chosen[1].key, differences=differences)
 
     return workspace.materialise("compare", key, Comparison, build)
+
+
+def _errors(candidate: Candidate, name: str, scores: np.ndarray, amounts: np.ndarray | None) -> np.ndarray | None:
+    """(N,) hours between what was and what the predicted class stands for; None where classes are no bins."""
+    import numpy as np
+
+    levels = candidate.levels.get(name)
+    if levels is None or amounts is None:
+        return None
+    predicted = np.array(levels)[np.asarray(scores, np.float64).argmax(axis=1)]
+    return np.asarray(np.abs(amounts.astype(np.float64) - predicted))
 
 
 def _level(value: Any) -> str:

@@ -14,9 +14,10 @@ from typing import TYPE_CHECKING
 from pydantic import TypeAdapter
 
 from medai.errors import ConfigurationError, DataRefused
+from medai.measurement.evidence import told
 from medai.outputs import Output
 from medai.promotion import trained_subjects
-from medai.records import Candidate, Cohort, Frozen, Origin, Scorecard, Snapshot, Splits, sha256_of, stage_key
+from medai.records import Candidate, Cohort, Evidence, Frozen, Origin, Scorecard, Snapshot, Splits, sha256_of, stage_key
 from medai.scores import SCORES
 from medai.workspace import Made, Workspace
 
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
 
 VERSION = 1
 MINIMUM = 30
-"""Positives, and negatives, below which figures are insufficient evidence where the Problem has no gate to say so."""
+"""Subjects of a class below which figures are insufficient evidence where the Problem has no gate to say so."""
 
 
 class _Division(Frozen):
@@ -200,28 +201,22 @@ def _subjects_sha256(scores: Path) -> str:
     return sha256_of(table["subject_id"].unique().sort().to_list())
 
 
-def lacking(output: Output, classes: dict[str, int], samples: int, positives: int, negatives: int) -> tuple[str, ...]:
-    """What is missing before figures are evidence: one sentence for each class with too few samples.
+def lacking(evidence: Iterable[Evidence], unit: str, positives: int, negatives: int) -> tuple[str, ...]:
+    """What is missing before figures are evidence: one sentence for each class with too few subjects.
 
     Args:
-        classes: class (or finding) → samples.
-        positives, negatives: fewest of the positive and of the negative class; of several classes or findings each
-            needs the former.
+        evidence: each class of the output.
+        unit: what a subject is.
+        positives, negatives: fewest subjects of a positive and of a negative class; each of several classes is a
+            positive one, and the absence of a finding a negative one.
 
-    >>> from medai.outputs import Binary
-    >>> ill = Binary(kind="binary", classes={0: "well", 1: "ill"}, positive="ill")
-    >>> lacking(ill, {"well": 50, "ill": 3}, 53, 30, 30)
-    ('3 samples of ill (required: at least 30)',)
+    >>> well = Evidence(label="well", positive=False, samples=50, subjects=50)
+    >>> ill = Evidence(label="ill", positive=True, samples=40, subjects=3)
+    >>> lacking((well, ill), "patient", 30, 30)
+    ('ill: 3 patients (40 samples) (required: at least 30)',)
     """
-    needed = dict.fromkeys(output.names, positives)
-    counts = dict(classes)
-    if output.kind == "binary":
-        needed[output.names[0]] = negatives
-    elif output.kind == "multilabel":
-        counts |= {f"no {finding}": samples - classes[finding] for finding in output.names}
-        needed |= {f"no {finding}": negatives for finding in output.names}
     return tuple(
-        f"{counts[name]} samples of {name} (required: at least {number})"
-        for name, number in needed.items()
-        if counts[name] < number
+        f"{one.label}: {told(one, unit)} (required: at least {least})"
+        for one in evidence
+        if one.subjects < (least := positives if one.positive else negatives)
     )

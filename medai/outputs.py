@@ -134,6 +134,11 @@ class Multiclass(Frozen):
         return self
 
     @property
+    def ordered(self) -> bool:
+        """Whether the classes are bins of a time: then a prediction may be far off or near."""
+        return self.remaining is not None
+
+    @property
     def names(self) -> tuple[str, ...]:
         """Class names in the order of their label values."""
         return tuple(self.classes[number] for number in sorted(self.classes))

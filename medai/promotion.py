@@ -13,13 +13,15 @@ from pydantic import Field
 
 from medai.errors import DataRefused
 from medai.evaluation import Evaluation, paired
+from medai.measurement.evidence import rarest
+from medai.measurement.evidence import told as amount
 from medai.measurement.metrics import LOWER_IS_BETTER
 from medai.outputs import Output
 from medai.records import KEY_LENGTH, Candidate, Condition, Decision, Frozen, Scorecard, Verdict, sha256_of, stage_key
 from medai.scores import read_scores
 from medai.workspace import Made, Workspace
 
-VERSION = 3
+VERSION = 4
 
 
 class NonInferiority(Frozen):
@@ -42,7 +44,9 @@ class Gate(Frozen):
         output: the output judged; the only one when left out.
         floors: metric → bound that the interval's lower bound must reach; every metric that has one ends at 1.
         non_inferiority: the comparison with the champion; None to promote whatever passes the floors.
-        minimum_positives, minimum_negatives: below either, the evidence is insufficient.
+        minimum_positives, minimum_negatives: fewest subjects (patients, where the source knows them) with a positive,
+            and with a negative; below either, the evidence is insufficient. However many hours a patient is asked
+            about, it is one. Of several classes or findings the rarest is counted.
     """
 
     role: Literal["gate", "test"]
@@ -158,27 +162,22 @@ def _reasons(verdict: Verdict, conditions: tuple[Condition, ...]) -> tuple[str, 
 
 
 def _evidence(gate: Gate, name: str, output: Output, scorecard: Scorecard) -> list[Condition]:
-    """Enough rows of every class to say anything."""
-    counts = scorecard.classes[name]
-    if output.kind == "binary":
-        negative, positive = output.names
-        sizes = [("positives", counts[positive], gate.minimum_positives)]
-        sizes.append(("negatives", counts[negative], gate.minimum_negatives))
-    else:
-        rarest = min(counts, key=lambda label: (counts[label], label))
-        sizes = [(f"samples of the rarest class, {rarest},", counts[rarest], gate.minimum_positives)]
-        if output.kind == "multilabel":
-            commonest = max(counts, key=lambda label: (counts[label], label))
-            without = scorecard.samples - counts[commonest]
-            sizes.append((f"samples without the commonest finding, {commonest},", without, gate.minimum_negatives))
+    """Enough subjects of every class to say anything."""
+    each = scorecard.evidence[name]
+    fewest = rarest(one for one in each if one.positive)
+    asked = [("positives" if output.kind == "binary" else f"the rarest class, {fewest.label},", fewest)]
+    least = [gate.minimum_positives, gate.minimum_negatives]
+    if output.kind != "multiclass":
+        absent = rarest(one for one in each if not one.positive)
+        asked.append(("negatives" if output.kind == "binary" else f"the rarest absence, {absent.label},", absent))
     return [
         Condition(
             name=f"{what} in {scorecard.role}",
-            passed=count >= least,
-            figure=str(count),
-            required=f"at least {least}",
+            passed=one.subjects >= minimum,
+            figure=amount(one, scorecard.unit),
+            required=f"at least {minimum}",
         )
-        for what, count, least in sizes
+        for (what, one), minimum in zip(asked, least, strict=False)
     ]
 
 

@@ -361,6 +361,7 @@ class Candidate(Record):
         members: fitted models; their scores are averaged when there are several.
         thresholds: output → one threshold a class column (one value for a binary output).
         calibration: output → calibration.
+        levels: output whose classes are bins → what a class stands for: the mean of its train rows, in hours.
         preprocessing: the configuration that turns a snapshot into its arrays (champions are re-scored through it).
         outputs: output → its definition, as in the Problem.
         origin: how the data were read that it was fitted on; None in a record of medai's first days.
@@ -374,6 +375,7 @@ class Candidate(Record):
     combine: Literal["mean"] = "mean"
     thresholds: dict[str, tuple[float, ...]]
     calibration: dict[str, Calibration]
+    levels: dict[str, tuple[float, ...]] = {}
     preprocessing: dict[str, Any]
     outputs: dict[str, Any]
     origin: Origin | None = None
@@ -404,12 +406,29 @@ class Measure(Frozen):
     high: float
 
 
+class Evidence(Frozen):
+    """How much speaks for one class. An hour's prediction is no patient: what weighs is ``subjects``.
+
+    Attributes:
+        label: the class; of findings each also as ``no FINDING``.
+        positive: False for the negative class of a binary output, and for a finding's absence.
+        samples: of the class.
+        subjects: with a sample of it; a subject may count for several classes.
+    """
+
+    label: str
+    positive: bool
+    samples: int
+    subjects: int
+
+
 class Subgroup(Frozen):
-    """Figures of one subgroup of the scored role; no metrics where it is too small to be judged."""
+    """Figures of one subgroup of the scored role; no metrics where its subjects are too few to be judged."""
 
     group: str
     level: str
     samples: int
+    subjects: int
     positives: int
     metrics: dict[str, Measure]
 
@@ -423,6 +442,7 @@ class Scorecard(Record):
         unit: the unit resampled for the intervals.
         samples, subjects: how many.
         classes: output → class label → samples scored.
+        evidence: output → each class, by samples and by subjects.
         metrics: output → metric → figure with interval.
         confusion: output → matrix, rows true, columns predicted, in the order of the classes.
         calibration: binary output → ``slope`` and ``intercept`` of the logistic recalibration, ideally 1 and 0.
@@ -438,6 +458,7 @@ class Scorecard(Record):
     confidence: float
     resamples: int
     classes: dict[str, dict[str, int]]
+    evidence: dict[str, tuple[Evidence, ...]]
     metrics: dict[str, dict[str, Measure]]
     confusion: dict[str, tuple[tuple[int, ...], ...]]
     subgroups: dict[str, tuple[Subgroup, ...]] = {}

@@ -21,7 +21,7 @@ from medai.cohort.kidney import VARIABLES as KIDNEY_VARIABLES
 from medai.cohort.kidney import kidney_schema
 from medai.cohort.selection import VERSION, derived, select
 from medai.cohort.stays import condition
-from medai.cohort.truth import count_classes, truth_columns
+from medai.cohort.truth import amount_columns, count_classes, truth_columns
 from medai.cohort.windows import Windows
 
 CohortDefinition = Annotated[Pictures | Stays | Windows, Field(discriminator="kind")]
@@ -35,6 +35,7 @@ __all__ = [
     "Pictures",
     "Stays",
     "Windows",
+    "amount_columns",
     "condition",
     "count_classes",
     "derived",

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
     from medai.cohort import CohortDefinition
 
-VERSION = 5
+VERSION = 6
 
 Labelled = tuple["pl.DataFrame", tuple[str, ...]]
 """Rows with their labels, and which columns are labels."""

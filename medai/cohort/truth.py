@@ -27,6 +27,16 @@ def truth_columns(name: str, output: Output) -> list[str]:
     return [name]
 
 
+def amount_columns(name: str, output: Output) -> list[str]:
+    """The cohort's column of what an output's classes are bins of, in hours; none for other outputs.
+
+    >>> bins = {"remaining": "length_of_stay_hours", "bins": (24, 48), "classes": {0: "short", 1: "middle", 2: "long"}}
+    >>> amount_columns("left", Multiclass(kind="multiclass", **bins))
+    ['left.hours']
+    """
+    return [f"{name}.hours"] if isinstance(output, Multiclass) and output.ordered else []
+
+
 def count_classes(output: Output, table: pl.DataFrame, name: str) -> dict[str, int]:
     """Class name → samples (for multilabel: finding → samples that show it)."""
     if isinstance(output, Multilabel):
@@ -78,7 +88,11 @@ def with_truth(
             table = _of_the_stay(table, name, output, attrition)
         else:
             table = _after_the_prediction(table, name, output, attrition)
-    kept = [column for name, output in outputs.items() for column in truth_columns(name, output)]
+    kept = [
+        column
+        for name, output in outputs.items()
+        for column in (*truth_columns(name, output), *amount_columns(name, output))
+    ]
     further = [pl.col(column).alias(name) for name, column in (own or {}).items()]
     return table.select("sample_id", "subject_id", "prediction_time", "publisher_role", *further, *groups, *kept)
 
@@ -163,4 +177,5 @@ def _after_the_prediction(
         table = table.filter(left > 0)
         truth = pl.sum_horizontal((left >= edge).cast(pl.Int64) for edge in output.bins)
     attrition.note(f"before {of}", table)
-    return table.with_columns(truth.alias(name))
+    amount = {column: left.cast(pl.Float32) for column in amount_columns(name, output)}
+    return table.with_columns(truth.alias(name), **amount)

@@ -23,6 +23,7 @@ def evaluate_output(
     resamples: int = 2000,
     seed: int,
     tell: bool = True,
+    errors: NDArray[Any] | None = None,
 ) -> tuple[dict[str, Measure], tuple[tuple[int, ...], ...]]:
     """Every metric of one output with its interval, and the confusion matrix.
 
@@ -39,6 +40,8 @@ def evaluate_output(
         resamples: of the bootstrap.
         seed: of the bootstrap.
         tell: log what was skipped and left out; not for each of many subgroups.
+        errors: (N,) distance of each row's prediction from the truth, of which ``mad`` is the mean; classes that are
+            bins of a time have one.
 
     Returns:
         metric → Measure, and the confusion matrix as ``metrics.confusion`` defines it.
@@ -50,4 +53,6 @@ def evaluate_output(
     measures = bootstrap.intervals(
         output, truth, scores, thresholds, units, confidence=confidence, resamples=resamples, seed=seed, tell=tell
     )
+    if errors is not None:
+        measures["mad"] = bootstrap.mean_interval(errors, units, confidence=confidence, resamples=resamples, seed=seed)
     return measures, metrics.confusion(output, truth, metrics.predict(output, scores, thresholds))

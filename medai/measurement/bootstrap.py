@@ -9,10 +9,11 @@ its resamples scatter upwards, often until all lie above the figure: their perce
 the figure, which takes away the bias that the bootstrap adds (Efron & Tibshirani 1993, ch. 10), and end at 0. That the
 figure itself lies high on few rows (Bröcker 2012; Kumar et al. 2019) is not undone.
 
-Of a binary output with more than ``LARGEST`` rows (a prediction an hour makes millions) rows are gathered into cells of
-equal truth, equal decision and a logit of the score within 1/512 (a score within 0.0005 at most), which takes the mean
-score there. A resample then is how often each cell was drawn, which needs a patient's counts only. Point figures are of
-the rows themselves.
+With more than ``LARGEST`` rows (a prediction an hour makes millions) a resample is never written out by rows. Where
+scores are ranked, rows are gathered into cells of equal truth, equal decision and a logit of the score within 1/256 (a
+score within 0.001 at most), which takes the mean score there; a resample then is how often each cell was drawn, which
+needs a patient's counts only. Several classes and findings are ranked one by one; the confusion and the sums behind
+all other metrics of several classes are added up by patient, exactly. Point figures are of the rows themselves.
 """
 
 from __future__ import annotations
@@ -27,15 +28,17 @@ from numpy.typing import NDArray
 from medai.errors import MedaiError
 from medai.measurement import metrics
 from medai.measurement.calibration import EPSILON
+from medai.outputs import Binary
 from medai.records import Measure
 
 log = logging.getLogger(__name__)
 
 _BLOCK = 1 << 21
 """Drawn weights at a time: 4 MiB as uint16."""
-LARGEST = 1 << 17
-"""Rows that are resampled one by one."""
-_GRID = 512
+LARGEST = 1 << 13
+"""Rows that are resampled one by one; where there are more, the cells are fewer than they."""
+GRID = 256
+"""Cells a unit of the logit: two rows of a cell differ by less than 1/256, and rank as equal."""
 _NAMED = 12
 CENTRED = frozenset({"ece"})
 """Metrics whose resamples lie above the rows' own figure: sums of absolute values."""
@@ -78,12 +81,14 @@ def resampled(
     units: NDArray[Any],
     resamples: int,
     seed: int,
+    grid: int = GRID,
 ) -> tuple[NDArray[Any], NDArray[Any], Iterator[NDArray[Any]]]:
     """Truth, scores and how often each of their rows was drawn, block by block: the rows themselves, or cells of them.
 
     Args:
         thresholds: decisions that a cell must agree in; () where none are asked for.
         units: (N,) unit id of each row.
+        grid: cells a unit of the logit.
 
     Returns:
         (C,) truth, (C, columns) scores, and (b, C) unsigned weights whose rows add up to ``resamples``.
@@ -94,7 +99,7 @@ def resampled(
     decided = score >= thresholds[0] if thresholds else np.zeros(len(score), bool)
     clipped = np.clip(score, EPSILON, 1 - EPSILON)
     logit = np.log(clipped) - np.log1p(-clipped)
-    _, near = np.unique(2 * np.floor(logit * _GRID).astype(np.int64) + decided, return_inverse=True)
+    _, near = np.unique(2 * np.floor(logit * grid).astype(np.int64) + decided, return_inverse=True)
     number = int(near.max()) + 1
     lowest, highest = np.full(number, np.inf), np.full(number, -np.inf)
     np.minimum.at(lowest, near, score)
@@ -137,21 +142,89 @@ def intervals(
     """Metrics with their intervals; see ``medai.measurement.evaluate_output``."""
     points = metrics.compute(output, truth, scores, thresholds, names=names)
     defined = {name: float(point[0]) for name, point in points.items() if np.isfinite(point[0])}
-    drawn = resampled(output, truth, scores, thresholds, _matched(units, truth), resamples, seed)
-    truth, scores, weights = drawn
-    blocks = [metrics.compute(output, truth, scores, thresholds, block, defined) for block in weights]
+    drawn = _drawn(output, truth, scores, thresholds, _matched(units, truth), resamples, seed, list(defined))
     found = {}
     skipped = {}
     for name, value in defined.items():
-        drawn_figures = np.concatenate([block[name] for block in blocks])
-        if missing := int(np.count_nonzero(~np.isfinite(drawn_figures))):
+        if missing := int(np.count_nonzero(~np.isfinite(drawn[name]))):
             skipped[name] = missing
-        measure = interval(name, value, drawn_figures, confidence, least=0.0)
+        measure = interval(name, value, drawn[name], confidence, least=0.0)
         if measure is not None:
             found[name] = measure
     if tell:
         _tell(skipped, [name for name in defined if name not in found], resamples)
     return found
+
+
+def mean_interval(
+    values: NDArray[Any], units: NDArray[Any], *, confidence: float, resamples: int, seed: int
+) -> Measure:
+    """The mean of the rows' values, resampled by units."""
+    _, place = np.unique(_matched(units, values), return_inverse=True)
+    sums, rows = np.bincount(place, values), np.bincount(place)
+    drawn = [
+        (counts * sums).sum(axis=1) / (counts * rows).sum(axis=1)
+        for counts in _drawn_units(len(rows), resamples, seed, len(rows))
+    ]
+    measure = interval("mean", float(sums.sum() / rows.sum()), np.concatenate(drawn), confidence)
+    assert measure is not None  # noqa: S101 - every unit has a row, so each mean is defined
+    return measure
+
+
+_ALONE = Binary(kind="binary", classes={0: "no", 1: "yes"}, positive="yes")
+"""One class against the rest, or one finding."""
+
+
+def _drawn(
+    output: metrics.Scored,
+    truth: NDArray[Any],
+    scores: NDArray[Any],
+    thresholds: tuple[float, ...],
+    units: NDArray[Any],
+    resamples: int,
+    seed: int,
+    names: Collection[str],
+) -> dict[str, NDArray[np.float64]]:
+    """Metric → (resamples,) its figures; the same seed draws the same units, whatever is measured."""
+    if output.kind == "binary" or truth.size <= LARGEST:
+        rows, values, weights = resampled(output, truth, scores, thresholds, units, resamples, seed)
+        blocks = [metrics.compute(output, rows, values, thresholds, block, names) for block in weights]
+        return {name: np.concatenate([block[name] for block in blocks]) for name in names}
+
+    def alone(
+        one: NDArray[Any], score: NDArray[Any], whose: NDArray[Any], asked: Collection[str], *threshold: float
+    ) -> dict[str, NDArray[np.float64]]:
+        rows, values, weights = resampled(_ALONE, one, score[:, None], threshold, whose, resamples, seed)
+        blocks = [metrics.compute(_ALONE, rows, values, threshold or (0.5,), block, asked) for block in weights]
+        return {name: np.concatenate([block[name] for block in blocks]) for name in asked}
+
+    found: dict[str, NDArray[np.float64]] = {}
+    if output.kind == "multiclass":
+        ranks = [name for name in ("auroc", "auprc") if name in names]
+        if ranks:
+            each = [alone(truth == k, scores[:, k], units, ranks) for k in range(output.columns) if (truth == k).any()]
+            found |= {name: np.mean([one[name] for one in each], axis=0) for name in ranks}
+        _, place = np.unique(units, return_inverse=True)
+        sums = metrics.class_sums(truth, scores, place)
+        counts = _drawn_units(len(sums), resamples, seed, max(sums.shape))
+        blocks = [metrics.of_class_sums(block.astype(np.float64), sums, output) for block in counts]
+        return found | {name: np.concatenate([block[name] for block in blocks]) for name in names if name not in ranks}
+    macro = [name for name in metrics.NAMES if name in names]
+    terms: dict[str, list[NDArray[np.float64]]] = {name: [] for name in macro}
+    for k, finding in enumerate(output.names):
+        own = [name for name in metrics.NAMES if name in macro or f"{name}/{finding}" in names]
+        if own:
+            one = alone(truth[:, k], scores[:, k], units, own, thresholds[k])
+            found |= {f"{name}/{finding}": one[name] for name in own}
+            whole = metrics.compute(_ALONE, truth[:, k], scores[:, [k]], (thresholds[k],), None, own)
+            for name in macro:
+                if metrics.counts_in_average(name, whole[name], truth[:, k]):
+                    terms[name].append(one[name])
+    if "micro_auroc" in names:
+        pooled = alone(truth.T.ravel(), scores.T.ravel(), np.tile(units, output.columns), ["auroc"])
+        found["micro_auroc"] = pooled["auroc"]
+    found |= {name: metrics.average(name, some) for name, some in terms.items()}
+    return {name: found[name] for name in names}
 
 
 def _tell(skipped: dict[str, int], left_out: list[str], resamples: int) -> None:
@@ -205,19 +278,18 @@ def paired_difference(
     """
     sides = ((scores_a, thresholds_a), (scores_b, thresholds_b))
 
-    def figure(thresholds: tuple[float, ...], *rows: Any) -> NDArray[np.float64]:
-        truth, scores, weights = rows
-        return metrics.compute(output, truth, scores, thresholds, weights, [metric_name])[metric_name]
+    def figures(scores: NDArray[Any], thresholds: tuple[float, ...]) -> tuple[NDArray[np.float64], ...]:
+        point = metrics.compute(output, truth, scores, thresholds, None, [metric_name])
+        if not np.isfinite(point[metric_name][0]):
+            return point[metric_name], point[metric_name]
+        drawn = _drawn(output, truth, scores, thresholds, _matched(units, truth), resamples, seed, [metric_name])
+        return point[metric_name], drawn[metric_name]
 
-    a, b = (figure(thresholds, truth, scores, None)[0] for scores, thresholds in sides)
-    value = float(a - b)
+    (a, drawn_a), (b, drawn_b) = (figures(scores, thresholds) for scores, thresholds in sides)
+    value = float(a[0] - b[0])
     if not np.isfinite(value):
         return None
-    drawn = []
-    for scores, thresholds in sides:  # the same seed: the same units
-        rows, values, blocks = resampled(output, truth, scores, thresholds, _matched(units, truth), resamples, seed)
-        drawn.append(np.concatenate([figure(thresholds, rows, values, weights) for weights in blocks]))
-    return interval(metric_name, value, drawn[0] - drawn[1], confidence)
+    return interval(metric_name, value, drawn_a - drawn_b, confidence)
 
 
 def interval(

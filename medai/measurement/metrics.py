@@ -22,6 +22,15 @@ ece                expected calibration error, 15 equal-width bins (Guo et al. 2
                    positives| by bins of P(positive); multiclass: top-label confidence against accuracy
 =================  ====================================================================================
 
+Beside these, where an output has them:
+
+=================  ====================================================================================
+micro_auroc        of a multilabel output: the AUROC of all pairs (row, finding) taken together
+kappa              of a multiclass output whose classes are ordered: 1 - Σ|i − j|·Oᵢⱼ / Σ|i − j|·Eᵢⱼ over true class i
+                   and predicted class j, linearly weighted (Cohen 1968)
+mad                of the same: mean absolute deviation of the predicted time (``evaluate_output``), in hours
+=================  ====================================================================================
+
 Macro averages. Multiclass: one-versus-rest, over the classes present in the truth. Multilabel: over the findings
 on which the metric is defined for the rows as they are; ``metric/finding`` is the finding's own. In both, a resample
 in which one of the averaged terms is undefined is undefined, except that a class never predicted counts as ppv 0.
@@ -55,7 +64,9 @@ NAMES = (
     "brier",
     "ece",
 )
-LOWER_IS_BETTER = frozenset({"brier", "ece"})
+ORDER = ("auroc", "micro_auroc", "auprc", "kappa", "mad", *NAMES[2:])
+"""All names, as a reader expects them."""
+LOWER_IS_BETTER = frozenset({"brier", "ece", "mad"})
 BINS = 15
 """Equal-width bins of the expected calibration error, as in Guo et al. 2017."""
 
@@ -66,12 +77,12 @@ _GRID = float(1 << 30)
 
 
 def in_order(names: Collection[str]) -> list[str]:
-    """Metrics as a reader expects them: the order of ``NAMES``, a finding's own after its average.
+    """Metrics as a reader expects them: the order of ``ORDER``, a finding's own after its average.
 
     >>> in_order(["ece", "auroc/nodule", "auroc"])
     ['auroc', 'auroc/nodule', 'ece']
     """
-    return sorted(names, key=lambda name: (NAMES.index(name.partition("/")[0]), name))
+    return sorted(names, key=lambda name: (ORDER.index(name.partition("/")[0]), name))
 
 
 # --- one metric of one binary question ------------------------------------------------------------------------------
@@ -148,8 +159,8 @@ def compute(
 def available(output: Scored) -> tuple[str, ...]:
     """Names of the metrics of an output, in the order they are reported."""
     if output.kind != "multilabel":
-        return NAMES
-    return NAMES + tuple(f"{name}/{finding}" for finding in output.names for name in NAMES)
+        return (*NAMES, "kappa") if output.kind == "multiclass" and output.ordered else NAMES
+    return (*NAMES, "micro_auroc", *(f"{name}/{finding}" for finding in output.names for name in NAMES))
 
 
 def predict(output: Scored, scores: NDArray[Any], thresholds: tuple[float, ...]) -> NDArray[np.int64]:
@@ -267,7 +278,7 @@ def _of_block(
     if output.kind == "binary":
         return _binary(truth, scores[:, 0], predict(output, scores, thresholds), block, wanted)
     if output.kind == "multiclass":
-        return _multiclass(truth, scores, block, wanted)
+        return _multiclass(output, truth, scores, block, wanted)
     return _multilabel(output, truth, scores, thresholds, block, wanted)
 
 
@@ -284,24 +295,73 @@ def _binary(
     return found
 
 
-def _multiclass(truth: NDArray[Any], scores: NDArray[Any], block: Floats, wanted: frozenset[str]) -> dict[str, Floats]:
+def _multiclass(
+    output: Multiclass, truth: NDArray[Any], scores: NDArray[Any], block: Floats, wanted: Collection[str]
+) -> dict[str, Floats]:
+    found = {}
+    if {"auroc", "auprc"} & set(wanted):
+        present = [k for k in range(output.columns) if (truth == k).any()]
+        ranked = [_ranking(truth == k, scores[:, k], block) for k in present]
+        found["auroc"], found["auprc"] = (np.stack(each).mean(axis=0) for each in zip(*ranked, strict=True))
+    if set(wanted) - {"auroc", "auprc"}:
+        alike = len(block) == 1 and bool((block == 1).all())
+        # Each row a unit of its own, or all of them one where nothing is drawn.
+        place = np.zeros(len(truth), np.int64) if alike else np.arange(len(truth))
+        sums = class_sums(truth, scores, place)
+        found |= of_class_sums(np.ones((1, 1)) if alike else block, sums, output)
+    return found
+
+
+def class_sums(truth: NDArray[Any], scores: NDArray[Any], place: NDArray[np.int64]) -> Floats:
+    """(units, K·K + 1 + bins): of each unit's rows the confusion, the squared error and the gaps of confidence by bin.
+
+    Whatever a multiclass output is measured by, except for ranks, is a function of sums of these; so a resample of
+    units needs no row.
+
+    Args:
+        truth: (N,) class numbers.
+        scores: (N, K).
+        place: (N,) the unit of each row, from 0 on.
+    """
     scores = np.asarray(scores, np.float64)
+    units, classes = int(place.max()) + 1, scores.shape[1]
     predicted = scores.argmax(axis=1)
-    ranked = wanted & {"auroc", "auprc"}
-    classes = [
-        _binary(truth == k, scores[:, k], predicted == k, block, ranked)
-        for k in range(scores.shape[1])
-        if (truth == k).any()
-    ]
-    found = {name: _macro(name, [one[name] for one in classes]) for name in classes[0]}
-    right = truth == predicted
-    found["accuracy"] = _mean(right.astype(np.float64), block)
+    pairs = classes * classes
+    confused = np.bincount(place * pairs + truth * classes + predicted, minlength=units * pairs)
+    # Class by class: no matrix of all rows is made beside the scores.
+    error = sum(((truth == k) - scores[:, k]) ** 2 for k in range(classes))
+    confidence = scores[np.arange(len(scores)), predicted]
+    gaps = _on_grid((truth == predicted) - confidence)
+    by_bin = np.bincount(place * BINS + _bin(confidence, BINS), gaps, units * BINS)
+    squared = np.bincount(place, _on_grid(np.asarray(error)), units)
+    return np.hstack([confused.reshape(units, pairs), squared[:, None], by_bin.reshape(units, BINS)])
+
+
+def of_class_sums(drawn: Floats, sums: Floats, output: Multiclass) -> dict[str, Floats]:
+    """Every metric of a multiclass output but the ranks.
+
+    Args:
+        drawn: (B, units) how often each unit was drawn.
+        sums: (units, …) of ``class_sums``.
+    """
+    size = output.columns
+    totals = drawn @ sums
+    confused = totals[:, : size * size].reshape(-1, size, size)
+    rows, true, told = confused.sum(axis=(1, 2)), confused.sum(axis=2), confused.sum(axis=1)
+    right = np.einsum("bkk->bk", confused)
+    present = np.flatnonzero(sums[:, : size * size].sum(axis=0).reshape(size, size).sum(axis=1))
+    each = []
+    for k in present:
+        missed, wrong = true[:, k] - right[:, k], told[:, k] - right[:, k]
+        each.append(_of_counts(np.stack([rows - true[:, k] - wrong, wrong, missed, right[:, k]])))
+    found = {name: average(name, [one[name] for one in each]) for name in each[0]}
+    found["accuracy"] = _ratio(right.sum(axis=1), rows)
     found["balanced_accuracy"] = found["sensitivity"]
-    if "brier" in wanted:
-        hit = truth[:, None] == np.arange(scores.shape[1])
-        found["brier"] = _mean(_on_grid(_squared_error(hit, scores).sum(axis=1)), block)
-    if "ece" in wanted:
-        found["ece"] = _calibration_error(right, scores.max(axis=1), block)
+    found["brier"] = _ratio(totals[:, size * size], rows)
+    found["ece"] = _ratio(np.abs(totals[:, size * size + 1 :]).sum(axis=1), rows)
+    apart = np.abs(np.subtract.outer(np.arange(size), np.arange(size))).astype(np.float64)
+    observed = np.einsum("bij,ij->b", confused, apart) * rows
+    found["kappa"] = 1 - _ratio(observed, np.einsum("bi,bj,ij->b", true, told, apart, optimize=True))
     return found
 
 
@@ -326,12 +386,20 @@ def _multilabel(
         one, whole = _binary(*columns, block, own), _binary(*columns, every, own)
         found |= {f"{name}/{finding}": one[name] for name in own}
         for name in macro:
-            if np.isfinite(whole[name][0]) or (name == "ppv" and truth[:, k].any()):
+            if counts_in_average(name, whole[name], truth[:, k]):
                 terms[name].append(one[name])
-    return found | {name: _macro(name, some) if some else np.full(len(block), np.nan) for name, some in terms.items()}
+    if "micro_auroc" in wanted:
+        found["micro_auroc"] = _ranking(truth.T.ravel(), scores.T.ravel(), np.tile(block, (1, output.columns)))[0]
+    return found | {name: average(name, some) if some else np.full(len(block), np.nan) for name, some in terms.items()}
 
 
-def _macro(name: str, terms: list[Floats]) -> Floats:
+def counts_in_average(name: str, whole: Floats, truth: NDArray[Any]) -> bool:
+    """Whether a finding's metric is among those averaged: it is defined on the rows as they are."""
+    return bool(np.isfinite(whole[0]) or (name == "ppv" and truth.any()))
+
+
+def average(name: str, terms: list[Floats]) -> Floats:
+    """(B,) the mean over classes or findings."""
     stack = np.stack(terms)
     if name == "ppv":  # a present class never predicted earns nothing rather than being left out
         stack = np.nan_to_num(stack)

@@ -5,17 +5,19 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
+from medai.measurement.evidence import rarest
+from medai.measurement.evidence import told as amount
 from medai.outputs import Output
 from medai.records import Measure, Scorecard
 from medai.reporting import words
 from medai.reporting.content import Content
-from medai.reporting.numbers import between, count, listed, several, three
+from medai.reporting.numbers import between, listed, samples_of, three
 from medai.reporting.population import RoleCount
 
 RARE = 10
-"""Positives, or negatives, below which a bootstrap interval cannot show the uncertainty: resamples repeat the few."""
+"""Subjects of a class below which a bootstrap interval cannot show the uncertainty: resamples repeat the few."""
 FEW_TO_CHOOSE = 30
-"""Positives, or negatives, of validation below which threshold and calibration hang on single cases."""
+"""Subjects of a class of validation below which threshold and calibration hang on single cases."""
 _FIGURE = re.compile(r"(\d\.\d+) \[(\d\.\d+), (\d\.\d+)\]")
 
 
@@ -25,20 +27,6 @@ class Limitation:
 
     what: str
     fact: str
-
-
-def rarest(classes: dict[str, int], samples: int, output: Output) -> tuple[str, int]:
-    """The class (of findings: the finding, or its absence) with the fewest samples, and how many they are.
-
-    >>> from medai.outputs import Multilabel
-    >>> rarest({"mass": 58, "oedema": 9}, 60, Multilabel(kind="multilabel", classes={"m": "mass", "o": "oedema"}))
-    ('no mass', 2)
-    """
-    counts = dict(classes)
-    if output.kind == "multilabel":
-        counts |= {f"no {finding}": samples - number for finding, number in classes.items()}
-    label = min(counts, key=lambda label: counts[label])
-    return label, counts[label]
 
 
 def missed_target(content: Content, name: str, output: Output) -> list[Limitation]:
@@ -67,20 +55,19 @@ def missed_target(content: Content, name: str, output: Output) -> list[Limitatio
     ]
 
 
-def too_few(card: Scorecard, name: str, output: Output) -> list[Limitation]:
+def too_few(card: Scorecard, name: str) -> list[Limitation]:
     """Intervals that cannot show the uncertainty: of width 0, or of a handful of cases."""
-    classes = card.classes.get(name)
-    if not classes:
+    if not card.evidence.get(name):
         return []
-    label, number = rarest(classes, card.samples, output)
+    fewest = rarest(card.evidence[name])
     auroc = card.metrics[name].get("auroc")
     told = f" ({words.METRICS['auroc'][0]} {three(auroc.value)}, {between(auroc)})" if auroc else ""
-    if number < RARE:
+    if fewest.subjects < RARE:
         return [
             Limitation(
                 "Too few cases to show the uncertainty",
-                f"{card.role.capitalize()} holds {count(number)} {label}. With fewer than {RARE} the resamples repeat "
-                f"the same few, and the interval cannot show the uncertainty{told}.",
+                f"{card.role.capitalize()} holds {fewest.label} in {amount(fewest, card.unit)}. With fewer than {RARE} "
+                f"the resamples repeat the same few, and the interval cannot show the uncertainty{told}.",
             )
         ]
     if auroc is not None and auroc.low == auroc.high:
@@ -143,14 +130,14 @@ def small_validation(content: Content, output: Output, roles: list[RoleCount]) -
     validation = next((one for one in roles if one.role == "validation" and one.samples), None)
     if validation is None or not made:
         return []
-    label, number = rarest(validation.classes, validation.samples, output)
-    if number >= FEW_TO_CHOOSE:
+    fewest, unit = rarest(validation.evidence), content.cohort.unit
+    if fewest.subjects >= FEW_TO_CHOOSE:
         return []
     hang = "hangs" if len(made) == 1 else "hang"
     return [
         Limitation(
             "A small validation set",
-            f"Validation holds {several(validation.samples, 'sample')}, {count(number)} of them {label}; below "
-            f"{FEW_TO_CHOOSE}, {listed(made)} {hang} on single cases.",
+            f"Validation holds {samples_of(validation.samples, validation.subjects, unit)}, {fewest.label} in "
+            f"{amount(fewest, unit)}; below {FEW_TO_CHOOSE}, {listed(made)} {hang} on single cases.",
         )
     ]

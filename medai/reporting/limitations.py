@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from medai.measurement.evidence import told as amount
 from medai.outputs import Output
 from medai.records import Scorecard
 from medai.reporting import words
@@ -12,7 +13,7 @@ from medai.reporting.population import RoleCount
 from medai.reporting.story import best_other, confidence, headline
 
 FEW = 100
-"""Positives, and negatives, below which a validation is small (Vergouwe et al. 2005; Collins et al. 2016)."""
+"""Subjects of a class below which a validation is small (Vergouwe et al. 2005; Collins et al. 2016)."""
 WIDE = 0.1
 """Width of an AUROC's interval from which on it is called wide."""
 MOVED = 0.05
@@ -28,7 +29,7 @@ def limitations(content: Content, name: str, output: Output, roles: list[RoleCou
     card = content.scorecards[content.chosen.name]
     found = [
         *missed_target(content, name, output),
-        *too_few(card, name, output),
+        *too_few(card, name),
         *gate_differs(content, name),
         *small_validation(content, output, roles),
     ]
@@ -111,16 +112,15 @@ def _of_test(content: Content) -> list[Limitation]:
 
 def _of_size(card: Scorecard, name: str, output: Output) -> list[Limitation]:
     found = []
-    classes = card.classes.get(name, {})
-    few = {label: number for label, number in classes.items() if number < FEW}
+    few = [one for one in card.evidence.get(name, ()) if one.subjects < FEW]
     if few:
-        told = listed([f"{count(number)} {label}" for label, number in list(few.items())[:4]])
-        more = f" and {len(few) - 4} more classes" if len(few) > 4 else ""
+        told = listed([f"{one.label} in {amount(one, card.unit)}" for one in few[:4]])
+        more = f", and little of {len(few) - 4} more classes" if len(few) > 4 else ""
         found.append(
             Limitation(
-                "Few samples of a class",
-                f"{card.role.capitalize()} holds {told}{more}; below {FEW} of a class a validation is small "
-                "(Vergouwe et al. 2005; Collins et al. 2016).",
+                "Little of a class",
+                f"{card.role.capitalize()} holds {told}{more}; below {FEW} {card.unit}s of a class a validation is "
+                "small (Vergouwe et al. 2005; Collins et al. 2016).",
             )
         )
     auroc = card.metrics[name].get("auroc")

@@ -18,7 +18,13 @@ if TYPE_CHECKING:
 VERSION = 3
 FILE = "report.html"
 TEMPLATES = Path(__file__).with_name("templates")
-CARDS = ("auroc", "auprc", "sensitivity", "specificity")
+FINDING = ("auroc", "auprc", "sensitivity", "specificity")
+CARDS = {
+    "binary": FINDING,
+    "multiclass": ("auroc", "kappa", "auprc", "accuracy"),
+    "multilabel": ("auroc", "micro_auroc", "auprc", "sensitivity"),
+}
+"""Kind of output → its key figures, which all end at 1."""
 FIGURES = {
     "roc": "Sensitivity against false alarms at every threshold. Further up and left is better.",
     "precision_recall": "How pure the flagged are at every sensitivity. Further up and right is better.",
@@ -94,7 +100,7 @@ def _facts(workspace: Workspace, content: Content, style: str, labels: dict[str,
         "verdict": words.VERDICTS[content.decision.verdict],
         "summary": story.summary(content, name, output),
         "gate_reads": story.rules_of(content.problem),
-        "cards": [_key_figure(content, name, metric) for metric in CARDS if metric in measures],
+        "cards": [_key_figure(content, name, metric) for metric in CARDS[output.kind] if metric in measures],
         "metrics": [metric for metric in in_order(_measured(content, name)) if "/" not in metric],
         "explained": words.METRICS,
         "chosen_how": story.chosen_how(content.problem),
@@ -159,7 +165,7 @@ def _of_findings(output: Any, measures: dict[str, Any]) -> list[tuple[str, list[
     """For several findings: each one's own figures, in the order of the columns AUROC … specificity."""
     if output.kind != "multilabel":
         return []
-    return [(finding, [measures.get(f"{metric}/{finding}") for metric in CARDS]) for finding in output.names]
+    return [(finding, [measures.get(f"{metric}/{finding}") for metric in FINDING]) for finding in output.names]
 
 
 def _figures(workspace: Workspace, content: Content) -> dict[str, str]:

@@ -7,7 +7,7 @@ from typing import Any
 
 from medai.cohort import truth_columns
 from medai.outputs import Output
-from medai.records import ROLES, Cohort, Splits
+from medai.records import ROLES, Cohort, Evidence, Splits
 from medai.reporting.words import spaced
 from medai.workspace import Workspace
 
@@ -33,13 +33,14 @@ class Step:
 
 @dataclass(frozen=True)
 class RoleCount:
-    """One role: its size, and its samples by class."""
+    """One role: its size, its samples by class, and how much speaks for each class."""
 
     role: str
     work: str
     samples: int
     subjects: int
     classes: dict[str, int]
+    evidence: tuple[Evidence, ...]
 
 
 def flow(cohort: Cohort, reasons: dict[str, str]) -> list[Step]:
@@ -69,6 +70,7 @@ def roles(workspace: Workspace, cohort: Cohort, splits: Splits, outputs: dict[st
     """Each role's samples, subjects and classes, counted in the cohort's own table."""
     import polars as pl
 
+    from medai.measurement.evidence import evidence_of
     from medai.tables import read_table
 
     name, output = next(iter(outputs.items()))
@@ -81,9 +83,10 @@ def roles(workspace: Workspace, cohort: Cohort, splits: Splits, outputs: dict[st
         if role not in splits.samples:
             continue
         part = table.filter(pl.col("role") == role)
-        if output.kind == "multilabel":
-            classes = {label: int(part[column].sum()) for label, column in zip(output.names, columns, strict=True)}
-        else:
-            classes = {label: int((part[name] == place).sum()) for place, label in enumerate(output.names)}
-        counted.append(RoleCount(role, WORK[role], splits.samples[role], splits.subjects[role], classes))
+        truth = part.select(columns).to_numpy()
+        evidence = evidence_of(
+            output, truth if output.kind == "multilabel" else truth[:, 0], part["subject_id"].to_numpy()
+        )
+        classes = {one.label: one.samples for one in evidence[: len(output.names)]}
+        counted.append(RoleCount(role, WORK[role], splits.samples[role], splits.subjects[role], classes, evidence))
     return counted

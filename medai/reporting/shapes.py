@@ -13,7 +13,7 @@ FOREST_WIDTH = 220
 CURVE_WIDTH, CURVE_HEIGHT = 200, 30
 _MARGIN = 6
 SMALL_CELL = 5
-"""Counts below this are not told, so that a small group points at nobody."""
+"""Counts of subjects below this are not told, so that a small group points at nobody."""
 HIDDEN = "not told"
 """In place of a count from which, with the total, a smaller one could be worked out."""
 KINDS = {
@@ -67,11 +67,11 @@ def forest(groups: Sequence[Subgroup], whole: Measure | None, levels: dict[str, 
             {
                 "group": one.group,
                 "level": levels.get(one.group, {}).get(one.level, one.level),
-                "samples": f"fewer than {SMALL_CELL}"
-                if one.samples < SMALL_CELL
+                "subjects": f"fewer than {SMALL_CELL}"
+                if one.subjects < SMALL_CELL
                 else HIDDEN
                 if (one.group, one.level) in given_away
-                else str(one.samples),
+                else str(one.subjects),
             }
             for one in groups
             if not one.metrics
@@ -90,8 +90,8 @@ def _given_away(groups: Sequence[Subgroup]) -> set[tuple[str, str]]:
     """
     hidden = set()
     for group in {one.group for one in groups}:
-        levels = sorted((one for one in groups if one.group == group), key=lambda one: (one.samples, one.level))
-        if len(levels) > 1 and levels[0].samples < SMALL_CELL <= levels[1].samples:
+        levels = sorted((one for one in groups if one.group == group), key=lambda one: (one.subjects, one.level))
+        if len(levels) > 1 and levels[0].subjects < SMALL_CELL <= levels[1].subjects:
             hidden.add((group, levels[1].level))
     return hidden
 

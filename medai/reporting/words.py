@@ -9,7 +9,10 @@ NET = "net"
 
 METRICS: dict[str, tuple[str, str]] = {
     "auroc": ("AUROC", "chance that a positive is ranked above a negative; 0.5 is guessing"),
+    "micro_auroc": ("Micro AUROC", "AUROC of all pairs of a sample and a finding, taken together"),
     "auprc": ("AUPRC", "mean PPV over all sensitivities; the prevalence is guessing"),
+    "kappa": ("Kappa", "agreement of predicted and true class beyond chance, weighted by distance; 0 is chance"),
+    "mad": ("MAD", "mean absolute deviation of the predicted class's mean time from the true time, in hours"),
     "accuracy": ("Accuracy", "share of right answers"),
     "balanced_accuracy": ("Balanced accuracy", "mean of sensitivity and specificity"),
     "sensitivity": ("Sensitivity", "share of the positives that are flagged"),

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import polars as pl
 
-from medai.cohort import truth_columns
+from medai.cohort import amount_columns, truth_columns
 from medai.outputs import Output
 from medai.records import Arrays, Cohort, Role, Splits
 from medai.tables import read_table, write_table
@@ -25,11 +25,13 @@ class Rows:
         table: sample_id, subject_id, role, the groups and the truth's columns of each row.
         arrays: name → memory-mapped or gathered when asked for; take rows in blocks.
         truth: output → class numbers.
+        amounts: output whose classes are bins → what they are bins of, in hours.
     """
 
     table: pl.DataFrame
     arrays: dict[str, Any]
     truth: dict[str, np.ndarray]
+    amounts: dict[str, np.ndarray] = field(default_factory=dict)
 
     @classmethod
     def load(
@@ -40,7 +42,8 @@ class Rows:
         A sample that the split dropped stays, so that rows and arrays agree; it has no role and is in none.
         """
         asked = [column for name, output in outputs.items() for column in truth_columns(name, output)]
-        columns = ["sample_id", "subject_id", *cohort.groups, *asked]
+        binned = {name: column for name, output in outputs.items() for column in amount_columns(name, output)}
+        columns = ["sample_id", "subject_id", *cohort.groups, *asked, *binned.values()]
         table = pl.DataFrame(read_table(workspace.folder("select", cohort.key) / "cohort.parquet", columns))
         roles = pl.DataFrame(read_table(workspace.folder("split", splits.key) / "splits.parquet"))
         table = table.join(roles.select("sample_id", "role"), on="sample_id", how="left", maintain_order="left")
@@ -49,7 +52,7 @@ class Rows:
         for name, output in outputs.items():
             values = table.select(truth_columns(name, output)).to_numpy()
             truth[name] = values if output.kind == "multilabel" else values[:, 0]
-        return cls(table, data, truth)
+        return cls(table, data, truth, {name: table[column].to_numpy() for name, column in binned.items()})
 
     def of(self, *roles: Role) -> np.ndarray:
         """Positions of the rows in these roles."""

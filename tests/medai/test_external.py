@@ -6,11 +6,13 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import polars as pl
 import pytest
 
 from medai.errors import ConfigurationError, DataRefused
 from medai.external import hold_out, lacking, own_scorecard, refuse_unlabelled, same_question, same_reading, seen
+from medai.measurement.evidence import evidence_of
 from medai.outputs import Output
 from medai.records import Candidate, Cohort, Environment, Member, Origin, Scorecard, Snapshot, sha256_of
 from medai.tables import write_table
@@ -120,8 +122,8 @@ def carded(workspace: Workspace, key: str, subjects: list[int], **changes: Any) 
     scorecard = Scorecard.model_validate(
         {
             "key": key * 32, "candidate": "c" * 32, "role": "test", "unit": "patient", "samples": len(subjects),
-            "subjects": len(set(subjects)), "confidence": 0.95, "resamples": 200, "classes": {}, "metrics": {},
-            "confusion": {}, "rows_sha256": "0" * 64, "opens_test": True, **changes,
+            "subjects": len(set(subjects)), "confidence": 0.95, "resamples": 200, "classes": {}, "evidence": {},
+            "metrics": {}, "confusion": {}, "rows_sha256": "0" * 64, "opens_test": True, **changes,
         }
     )  # fmt: skip
 
@@ -148,18 +150,22 @@ def test_the_champions_own_scorecard_is_the_one_of_the_test_set_that_it_opened(
     assert own_scorecard(workspace, champion, [sha256_of([20, 21])], other) is None
 
 
-def test_each_class_needs_its_samples(output_of: Callable[..., Output]) -> None:
-    """Positive and negative of a binary output, every class of several, each finding both ways."""
-    assert lacking(output_of(**BINARY), {"well": 29, "ill": 30}, 59, 30, 30) == (
-        "29 samples of well (required: at least 30)",
-    )
-    assert lacking(output_of(**BINARY), {"well": 30, "ill": 30}, 60, 30, 30) == ()
+def test_each_class_needs_its_subjects(output_of: Callable[..., Output]) -> None:
+    """Positive and negative of a binary output, every class of several, each finding both ways; by patients."""
+    well = np.repeat([0, 1], [29, 30])
+    one_each = evidence_of(output_of(**BINARY), well, np.arange(59))
+    assert lacking(one_each, "patient", 30, 30) == ("well: 29 patients (required: at least 30)",)
+    assert lacking(one_each, "patient", 30, 29) == ()
+    hourly = evidence_of(output_of(**BINARY), well, np.arange(59) // 10)
+    assert lacking(hourly, "patient", 4, 4) == ("well: 3 patients (29 samples) (required: at least 4)",)
     several = output_of(kind="multiclass", classes={0: "a", 1: "b", 2: "c"})
-    assert lacking(several, {"a": 5, "b": 4, "c": 9}, 18, 5, 1) == ("4 samples of b (required: at least 5)",)
+    classes = evidence_of(several, np.repeat([0, 1, 2], [5, 4, 9]), np.arange(18))
+    assert lacking(classes, "image", 5, 1) == ("b: 4 images (required: at least 5)",)
     findings = output_of(kind="multilabel", classes={"m": "mass", "e": "effusion"})
-    assert lacking(findings, {"mass": 8, "effusion": 2}, 9, 5, 5) == (
-        "2 samples of effusion (required: at least 5)",
-        "1 samples of no mass (required: at least 5)",
+    truth = np.stack([np.arange(9) < 8, np.arange(9) < 2], axis=1).astype(np.int64)
+    assert lacking(evidence_of(findings, truth, np.arange(9)), "stay", 5, 5) == (
+        "effusion: 2 stays (required: at least 5)",
+        "no mass: 1 stay (required: at least 5)",
     )
 
 

@@ -14,6 +14,7 @@ from pydantic import ValidationError
 from medai.errors import DataRefused
 from medai.evaluation import Evaluation
 from medai.measurement import evaluate_output
+from medai.measurement.evidence import evidence_of
 from medai.outputs import Output
 from medai.promotion import Gate, Rules, best, decide, trained_subjects
 from medai.records import Candidate, Decision, Environment, Origin, Scorecard, sha256_of
@@ -64,11 +65,12 @@ def judge(workspace: Workspace, death: Output) -> Judge:
         output: Output = death,
         truth: np.ndarray | None = None,
         metrics: bool = True,
+        hours: int = 1,
     ) -> Judged:
         known = (np.arange(rows) % 4 == 0).astype(np.int64) if truth is None else truth
         columns = known.reshape(rows, -1)
         scores = scored(known, skill)
-        subjects = np.arange(rows)
+        subjects = np.arange(rows) // hours
         thresholds = (0.5,) * columns.shape[1]
         key = sha256_of(name)[:32]
         candidate = Candidate(
@@ -100,10 +102,11 @@ def judge(workspace: Workspace, death: Output) -> Judge:
             role="gate",
             unit="patient",
             samples=rows,
-            subjects=rows,
+            subjects=len(set(subjects)),
             confidence=0.95,
             resamples=200,
             classes={"death": classes},
+            evidence={"death": evidence_of(output, known, subjects)},
             metrics={"death": measures if metrics else {}},
             confusion={"death": confusion},
             rows_sha256=sha256_of(list(range(rows))),
@@ -177,8 +180,8 @@ def test_the_first_good_candidate_is_promoted(judge: Judge, decided: Callable[..
     assert (decision.verdict, decision.champion, decision.candidate) == ("promoted", None, ours.candidate.key)
     measure = ours.scorecard.metrics["death"]["auroc"]
     assert [(one.name, one.figure, one.required) for one in decision.conditions] == [
-        ("positives in gate", "40", "at least 30"),
-        ("negatives in gate", "120", "at least 30"),
+        ("positives in gate", "40 patients", "at least 30"),
+        ("negatives in gate", "120 patients", "at least 30"),
         (
             "death auroc in gate",
             f"{measure.value:.4f} [{measure.low:.4f}, {measure.high:.4f}]",
@@ -208,7 +211,7 @@ def test_too_few_of_a_class_is_insufficient_evidence(
     assert decision.verdict == "insufficient_evidence"
     assert failed(decision) == [named]
     assert decision.reasons == (
-        f"{named}: {'40' if 'pos' in named else '120'} (required: at least {next(iter(gate.values()))})",
+        f"{named}: {'40' if 'pos' in named else '120'} patients (required: at least {next(iter(gate.values()))})",
     )
     exact = {name: value - 1 for name, value in gate.items()}
     assert decided(judge("again", 9), gate=exact).verdict == "promoted"
@@ -372,11 +375,20 @@ def test_several_findings_need_rows_with_and_without(
     decision = decided(ours, gate={"minimum_positives": 20, "minimum_negatives": 20}, output=output)
     assert decision.verdict == "promoted"
     assert [one.name for one in decision.conditions][:2] == [
-        "samples of the rarest class, mass, in gate",
-        "samples without the commonest finding, effusion, in gate",
+        "the rarest class, mass, in gate",
+        "the rarest absence, no effusion, in gate",
     ]
     for gate in ({"minimum_positives": 21, "minimum_negatives": 1}, {"minimum_positives": 1, "minimum_negatives": 21}):
         assert decided(ours, gate=gate, output=output).verdict == "insufficient_evidence"
+
+
+def test_evidence_is_counted_in_patients(judge: Judge, decided: Callable[..., Decision]) -> None:
+    """Forty positive hours of twenty patients are twenty; the hours are told beside them."""
+    ours = judge("hourly", 3, hours=8)
+    decision = decided(ours, gate={"minimum_positives": 21, "minimum_negatives": 20})
+    assert decision.verdict == "insufficient_evidence"
+    assert decision.reasons == ("positives in gate: 20 patients (40 samples) (required: at least 21)",)
+    assert decided(ours, gate={"minimum_positives": 20, "minimum_negatives": 20}).verdict == "promoted"
 
 
 def test_learnt_subjects_are_read_from_the_candidates_folder(workspace: Workspace, judge: Judge) -> None:

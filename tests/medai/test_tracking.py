@@ -121,6 +121,7 @@ def make_package(folder: Path, label: str = "first") -> Package:
         confidence=0.95,
         resamples=100,
         classes={"finding": {"normal": 2, "ill": 2}},
+        evidence={"finding": ()},
         metrics={"finding": {"auroc": Measure(value=0.8, low=0.7, high=0.9)}},
         confusion={"finding": ((2, 0), (1, 1))},
         rows_sha256="6" * 64,

@@ -17,6 +17,7 @@ from medai.outputs import Binary, Multiclass, Multilabel
 
 BINARY = Binary(kind="binary", classes={0: "normal", 1: "pneumonia"}, positive="pneumonia")
 MULTICLASS = Multiclass(kind="multiclass", classes={0: "a", 1: "b", 2: "c"})
+ORDERED = Multiclass(kind="multiclass", remaining="hours", bins=(24, 48, 72), classes={0: "a", 1: "b", 2: "c", 3: "d"})
 MULTILABEL = Multilabel(kind="multilabel", classes={"x": "effusion", "y": "oedema"})
 
 
@@ -255,3 +256,36 @@ def test_reliability_points_by_bins() -> None:
     np.testing.assert_allclose(score, [0, 0.5, np.nan, 0.9])
     np.testing.assert_allclose(share, [0, 1, np.nan, 1])
     assert rows.tolist() == [1, 1, 0, 1]
+
+
+@settings(max_examples=40, deadline=None)
+@given(scored(columns=4))
+def test_kappa_is_scikit_learns_with_linear_weights(case: tuple[np.ndarray, np.ndarray, np.ndarray]) -> None:
+    """Of classes that are bins, with integer weights; other classes have no order, and no kappa."""
+    _, scores, weights = case
+    truth = scores.argsort(axis=1)[:, 1]
+    found = metrics.compute(ORDERED, truth, scores, (), weights, ["kappa"])["kappa"]
+    for row, weight in enumerate(weights):
+        given_weight: dict[str, Any] = {"sample_weight": weight, "labels": range(4), "weights": "linear"}
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            expected = oracle.cohen_kappa_score(truth, scores.argmax(axis=1), **given_weight)
+        np.testing.assert_allclose(found[row], expected, atol=1e-12)
+    assert "kappa" not in metrics.available(MULTICLASS)
+
+
+def test_the_micro_average_ranks_all_pairs() -> None:
+    """AUROC of every row and finding together, as scikit-learn's; a resample weighs all findings of a row."""
+    generator = np.random.default_rng(4)
+    truth = generator.integers(0, 2, (40, 2)).astype(np.int8)
+    scores = generator.random((40, 2)).astype(np.float32)
+    weights = np.stack([np.ones(40), generator.integers(0, 3, 40)]).astype(np.uint16)
+    found = metrics.compute(MULTILABEL, truth, scores, (0.5, 0.5), weights, ["micro_auroc"])["micro_auroc"]
+    expected = [oracle.roc_auc_score(truth, scores, average="micro", sample_weight=weight) for weight in weights]
+    np.testing.assert_allclose(found, expected, atol=1e-12)
+
+
+def test_names_in_the_order_of_a_reader() -> None:
+    """Every name has a place."""
+    assert set(metrics.ORDER) == {*metrics.available(ORDERED), *metrics.NAMES, "micro_auroc", "mad"}
+    assert metrics.in_order(["ece", "mad", "kappa", "auroc"]) == ["auroc", "kappa", "mad", "ece"]

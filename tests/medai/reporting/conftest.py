@@ -13,6 +13,7 @@ import polars as pl
 import pytest
 
 from medai.measurement import evaluate_output
+from medai.measurement.evidence import evidence_of
 from medai.measurement.recalibration import recalibrate
 from medai.outputs import Output
 from medai.records import (
@@ -39,7 +40,7 @@ from medai.tables import write_table
 from medai.workspace import Workspace
 
 CONDITIONS = (
-    Condition(name="positives in gate", passed=True, figure="40", required="at least 30"),
+    Condition(name="positives in gate", passed=True, figure="40 stays", required="at least 30"),
     Condition(
         name="death auroc in gate",
         passed=False,
@@ -186,6 +187,7 @@ def scored() -> Callable[..., Scored]:
                 confidence=0.95,
                 resamples=100,
                 classes={"answer": dict(zip(output.names, map(int, counts), strict=True))},
+                evidence={"answer": evidence_of(output, truth, subjects)},
                 metrics={"answer": metrics},
                 confusion={"answer": confusion},
                 subgroups={"answer": groups} if groups and name == "net" else {},
@@ -223,9 +225,9 @@ def stays(stay_road: Any, scored: Callable[..., Scored], output_of: Callable[...
     """Stays that die or survive, with a judged and a small subgroup."""
     auroc = Measure(value=0.8765, low=0.8012, high=0.9345)
     groups = (
-        Subgroup(group="ICUType", level="3", samples=33, positives=11, metrics={"auroc": auroc}),
-        Subgroup(group="ICUType", level="4", samples=12, positives=2, metrics={}),
-        Subgroup(group="ICUType", level="not recorded", samples=3, positives=1, metrics={}),
+        Subgroup(group="ICUType", level="3", samples=33, subjects=33, positives=11, metrics={"auroc": auroc}),
+        Subgroup(group="ICUType", level="4", samples=12, subjects=12, positives=2, metrics={}),
+        Subgroup(group="ICUType", level="not recorded", samples=3, subjects=3, positives=1, metrics={}),
     )
     death = output_of(kind="binary", label="died", classes={0: "survived", 1: "died"}, positive="died")
     return scored(stay_road, death, "stays", groups, question="Will <this> stay & that end in death?")

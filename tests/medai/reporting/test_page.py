@@ -15,7 +15,7 @@ import yaml
 
 import medai.sources
 from medai.problem import Problem
-from medai.records import Comparison, Condition, Decision, Failure, Measure, Screening, SingleColumn, Subgroup
+from medai.records import Comparison, Condition, Decision, Evidence, Failure, Measure, Screening, SingleColumn, Subgroup
 from medai.reporting import Content, write_page
 from medai.reporting.numbers import between, three
 from medai.reporting.settled import FALLBACK, sentence
@@ -47,7 +47,7 @@ def test_every_figure_of_the_run_stands_on_the_page(stays: Any, page_of: Page) -
     """Decision, metrics with intervals, differences, subgroups, attrition, and how to make it again."""
     page = page_of(stays, stays.content(figures=stays.figures()))
     rows, text = rows_of(page), text_of(page)
-    assert ["positives in gate", "40", "at least 30", "✓ met"] in rows
+    assert ["positives in gate", "40 stays", "at least 30", "✓ met"] in rows
     assert ["death AUROC in gate", "0.6000 [0.5000, 0.7000]", "lower bound at least 0.7", "✗ not met"] in rows
     auroc = stays.scorecards["net"].metrics["answer"]["auroc"]
     row = next(row for row in rows if row[0].startswith("AUROC chance"))
@@ -179,19 +179,23 @@ def test_too_few_cases_are_a_limitation(stays: Any, page_of: Page) -> None:
     sure = card.metrics["answer"] | {"auroc": Measure(value=1, low=1, high=1)}
 
     def text(died: int, metrics: dict[str, Measure]) -> str:
-        classes = {"answer": {"survived": 40, "died": died}}
-        changed = card.model_copy(update={"classes": classes, "metrics": {"answer": metrics}})
+        evidence = tuple(
+            Evidence(label=label, positive=label == "died", samples=number, subjects=number)
+            for label, number in (("survived", 40), ("died", died))
+        )
+        changed = card.model_copy(update={"evidence": {"answer": evidence}, "metrics": {"answer": metrics}})
         return text_of(page_of(stays, stays.content(scorecards=stays.scorecards | {"net": changed})))
 
     few = text(2, sure)
-    assert "Test holds 2 died. With fewer than 10 the resamples repeat the same few" in few
+    assert "Test holds died in 2 stays. With fewer than 10 the resamples repeat the same few" in few
     assert "cannot show the uncertainty (AUROC 1.00, 1.00 to 1.00)." in few
     assert "Every resample gave the same figure" in text(30, sure)
     plain = text(30, card.metrics["answer"])
     assert "show the uncertainty" not in plain
     validation = stays.splits.samples["validation"]
     assert re.search(
-        rf"Validation holds {validation} samples, \d+ of them died; below 30, the threshold hangs on", plain
+        rf"Validation holds {validation} samples of \d+ stays, died in \d+ stays?; below 30, the threshold hangs on",
+        plain,
     )
 
 
@@ -282,7 +286,7 @@ def test_limitations_follow_from_the_facts(stays: Any, page_of: Page) -> None:
         "Generated data",
         "The unit is not a patient",
         "Test was opened before",
-        "Few samples of a class",
+        "Little of a class",
         "The calibration slope is 0.600 (0.400 to 0.800), its interval excludes 1: the probabilities are too extreme",
         "No clear gain over another model",
         "2 of 3 subgroups are too small to be judged.",
@@ -476,10 +480,17 @@ def test_a_small_cell_cannot_be_worked_out(stays: Any, page_of: Page) -> None:
     """Three men beside 60 women: the women's counts are withheld too. Two small levels hide each other."""
     auroc = {"auroc": Measure(value=0.8, low=0.7, high=0.9)}
 
-    def text(*levels: tuple[str, int]) -> str:
+    def text(*levels: tuple[str, int], hours: int = 1) -> str:
         groups = tuple(
-            Subgroup(group="gender", level=level, samples=samples, positives=1, metrics=auroc if samples > 30 else {})
-            for level, samples in levels
+            Subgroup(
+                group="gender",
+                level=level,
+                samples=hours * number,
+                subjects=number,
+                positives=1,
+                metrics=auroc if number > 30 else {},
+            )
+            for level, number in levels
         )
         card = stays.scorecards["net"].model_copy(update={"subgroups": {"answer": groups}})
         page = page_of(stays, stays.content(scorecards=stays.scorecards | {"net": card}))
@@ -491,3 +502,6 @@ def test_a_small_cell_cannot_be_worked_out(stays: Any, page_of: Page) -> None:
     assert "A count is not told where, taken from the total, it would give away one of fewer than 5." in text_of(hidden)
     assert ["F gender", "60", "1 1.7 %"] in [row[:3] for row in rows_of(text(("F", 60), ("M", 3), ("X", 2)))]
     assert "not told" not in text(("F", 60), ("M", 8))
+    # A hundred hours of three men are three men.
+    assert "gender: M (fewer than 5)." in text_of(text(("F", 60), ("M", 3), hours=100))
+    assert ["F gender", "6,000 60 stays"] in [row[:2] for row in rows_of(text(("F", 60), ("M", 8), hours=100))]

@@ -6,13 +6,13 @@ import doctest
 
 import pytest
 
-from medai.measurement import net_benefit
-from medai.measurement.metrics import NAMES
+from medai.measurement import evidence, net_benefit
+from medai.measurement.metrics import ORDER
 from medai.problem import catalogue, load_problem
-from medai.reporting import cautions, numbers, settled, words
+from medai.reporting import numbers, settled, words
 
 
-@pytest.mark.parametrize("module", [numbers, words, settled, cautions, net_benefit])
+@pytest.mark.parametrize("module", [numbers, words, settled, evidence, net_benefit])
 def test_the_examples_of_the_docstrings_hold(module: object) -> None:
     """Each docstring's example."""
     found = doctest.testmod(module)  # type: ignore[arg-type]
@@ -22,7 +22,7 @@ def test_the_examples_of_the_docstrings_hold(module: object) -> None:
 
 def test_every_metric_has_a_name_and_says_what_it_is() -> None:
     """The words know all metrics, in running text as well."""
-    assert set(words.METRICS) == set(NAMES)
+    assert tuple(words.METRICS) == ORDER
     assert words.metric("auroc/nodule") == "AUROC, nodule"
     assert words.in_text("death balanced_accuracy in test, brier") == "death balanced accuracy in test, brier score"
 
