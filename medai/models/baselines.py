@@ -39,6 +39,8 @@ OPSETS = {"": 18, "ai.onnx.ml": 3}
 IR_VERSION = 8
 _BLOCK = 1 << 24
 """Bytes of pictures widened to float64 at a time, before widening."""
+_ROWS = 1 << 14
+"""Rows of features that are gathered, or widened to float64, at a time."""
 
 
 @dataclass(frozen=True)
@@ -191,7 +193,7 @@ class GradientBoosting(Frozen):
             for _ in _columns(truth, output)
         )
         # scikit-learn cannot bin a feature that nobody has; as a constant it is never split on.
-        features = np.where(np.isnan(features).all(axis=0), np.float32(0), features)
+        features[:, [bool(np.isnan(column).all()) for column in features.T]] = 0
         fitted = Fitted(output, shapes, self.side, None, None, estimators, threads)
         _fit_each(fitted, features, truth)
         for estimator in estimators:
@@ -262,11 +264,16 @@ def _parameters(estimator: Any) -> int:
 
 def _moments(features: NDArray[np.float32]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
     """Mean and standard deviation of each feature's observed values; 0 and 1 where there are none, 1 where constant."""
-    seen = np.isfinite(features)
-    count = np.maximum(seen.sum(axis=0), 1)
-    values = np.where(seen, features, 0).astype(np.float64)
-    mean = values.sum(axis=0) / count
-    spread = np.sqrt((np.where(seen, values - mean, 0) ** 2).sum(axis=0) / count)
+    count, total, squares = np.zeros((3, features.shape[1]))
+    for block in _blocks(features):
+        seen = np.isfinite(block)
+        count += seen.sum(axis=0)
+        total += np.where(seen, block, 0).sum(axis=0, dtype=np.float64)
+    count = np.maximum(count, 1)
+    mean = total / count
+    for block in _blocks(features):
+        squares += (np.where(np.isfinite(block), block - mean, 0) ** 2).sum(axis=0)
+    spread = np.sqrt(squares / count)
     centre = mean.astype(np.float32)
     # Below float32's resolution a spread is rounding, not variation.
     constant = spread <= 1e-6 * np.maximum(np.abs(mean), 1e-6)
@@ -294,7 +301,12 @@ def _features(arrays: dict[str, NDArray[Any]], shapes: dict[str, tuple[int, ...]
     """(N, features) float32."""
     if "pixels" in shapes:
         return np.concatenate(list(_pictures(arrays["pixels"], side)))
-    return np.concatenate([np.asarray(arrays[name], np.float32) for name in shapes], axis=1)
+    rows, widths = len(arrays[next(iter(shapes))]), [shape[0] for shape in shapes.values()]
+    features = np.empty((rows, sum(widths)), np.float32)
+    for name, columns in zip(shapes, np.split(np.arange(sum(widths)), np.cumsum(widths)[:-1]), strict=True):
+        for start in range(0, rows, _ROWS):
+            features[start : start + _ROWS, columns[0] : columns[-1] + 1] = arrays[name][start : start + _ROWS]
+    return features
 
 
 def _pictures(pixels: NDArray[np.uint8], side: int) -> Iterator[NDArray[np.float32]]:
@@ -322,11 +334,19 @@ def _overlaps(length: int, side: int) -> NDArray[np.float64]:
 def _standardised(
     features: NDArray[np.float32], centre: NDArray[np.float32] | None, spread: NDArray[np.float32] | None
 ) -> NDArray[np.float32]:
-    """Centred, scaled, and the mean (0) where a value is missing."""
+    """Centred, scaled, and the mean (0) where a value is missing; the features themselves are overwritten."""
     if centre is None or spread is None:
         return features
-    scaled = (features - centre) / spread
-    return np.where(np.isnan(scaled), np.float32(0), scaled)
+    for block in _blocks(features):
+        np.divide(np.subtract(block, centre, out=block), spread, out=block)
+        block[np.isnan(block)] = 0
+    return features
+
+
+def _blocks(features: NDArray[np.float32]) -> Iterator[NDArray[np.float32]]:
+    """Views of some rows at a time."""
+    for start in range(0, len(features), _ROWS):
+        yield features[start : start + _ROWS]
 
 
 # --- the same, in ONNX ----------------------------------------------------------------------------------------------
