@@ -20,6 +20,8 @@ from medai.records import Measure
 
 Floats = NDArray[np.float64]
 _RISK = Binary(kind="binary", classes={0: "no", 1: "yes"}, positive="yes")
+_GRID = 32
+"""Cells a unit of the logit, where there are many rows: a line through means of cells is hardly another."""
 _STEPS = 25
 _CLOSE = 1e-8
 _EXTREME = 50.0
@@ -48,9 +50,11 @@ def recalibrate(
     logit = np.log(clipped) - np.log1p(-clipped)
     actual = np.asarray(truth, np.float64)
     once = np.ones((1, len(actual)))
-    points = {"slope": slopes(actual, logit, once), "intercept": intercepts(actual, logit, once)}
+    # Newton's method strays from 0 where the outcome is rare; risks are meant to have a slope of 1.
+    tried = [slopes(actual, logit, once, start) for start in (1.0, 0.0)]
+    points = {"slope": tried[0] if np.isfinite(tried[0][0]) else tried[1], "intercept": intercepts(actual, logit, once)}
     drawn: dict[str, list[Floats]] = {name: [] for name in points}
-    rows, scores, blocks = bootstrap.resampled(_RISK, actual, clipped[:, None], (), units, resamples, seed)
+    rows, scores, blocks = bootstrap.resampled(_RISK, actual, clipped[:, None], (), units, resamples, seed, _GRID)
     actual, logit = rows, np.log(scores[:, 0]) - np.log1p(-scores[:, 0])
     for counts in blocks:
         weights = counts.astype(np.float64)

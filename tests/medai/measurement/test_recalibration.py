@@ -66,3 +66,13 @@ def test_the_net_benefit_weighs_false_alarms_by_the_threshold() -> None:
     thresholds = np.array([0.2, 0.5])
     np.testing.assert_allclose(net_benefit(truth, score, thresholds), [0.2 - 0.1 * 0.25, 0.2 - 0.1])
     np.testing.assert_allclose(of_acting_on_all(0.3, thresholds), [0.3 - 0.7 * 0.25, 0.3 - 0.7])
+
+
+def test_a_rare_outcome_has_a_slope() -> None:
+    """One in a hundred, far from what the scores say on average: the slope is found, as scikit-learn finds it."""
+    generator = np.random.default_rng(5)
+    logit = np.where(generator.random(8000) < 0.05, generator.normal(-2, 1.5, 8000), generator.normal(-8, 0.7, 8000))
+    truth = (generator.random(8000) < 1 / (1 + np.exp(-(2 + 1.1 * logit)))).astype(np.int8)
+    peer = LogisticRegression(C=np.inf, tol=1e-10, max_iter=1000).fit(logit[:, None], truth)
+    found = measured(truth, 1 / (1 + np.exp(-logit)))["slope"]
+    assert found.value == pytest.approx(peer.coef_[0, 0], abs=1e-3)
