@@ -15,7 +15,9 @@ from medai.workspace import Made, Workspace
 if TYPE_CHECKING:
     import numpy as np
 
-VERSION = 3
+VERSION = 4
+LEGIBLE = 10
+"""Curves of one model that can be told apart; of more classes, all together are drawn, and each behind them."""
 
 
 class _Drawn(Frozen):
@@ -60,7 +62,15 @@ def draw(
                 for place, label in enumerate(output.names)
             ]
         measures = [scorecards[other].metrics[name] for other in order] if output.kind == "binary" else []
-        files = _draw_curves(folder, curves, measures)
+        faint: list[_Scored] = []
+        if len(curves) > LEGIBLE:
+            import numpy as np
+
+            together = [np.concatenate([getattr(one, part) for one in curves]) for part in ("truth", "score")]
+            faint, curves = curves, [_Scored("all classes together", together[0], together[1][:, None])]
+            pooled = scorecards[chosen].metrics[name].get("micro_auroc")
+            measures = [{"auroc": pooled}] if pooled else []
+        files = _draw_curves(folder, curves, measures, faint)
         if output.kind == "binary":
             files["net_benefit"] = _draw_net_benefit(folder, curves, candidates[chosen].thresholds[name][0])
         confusion = scorecards[chosen].confusion[name]
@@ -92,7 +102,9 @@ def _scored(workspace: Workspace, scorecard: Scorecard, name: str, output: Outpu
     return truth_and_scores(read_scores(workspace, scorecard), name, output)
 
 
-def _draw_curves(folder: Path, curves: list[_Scored], measures: list[dict[str, Measure]]) -> dict[str, str]:
+def _draw_curves(
+    folder: Path, curves: list[_Scored], measures: list[dict[str, Measure]], faint: list[_Scored]
+) -> dict[str, str]:
     from medai.measurement import metrics
     from medai.reporting import figures
 
@@ -105,6 +117,7 @@ def _draw_curves(folder: Path, curves: list[_Scored], measures: list[dict[str, M
             figures.Curve(curve.name, *metrics.roc_points(curve.truth, curve.score), measure(place, "auroc"))
             for place, curve in enumerate(curves)
         ],
+        faint=[figures.Curve(curve.name, *metrics.roc_points(curve.truth, curve.score)) for curve in faint],
     )
     figures.draw_precision_recall(
         folder / "precision_recall.svg",
@@ -115,6 +128,7 @@ def _draw_curves(folder: Path, curves: list[_Scored], measures: list[dict[str, M
             for place, curve in enumerate(curves)
         ],
         prevalence=float(curves[0].truth.mean()),
+        faint=[figures.Curve(one.name, *metrics.precision_recall_points(one.truth, one.score)) for one in faint],
     )
     figures.draw_calibration(
         folder / "calibration.svg",

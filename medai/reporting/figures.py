@@ -29,6 +29,8 @@ INK = "#222222"
 PALE = "#8a8a8a"
 _GUIDE: dict[str, Any] = {"color": PALE, "linewidth": 0.9, "linestyle": (0, (2, 3))}
 _HALO = {"facecolor": "white", "edgecolor": "none", "pad": 1.5}
+_TALL = 12
+"""Rows of a confusion matrix from which on they are drawn closer."""
 _STYLE = {
     "svg.hashsalt": "medai",
     "svg.fonttype": "path",
@@ -88,13 +90,21 @@ class Reliability:
     measure: Measure | None = None
 
 
-def draw_roc(path: Path, curves: Sequence[Curve], *, title: str = "ROC curve") -> None:
-    """ROC curves, the candidate first; measures are AUROCs. x: false positive rate, y: sensitivity."""
+def draw_roc(path: Path, curves: Sequence[Curve], *, faint: Sequence[Curve] = (), title: str = "ROC curve") -> None:
+    """ROC curves, the candidate first; measures are AUROCs. x: false positive rate, y: sensitivity.
+
+    Args:
+        path: .svg or .png.
+        curves: by name.
+        faint: too many to be told apart, drawn behind, under one name.
+        title: above the plot.
+    """
 
     def draw(figure: Figure) -> None:
         axes = _unit(figure, title, "1 − specificity", "Sensitivity")
         axes.plot([0, 1], [0, 1], zorder=1.5, **_GUIDE)
         axes.text(0.3, 0.3, "chance", rotation=45, ha="center", va="center", color=PALE, fontsize=8, bbox=_HALO)
+        _behind(axes, faint)
         _lines(axes, curves, "AUROC")
         axes.set_aspect("equal")
         axes.legend(*_ordered(axes), loc="lower right")
@@ -103,7 +113,12 @@ def draw_roc(path: Path, curves: Sequence[Curve], *, title: str = "ROC curve") -
 
 
 def draw_precision_recall(
-    path: Path, curves: Sequence[Curve], *, prevalence: float, title: str = "Precision–recall curve"
+    path: Path,
+    curves: Sequence[Curve],
+    *,
+    prevalence: float,
+    faint: Sequence[Curve] = (),
+    title: str = "Precision–recall curve",
 ) -> None:
     """Precision–recall curves, the candidate first; measures are AUPRCs. x: sensitivity, y: PPV.
 
@@ -111,6 +126,7 @@ def draw_precision_recall(
         path: .svg or .png.
         curves: points by rising sensitivity.
         prevalence: share of positives, the PPV of guessing.
+        faint: too many to be told apart, drawn behind, under one name.
         title: above the plot.
     """
 
@@ -119,10 +135,11 @@ def draw_precision_recall(
         axes.axhline(prevalence, **_GUIDE)
         side, shift = ("bottom", 0.012) if prevalence < 0.5 else ("top", -0.012)
         axes.text(0.01, prevalence + shift, f"prevalence {prevalence:.2f}", color=PALE, fontsize=8, va=side)
+        _behind(axes, faint, step=True)
         _lines(axes, curves, "AUPRC", step=True)
         figure.legend(*_ordered(axes), loc="outside lower center", ncols=2)
 
-    _save(path, (4.8, _below(4.5, len(curves))), draw)
+    _save(path, (4.8, _below(4.5, len(curves) + bool(faint))), draw)
 
 
 def draw_calibration(path: Path, curves: Sequence[Reliability], *, title: str = "Calibration") -> None:
@@ -224,7 +241,7 @@ def draw_confusion(
         if columns is None:
             axes.set(xlabel="Predicted", ylabel="True")
 
-    _save(path, (max(4.2, 2.0 + 1.05 * wide), max(3.0, 1.5 + 0.85 * high)), draw)
+    _save(path, (max(4.2, 2.0 + 1.05 * wide), max(3.0, 1.5 + (0.85 if high <= _TALL else 0.5) * high)), draw)
 
 
 def draw_training(
@@ -309,6 +326,21 @@ def _dress(axes: Axes, title: str, x: str, y: str) -> None:
     axes.tick_params(length=3)
     if title:
         axes.set_title(title, loc="left", fontsize=11, fontweight="bold", pad=10)
+
+
+def _behind(axes: Axes, curves: Sequence[Curve], *, step: bool = False) -> None:
+    """Curves without names of their own; the legend tells of the first."""
+    for number, curve in enumerate(curves):
+        axes.plot(
+            _array(curve.x),
+            _array(curve.y),
+            label="each class alone" if number == 0 else None,
+            drawstyle="steps-pre" if step else "default",
+            color=PALE,
+            linewidth=0.7,
+            alpha=0.45,
+            zorder=2,
+        )
 
 
 def _lines(axes: Axes, curves: Sequence[Curve], metric: str, *, step: bool = False) -> None:
