@@ -59,7 +59,7 @@ def evaluate(
         overrides: ``section.key=value``.
 
     Returns:
-        What ``medai evaluate --json`` prints. ``evidence`` speaks of counts alone: whether there are enough samples of
+        What ``medai evaluate --json`` prints. ``evidence`` speaks of counts alone: whether there are enough subjects of
         each class, none of them known to the champion; ``floors`` of how good it is on them; ``own_test_rows`` of how
         many it was tested on before, None where the store no longer knows.
     """

@@ -137,10 +137,10 @@ def evaluation(outcome: dict[str, Any]) -> None:
         for group in outcome["subgroups"].get(output, ()):
             auroc = group["metrics"].get("auroc")
             typer.echo(
-                f"  {group['group']} {group['level']}: {group['samples']} samples"
+                f"  {group['group']} {group['level']}: {_who(group | {'unit': counts['unit']})}"
                 + (f", auroc {_interval(auroc)}" if auroc else "")
             )
-    typer.echo(f"enough samples: {'yes' if outcome['evidence'] == 'sufficient' else 'no'}")
+    typer.echo(f"enough {counts['unit']}s: {'yes' if outcome['evidence'] == 'sufficient' else 'no'}")
     for reason in outcome["reasons"]:
         typer.echo(f"  {reason}")
     for metric, floor in outcome["floors"].items():

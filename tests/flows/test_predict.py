@@ -441,7 +441,7 @@ def test_evaluate_measures_the_champion_and_promotes_nothing(
     shown = medai("evaluate", problem, "--data", str(npz), home=home)
     assert re.search(r"auroc +\d\.\d{3} \[\d\.\d{3}, \d\.\d{3}\] +\d\.\d{3} \[", shown.out)
     assert "60 samples of 60 different images · champion version 1, net" in shown.out
-    assert "enough samples: yes\n" in shown.out
+    assert "enough images: yes\n" in shown.out
     assert "evidence:" not in shown.out
     assert f"the gate's floor of auroc on these data: {auroc['low']:.4f} (required: lower bound at least" in shown.out
     assert f"looks of this champion at labelled data, this one included: {found['looks']}\n" in shown.out
@@ -469,7 +469,7 @@ def test_patients_of_the_fit_are_left_out_unless_asked_for(
     assert found["seen_in_training"] == {"samples": 200 - apart, "subjects": 200 - apart, "scored": False}
     whole = medai("evaluate", problem, "--include-seen", home=home)
     assert "200 samples of 200 stays" in whole.out
-    assert "enough samples: no\n" in whole.out
+    assert "enough stays: no\n" in whole.out
     assert (
         f"{200 - apart} samples of {200 - apart} subjects that it was fitted on were scored all the same" in whole.out
     )
@@ -481,7 +481,7 @@ def test_few_positives_are_insufficient_evidence(medai: Any, home: Path, picture
     answer = medai("evaluate", pictures[0], "--data", str(npz), "--json", *demanding, home=home)
     assert answer.status == 0, answer.err
     assert answer.json["evidence"] == "insufficient_evidence"
-    assert answer.json["reasons"][0].endswith("samples of present (required: at least 500)")
+    assert re.fullmatch(r"present: \d+ images \(required: at least 500\)", answer.json["reasons"][0])
     assert "auroc" in answer.json["metrics"]["opacity"]
 
 

@@ -24,7 +24,7 @@ def outcome_of(**changes: Any) -> dict[str, Any]:
         "baselines": {"logistic_regression": {"auroc": 0.5, "ppv": 0.25}},
         "test_openings": 1,
         "test_openings_when_decided": 1,
-        "rarest": {"label": "died", "samples": 2},
+        "rarest": {"label": "died", "samples": 90, "subjects": 2, "unit": "patient"},
         "version": 1,
         "decision": "refused",
         "withdrawn": None,
@@ -43,9 +43,9 @@ def test_a_figure_of_two_cases_has_a_caveat(capsys: pytest.CaptureFixture[str]) 
     told = capsys.readouterr().out
     assert "62 samples of 60 different images · net" in told
     assert "test, opened for 1 candidate\n" in told
-    assert "only 2 died: an interval cannot show the uncertainty of auroc\n" in told
+    assert "only 2 patients with died: an interval cannot show the uncertainty of auroc\n" in told
     assert [line.split() for line in told.splitlines() if line.strip().startswith("ppv")] == [["ppv", "–", "0.250"]]
-    shown.run(outcome_of(rarest={"label": "died", "samples": 10}))
+    shown.run(outcome_of(rarest={"label": "died", "samples": 10, "subjects": 10, "unit": "image"}))
     assert "uncertainty" not in capsys.readouterr().out
 
 
@@ -72,7 +72,7 @@ def test_history_has_the_caveat_too_and_the_overrides(capsys: pytest.CaptureFixt
         }
     )
     told = capsys.readouterr().out
-    assert told.count("only 2 died") == 1
+    assert told.count("only 2 samples with died") == 1
     assert "training.epochs=3 gate=null" in told
 
 
