@@ -23,6 +23,7 @@ from flows.settings import Settings, user
 from flows.spreading import spread
 from medai.audit import Entry
 from medai.errors import ConfigurationError, DataRefused, ServiceFailed
+from medai.evaluation import figure
 from medai.ledger import Ledger
 from medai.measurement.metrics import available
 from medai.paths import expanded
@@ -314,7 +315,6 @@ def choose(
     """
     if question.choose == NET or len(candidates) == 1:
         return NET
-    output = next(iter(question.outputs))
     figures: dict[str, float | None] = {}
     # One figure of all rows is asked for: neither its interval nor subgroups.
     config = question.evaluation.model_copy(update={"resamples": 100, "minimum_subgroup": sys.maxsize})
@@ -323,8 +323,7 @@ def choose(
             f"choose:{name}",
             evaluate(workspace, candidate, arrays, cohort, splits, question.outputs, "validation", config),
         )
-        measure = scorecard.metrics[output].get(question.choose_metric)
-        figures[name] = measure.value if measure else None
+        figures[name] = figure(workspace, candidate, scorecard, question.outputs, question.choose_metric)
     return best(figures, question.choose_metric)
 
 

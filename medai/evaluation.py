@@ -181,6 +181,25 @@ def score(workspace: Workspace, candidate: Candidate, arrays: dict[str, Any]) ->
     return np.asarray(np.mean(scores, axis=0, dtype=np.float64), np.float32)
 
 
+def figure(
+    workspace: Workspace, candidate: Candidate, scorecard: Scorecard, outputs: dict[str, Output], metric: str
+) -> float | None:
+    """A metric of the first output on the rows of a scorecard; None if it is undefined on them.
+
+    On few rows a figure may be defined and its interval not, because most resamples lack a class or finding.
+    """
+    import numpy as np
+
+    from medai.measurement import metrics
+
+    name, output = next(iter(outputs.items()))
+    if metric in scorecard.metrics[name]:
+        return scorecard.metrics[name][metric].value
+    truth, scores = truth_and_scores(read_scores(workspace, scorecard), name, output)
+    value = metrics.compute(output, truth, scores, candidate.thresholds[name], names=[metric])[metric][0]
+    return float(value) if np.isfinite(value) else None
+
+
 def paired(
     workspace: Workspace,
     output: Output,

@@ -228,12 +228,18 @@ def _drawn(
 
 
 def _tell(skipped: dict[str, int], left_out: list[str], resamples: int) -> None:
-    """Say in one line on how many resamples figures were undefined, and in another which are left out for it."""
+    """Say in one line on how many resamples figures were undefined, and in another which are left out for it.
+
+    Of single findings, of which there may be many, only how many resamples lack the rarest.
+    """
     alike: dict[int, list[str]] = {}
     for name, number in skipped.items():
-        alike.setdefault(number, []).append(name)
-    if alike:
-        told = (f"{_some(names)} on {number}" for number, names in alike.items())
+        if "/" not in name:
+            alike.setdefault(number, []).append(name)
+    told = [f"{_some(names)} on {number}" for number, names in alike.items()]
+    if single := [number for name, number in skipped.items() if "/" in name]:
+        told.append(f"figures of single findings on up to {max(single)}")
+    if told:
         log.info("skipped of %d resamples, undefined: %s", resamples, "; ".join(told))
     if left_out:
         log.warning("left out, defined on less than half of %d resamples: %s", resamples, _some(left_out))

@@ -13,7 +13,7 @@ import pytest
 from pydantic import ValidationError
 from sklearn.metrics import roc_auc_score
 
-from medai.evaluation import Evaluation, _level, _standing, compare, evaluate, paired, score
+from medai.evaluation import Evaluation, _level, _standing, compare, evaluate, figure, paired, score
 from medai.inference import Scorer
 from medai.records import Candidate, Scorecard, sha256_of
 from medai.scores import read_scores, truth_and_scores
@@ -213,3 +213,16 @@ def test_scores_tables_are_equal_twice(
     assert (other.reused, other.record) == (False, card)
     one, two = (home / "evaluate" / card.key / "scores.parquet" for home in (workspace.root / "store", store))
     assert one.read_bytes() == two.read_bytes()
+
+
+def test_a_figure_needs_no_interval(
+    workspace: Workspace, stay_road: Any, fitted: Callable[..., Candidate], carded: Callable[..., Scorecard]
+) -> None:
+    """Where resamples lack a class the interval is left out; the figure of the rows themselves is still there."""
+    candidate = fitted(0.01)
+    card = carded(candidate)
+    bare = card.model_copy(update={"metrics": {"death": {}}})
+    for metric in ("auroc", "brier"):
+        value = card.metrics["death"][metric].value
+        assert figure(workspace, candidate, card, stay_road.outputs, metric) == value
+        assert figure(workspace, candidate, bare, stay_road.outputs, metric) == pytest.approx(value, abs=1e-12)
