@@ -6,8 +6,9 @@ gzip's own checksum is right. Columns are found by name, whatever their order an
 and line ends. Every field is text, an empty one ``""``; what it means is decided by whoever asked for it. An empty line
 is a row of empty fields, which is then counted as a row without its patient.
 
-The file is inflated by one thread in blocks of whole rows, which others parse. Where a quote comes, a line end may lie
-inside a field: from there on the parser itself finds the rows' ends, in one stream.
+The file is inflated by one thread in blocks of whole rows, which others parse; a line end that has an odd number of
+quotes before it lies inside a field. Where a stray quote comes, as in an unquoted ``5" tube``, counting says nothing:
+from there on the parser itself finds the rows' ends, in one stream.
 """
 
 from __future__ import annotations
@@ -43,6 +44,7 @@ _LONGEST_ROW = 1 << 24
 _LONGEST_HEADER = 1 << 16
 _BOM = b"\xef\xbb\xbf"
 _LINE_END, _QUOTE = ord("\n"), ord('"')
+_BEFORE_QUOTED, _AFTER_QUOTED = ([ord(letter) for letter in letters] for letters in (',\n"', ',\r\n"'))
 _FIRST_BEYOND_ASCII = 128
 _IN_CACHE = 1 << 18
 _EDGE = 64
@@ -163,7 +165,7 @@ class _Text(io.RawIOBase):
         return line.removeprefix(_BOM).removesuffix(b"\r")
 
     def blocks(self) -> Iterator[Block]:
-        """Blocks of whole rows until a quote comes or the text ends.
+        """Blocks of whole rows until a stray quote comes or the text ends.
 
         What has been read and lies in no block is then read again by ``readinto``.
         """
@@ -185,15 +187,16 @@ class _Text(io.RawIOBase):
                 self._head = b""
             else:
                 at += self._into(memoryview(buffer)[begin:])
-            if buffer.find(b'"', begin, at) >= 0:
-                self._head = bytes(buffer[:at])
-                return
             if at == begin:
                 return  # _check saw to it that nothing waits
-            end = buffer.rfind(b"\n", 0, at) + 1
+            quoted = buffer.find(b'"', begin, at) >= 0 or waiting.find(b'"') >= 0
+            if quoted and _has_stray_quote(np.frombuffer(buffer, np.uint8, at)):
+                self._head = bytes(buffer[:at])
+                return
+            end = _end_of_rows(buffer, at, outside=self._quotes % 2 == 0)
             waiting = bytes(memoryview(buffer)[end:at])
             if end:
-                yield Block(before, buffer, end, given_back)
+                yield Block(before, buffer, end, quoted, given_back)
             elif at > _LONGEST_ROW:
                 raise _damaged(self._table, before, [])
 
@@ -276,6 +279,34 @@ class _Text(io.RawIOBase):
         self._whole = not self._decoder.getstate()[0]
 
 
+def _has_stray_quote(text: np.ndarray) -> bool:
+    """Whether a quote stands elsewhere than around a field or doubled within one: counting quotes then deceives.
+
+    Args:
+        text: its bytes, from the begin of a row on.
+    """
+    quotes = np.flatnonzero(text == _QUOTE)
+    opening, closing = quotes[::2], quotes[1::2]
+    before, after = text[opening[opening > 0] - 1], text[closing[closing < len(text) - 1] + 1]
+    return not (np.isin(before, _BEFORE_QUOTED).all() and np.isin(after, _AFTER_QUOTED).all())
+
+
+def _end_of_rows(text: bytearray, size: int, *, outside: bool) -> int:
+    """Where the last whole row of a text ends; 0 where none does. A line end between quotes ends no row.
+
+    Args:
+        size: of the text, which begins with a row.
+        outside: whether it ends outside quotes.
+    """
+    while size > 0:
+        quote = text.rfind(b'"', 0, size)
+        end = text.rfind(b"\n", quote + 1, size) + 1 if outside else 0
+        if end:
+            return end
+        size, outside = quote, not outside
+    return 0
+
+
 def _is_utf8(data: memoryview) -> bool:
     """Whether whole letters are UTF-8; Arrow looks at them where they lie, while a decoder writes them anew."""
     import pyarrow as pa
@@ -295,12 +326,14 @@ class Block(NamedTuple):
         before: rows that came before them.
         buffer: the text begins here.
         end: and ends here.
+        quoted: some fields stand between quotes, and may hold line ends.
         given_back: takes the buffer once it is not needed any more.
     """
 
     before: int
     buffer: bytearray
     end: int
+    quoted: bool
     given_back: SimpleQueue[bytearray]
 
 
@@ -368,7 +401,7 @@ class _Parser:
             return pc.read_csv(
                 pa.BufferReader(pa.py_buffer(memoryview(block.buffer)[: block.end])),
                 pc.ReadOptions(column_names=self._names, block_size=block.end + 1, use_threads=False),
-                self._options(ragged, line_ends_in_fields=False),
+                self._options(ragged, line_ends_in_fields=block.quoted),
                 self._convert,
             )
         except pa.ArrowInvalid:  # its own words quote the row

@@ -61,7 +61,7 @@ class Identities:
     def of_numbers(self, site: Iterable[int]) -> list[int]:
         """The ids of some identifiers, in their order."""
         numbers = list(site)
-        new = sorted(set(numbers) - self._known.keys())
+        new = sorted({number for number in numbers if number not in self._known})
         self._known.update(zip(new, subject_ids(self._namespace, [str(number) for number in new]), strict=True))
         return [self._known[number] for number in numbers]
 

@@ -7,6 +7,7 @@ import gzip
 import io
 from collections import Counter
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 import polars as pl
@@ -119,10 +120,32 @@ def test_blocks_join_seamlessly(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     text = "".join(f'{row},"é, {row}\nü",{row * 7}\n' for row in range(3000)).encode()
     (tmp_path / "t.csv").write_bytes(HEADER + text)
     monkeypatch.setattr(csv_text, "BLOCK", 997)
+    monkeypatch.setattr(csv_text, "_LONGEST_HEADER", 64)
     batches = list(read_rows("t", tmp_path / "t.csv", ("a", "b", "c"), "", Counter()))
     assert len(batches) > 5
     expected = list(csv.reader(io.StringIO(text.decode())))
     assert [list(row) for batch in batches for row in batch.rows()] == expected
+
+
+@settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    rows=st.lists(st.tuples(*[st.text('ab"\n', max_size=5) | st.sampled_from(['"a\nb"', '"""a\n"""'])] * 3), max_size=9)
+)
+def test_no_place_of_a_cut_changes_what_is_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, rows: list[tuple[str, str, str]]
+) -> None:
+    """Whatever quotes and line ends the text holds, cut into small blocks it is refused or read as in one block."""
+    whole, text = None, "".join(f"{','.join(row)}\n" for row in rows)
+    with suppress(DataRefused):
+        whole = read(tmp_path, HEADER + text.encode())[0].rows()
+    with monkeypatch.context() as small:
+        small.setattr(csv_text, "_LONGEST_HEADER", 8)
+        small.setattr(csv_text, "BLOCK", 12)
+        try:
+            cut = read(tmp_path, HEADER + text.encode())[0].rows()
+        except DataRefused:
+            return
+    assert cut == whole
 
 
 @pytest.mark.parametrize("letter", ["é", "中", "𝄞"])
