@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     import polars as pl
 
-ROWS = 1 << 21
+ROWS = 1 << 19
 """Events of a block."""
 
 

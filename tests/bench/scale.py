@@ -24,7 +24,7 @@ CORES = 2
 
 
 def stages(data: Path, home: Path) -> dict[str, Any]:
-    """Seconds of each stage, the events, the samples, and the largest resident set in MiB."""
+    """Seconds of each stage, the largest resident set in MiB by its end, the events and the samples."""
     import resource
 
     from medai.cohort import select
@@ -38,18 +38,25 @@ def stages(data: Path, home: Path) -> dict[str, Any]:
 
     _load_engines()
     workspace, problem = Workspace(home), load_problem(PROBLEM)
-    snapshot = ingest(workspace, problem.input.source, data)
-    quality = validate(workspace, snapshot.record, suite_path(problem))
-    cohort = select(workspace, snapshot.record, quality.record, problem.cohort, problem.outputs)
-    splits = split(workspace, snapshot.record, cohort.record, problem.split)
-    arrays = prepare(workspace, snapshot.record, quality.record, cohort.record, problem.input.preprocessing)
-    made = {"ingest": snapshot, "validate": quality, "select": cohort, "split": splits, "prepare": arrays}
+    seconds: dict[str, float] = {}
+    peak_mib: dict[str, int] = {}
+
+    def noted(name: str, made: Any) -> Any:
+        seconds[name] = round(made.seconds, 1)
+        peak_mib[name] = round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
+        return made.record
+
+    snapshot = noted("ingest", ingest(workspace, problem.input.source, data))
+    quality = noted("validate", validate(workspace, snapshot, suite_path(problem)))
+    cohort = noted("select", select(workspace, snapshot, quality, problem.cohort, problem.outputs))
+    noted("split", split(workspace, snapshot, cohort, problem.split))
+    arrays = noted("prepare", prepare(workspace, snapshot, quality, cohort, problem.input.preprocessing))
     return {
-        "seconds": {name: round(one.seconds, 1) for name, one in made.items()},
-        "events": snapshot.record.tables["events"],
-        "set_aside": sum(quality.record.set_aside.values()),
-        "samples": arrays.record.samples,
-        "peak_mib": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024),
+        "seconds": seconds,
+        "peak_mib": peak_mib,
+        "events": snapshot.tables["events"],
+        "set_aside": sum(quality.set_aside.values()),
+        "samples": arrays.samples,
     }
 
 
