@@ -34,7 +34,7 @@ test-faults: $(READY) ## what bad input gets, case by case, and their count; mak
 test-slow: $(READY) ## the long tests: servers, schedules, real-data training, an installed package
 	$(TESTS) -m "slow and not kill"
 
-test-kill: $(READY) ## kill the road at its commit points; KILLS=n takes every n-th only
+test-kill: $(READY) ## kill the road, or fill its disk, at its commit points; KILLS=n takes every n-th only
 	$(TESTS) -m kill
 
 lint: $(READY) ## ruff, check and format

@@ -41,7 +41,8 @@ def spread(dask: str | None, shards: str | None, settings: Settings) -> Spread |
     from tasks.spread import OnDask
 
     owner = hashlib.sha256(f"{socket.gethostname()}\0{settings.home}".encode(errors="replace")).hexdigest()[:12]
-    return Spread(OnDask(None if dask == HERE else dask, settings.service_seconds), store, owner)
+    scratch = settings.home / "scratch" / "dask"
+    return Spread(OnDask(None if dask == HERE else dask, settings.service_seconds, scratch), store, owner)
 
 
 def check(dask: str | None, shards: str | None, settings: Settings) -> Store | None:

@@ -13,6 +13,7 @@ from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent import futures
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from prefect import task
@@ -53,10 +54,11 @@ class OnDask:
     Args:
         scheduler: its address; None starts a cluster of two workers on this machine that nobody else can reach.
         patience: seconds to wait for the scheduler and a worker, also when all workers are lost meanwhile.
+        scratch: where workers of this machine put what does not fit in memory; Dask's own choice when left out.
     """
 
-    def __init__(self, scheduler: str | None, patience: float) -> None:
-        self.scheduler, self.patience = scheduler, patience
+    def __init__(self, scheduler: str | None, patience: float, scratch: Path | None = None) -> None:
+        self.scheduler, self.patience, self.scratch = scheduler, patience, scratch
 
     def __call__(self, work: Callable[[T], R], orders: Iterable[T]) -> Generator[R]:
         """The results in the orders' order.
@@ -93,17 +95,23 @@ class OnDask:
             ) as runner:
                 yield runner
             return
-        with DaskTaskRunner(
-            cluster_kwargs={
-                "n_workers": LOCAL_WORKERS,
-                "threads_per_worker": 1,
-                "host": LOOPBACK,
-                "dashboard_address": None,
-                "silence_logs": logging.CRITICAL,
-                # A shard's failure is told once, by the run; a worker would print its traceback.
-                "env": {"PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL": "CRITICAL"},
-            }
-        ) as runner:
+        import dask
+
+        own = {} if self.scratch is None else {"temporary-directory": str(self.scratch)}
+        with (
+            dask.config.set(own),
+            DaskTaskRunner(
+                cluster_kwargs={
+                    "n_workers": LOCAL_WORKERS,
+                    "threads_per_worker": 1,
+                    "host": LOOPBACK,
+                    "dashboard_address": None,
+                    "silence_logs": logging.CRITICAL,
+                    # A shard's failure is told once, by the run; a worker would print its traceback.
+                    "env": {"PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL": "CRITICAL"},
+                }
+            ) as runner,
+        ):
             yield runner
 
     def _connected(self, runner: DaskTaskRunner) -> Client:

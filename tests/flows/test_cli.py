@@ -306,6 +306,7 @@ def test_synth_writes_a_hospital_and_says_what_it_holds(medai: Any, tmp_path: Pa
     assert "MIMIC-IV v2.2" in (tmp_path / "plain" / "README.txt").read_text()
 
 
+@pytest.mark.slow
 def test_demo_promotes_two_champions(medai: Any, tmp_path: Path) -> None:
     """Both generated problems to a champion, with few epochs."""
     answer = medai("demo", "--set", "training.epochs=4", "--json", home=tmp_path / "home")

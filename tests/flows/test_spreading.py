@@ -184,3 +184,4 @@ def test_a_run_on_dask_ends_like_any_other(medai: Any, problems: Any, tmp_path: 
     assert [path.name[:9] for path in (tmp_path / "store").iterdir()] == ["snapshot-"]
     audit = (homes["dask"] / "audit.jsonl").read_text()
     assert str(tmp_path / "store") not in audit
+    assert (homes["dask"] / "scratch" / "dask").is_dir()  # and not where the machine keeps what is temporary

@@ -13,6 +13,8 @@ from typing import Any
 
 import pytest
 
+pytestmark = [pytest.mark.slow, pytest.mark.kill]
+
 FULL = 4
 PLACES = {
     "a checkpoint": ("fit", r"write scratch/fit/\w+/\.epoch\.npz"),
@@ -80,8 +82,6 @@ def test_read_only_home(road: Any, undisturbed: Any) -> None:
     assert not way.torn(run.home)
 
 
-@pytest.mark.slow
-@pytest.mark.kill
 @pytest.mark.timeout(6 * 3600)
 def test_full_disk_at_every_write(road: Any, undisturbed: Any, tell: Callable[[str], None]) -> None:
     """Each write, sync and rename of the road finds no space once; ``KILLS=n`` takes every n-th."""
@@ -107,7 +107,6 @@ def test_full_disk_at_every_write(road: Any, undisturbed: Any, tell: Callable[[s
     assert not failed
 
 
-@pytest.mark.slow
 @pytest.mark.timeout(900)
 @pytest.mark.parametrize("size", ["200k", "900k", "1700k"])
 def test_real_small_disk(road: Any, undisturbed: Any, tmp_path: Path, size: str) -> None:

@@ -12,6 +12,8 @@ from typing import Any
 
 import pytest
 
+pytestmark = [pytest.mark.slow, pytest.mark.kill]
+
 KILLED = -9
 SEED = int(os.environ.get("KILL_SEED", "0"))
 
@@ -112,8 +114,6 @@ def test_two_equal_runs_make_one_result(road: Any, undisturbed: Any) -> None:
     assert not ways.differences(ways.world(run.home, "pictures"), run.world)
 
 
-@pytest.mark.slow
-@pytest.mark.kill
 @pytest.mark.timeout(6 * 3600)
 @pytest.mark.parametrize("problem", ["pictures", "stays"])
 def test_kill_at_every_point(road: Any, undisturbed: Any, problem: str, tell: Callable[[str], None]) -> None:
