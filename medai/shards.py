@@ -21,7 +21,7 @@ import numpy as np
 
 from medai.errors import DataRefused
 from medai.store import Store
-from medai.tables import ROWS_IN_GROUP, has_columns, readable, subject_spans
+from medai.tables import ROWS_IN_GROUP, has_columns, readable, spans_of
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -160,7 +160,8 @@ def cut(path: Path, rows: int = ROWS_IN_GROUP) -> list[Shard]:
 
     with readable(path), pq.ParquetFile(path, metadata=_metadata(path)) as file:
         sizes = [file.metadata.row_group(group).num_rows for group in range(file.num_row_groups)]
-        spans, row_ids = subject_spans(file), _row_ids(file)
+        spans = spans_of(file, "subject_id")
+        row_ids = [span or (_LEAST, _LARGEST) for span in spans_of(file, "row_id")]
     known = [span for span, size in zip(spans, sizes, strict=True) if size and span is not None]
     last = len(sizes)
     if not last or len(known) < last or any(one[1] > after[0] for one, after in pairwise(known)):
@@ -255,15 +256,3 @@ def _footer(path: Path, _size: int, _changed: int, _inode: int) -> pq.FileMetaDa
 
     with readable(path):
         return pq.read_metadata(path)
-
-
-def _row_ids(file: pq.ParquetFile) -> list[tuple[int, int]]:
-    """Row group → its least and largest row_id; any where the file does not say them."""
-    names = file.schema_arrow.names
-    found = []
-    for group in range(file.num_row_groups):
-        told = file.metadata.row_group(group).column(names.index("row_id")) if "row_id" in names else None
-        statistics = told.statistics if told is not None else None
-        known = statistics if statistics is not None and statistics.has_min_max else None
-        found.append((known.min, known.max) if known else (_LEAST, _LARGEST))
-    return found

@@ -325,7 +325,6 @@ def scan(
     path: Path,
     columns: Sequence[str],
     words: Sequence[str] = (),
-    subjects: tuple[int, int] | None = None,
     rows: int = ROWS_IN_GROUP,
 ) -> Iterator[pa.Table]:
     """Read a large table part by part, in its order, and verify its page checksums; the next part is read meanwhile.
@@ -336,7 +335,6 @@ def scan(
     Args:
         columns: which columns, in this order.
         words: text columns that are given as dictionaries, which saves time where words repeat.
-        subjects: the least and the largest subject_id wanted; row groups that hold none of them are passed over.
         rows: of a part, more or less: row groups are joined up to it.
 
     Raises:
@@ -347,13 +345,7 @@ def scan(
 
     with readable(path), pq.ParquetFile(path, page_checksum_verification=True, read_dictionary=list(words)) as file:
         has_columns(path, file, columns)
-        spans = subject_spans(file)
-        wanted = [
-            group
-            for group, span in enumerate(spans)
-            if subjects is None or span is None or (span[0] <= subjects[1] and subjects[0] <= span[1])
-        ]
-        batches = _batches(file, wanted, spans, rows)
+        batches = _batches(file, rows)
         whole = ["subject_id"] if "subject_id" in file.schema_arrow.names and "subject_id" not in columns else []
 
         def read(groups: list[int]) -> pa.Table:
@@ -370,30 +362,29 @@ def scan(
             yield kept.select(columns)
 
 
-def subject_spans(file: pq.ParquetFile) -> list[tuple[int, int] | None]:
-    """Row group → its least and largest subject_id, where the file says them."""
+def spans_of(file: pq.ParquetFile, column: str) -> list[tuple[int, int] | None]:
+    """Row group → the least and the largest whole number of a column, where the file says them."""
     names = file.schema_arrow.names
     spans: list[tuple[int, int] | None] = []
     for group in range(file.num_row_groups):
-        told = file.metadata.row_group(group).column(names.index("subject_id")) if "subject_id" in names else None
+        told = file.metadata.row_group(group).column(names.index(column)) if column in names else None
         statistics = told.statistics if told is not None else None
         spans.append((statistics.min, statistics.max) if statistics is not None and statistics.has_min_max else None)
     return spans
 
 
-def _batches(
-    file: pq.ParquetFile, wanted: list[int], spans: list[tuple[int, int] | None], rows: int
-) -> list[tuple[list[int], bool]]:
+def _batches(file: pq.ParquetFile, rows: int) -> list[tuple[list[int], bool]]:
     """Row groups to be read together, and whether a part may end with them: no subject goes on in the next group."""
+    spans, last = spans_of(file, "subject_id"), file.num_row_groups - 1
     batches: list[tuple[list[int], bool]] = []
     groups: list[int] = []
     held = 0
-    for at, group in enumerate(wanted):
+    for group, here in enumerate(spans):
         groups.append(group)
         held += file.metadata.row_group(group).num_rows
-        if held >= rows or at == len(wanted) - 1:
-            here, after = spans[group], spans[wanted[at + 1]] if at < len(wanted) - 1 else None
-            closed = at == len(wanted) - 1 or (here is not None and after is not None and here[1] < after[0])
+        if held >= rows or group == last:
+            after = spans[group + 1] if group < last else None
+            closed = group == last or (here is not None and after is not None and here[1] < after[0])
             batches.append((groups, closed))
             groups, held = [], 0
     return batches

@@ -275,7 +275,7 @@ def open_zip(path: Path, limit: int) -> Iterator[zipfile.ZipFile]:
     try:
         with whole(_ZIP, (*_DAMAGE, *_LYING_HEADER)):
             opened = zipfile.ZipFile(path)
-    except NotImplementedError:
+    except NotImplementedError:  # the constructor's word for a version of the format that came after it
         raise _unreadable(_ZIP, "a newer kind of zip than can be read", _PACK_AGAIN) from None
     with whole(_ZIP), opened as archive:
         members = archive.infolist()
