@@ -118,11 +118,17 @@ _MACHINE_FAILURES = {
 }
 
 
+_FORBIDDEN = (
+    "permission to read and write in the state folder (MEDAI_HOME)",
+    "give its owner that permission, or name another folder with MEDAI_HOME",
+)
 _BY_LIMIT = {
     errno.EAGAIN: ("processes and threads for what this command does at once", "raise `ulimit -u` or `ulimit -v`"),
+    errno.EACCES: _FORBIDDEN,
+    errno.EPERM: _FORBIDDEN,
     errno.EFBIG: ("files as large as the data and models are", "raise `ulimit -f`"),
 }
-"""What to expect and to repair where it is not the disk."""
+"""What to expect and to repair where it is no lack of space."""
 
 _RUST_ERRNO = re.compile(r"\bos error (\d+)\b|\bOs \{ code: (\d+)\b")
 """How Rust's libraries write the system's number, in a message or in a panic."""

@@ -61,7 +61,7 @@ def _beside(content: Content, label: str) -> str:
 
 
 def _standing(content: Content, label: str) -> str:
-    standing = "best baseline" if content.chosen.name == words.NET else "next best model"
+    standing = "best baseline" if content.chosen.name == words.NET else "best other model"
     return f"{standing}, {content.called(label)}"
 
 

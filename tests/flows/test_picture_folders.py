@@ -13,7 +13,8 @@ from PIL import Image
 
 pytestmark = pytest.mark.slow  # one process and server of its own: a minute on a busy machine
 
-CHILDREN = 40
+CHILDREN = 60  # of whom the test set has at least the five without pneumonia that GATE asks for
+VIEWS = 3
 SIZE = ("--set", "inputs.radiograph.source.size=[32,32]", "--set", "inputs.radiograph.preprocessing.size=[32,32]")
 GATE = ("--set", "gate.minimum_positives=5", "--set", "gate.minimum_negatives=5")
 
@@ -43,7 +44,7 @@ def folders(tmp_path_factory: pytest.TempPathFactory) -> Path:
         role = ("train", "train", "train", "val", "test")[child % 5]
         for label in ("NORMAL", "PNEUMONIA"):
             (root / "chest_xray" / role / label).mkdir(parents=True, exist_ok=True)
-        for view in range(3):
+        for view in range(VIEWS):
             normal = ("IM", "NORMAL2-IM")[child % 2] + f"-{child:04d}-{view:04d}"
             ill = f"person{child}_{('virus', 'bacteria')[child % 2]}_{view}"
             kind = ".png" if view == 2 else ".jpeg"
@@ -73,12 +74,12 @@ def test_grey_radiographs_split_by_child(medai: Any, folders: Path, tmp_path: Pa
         home=tmp_path, environment={"MEDAI_DATA": str(folders)},
     )  # fmt: skip
     assert found["decision"] == "promoted", found["reasons"]
-    assert found["cohort"]["classes"] == {"pneumonia": {"normal": 120, "pneumonia": 121}}
+    assert found["cohort"]["classes"] == {"pneumonia": {"normal": VIEWS * CHILDREN, "pneumonia": VIEWS * CHILDREN + 1}}
     assert found["cohort"]["unit"] == "patient"
-    assert found["cohort"]["subjects"] == 80
+    assert found["cohort"]["subjects"] == 2 * CHILDREN
     assert found["set_aside"] == {"not_a_picture": 1}
     assert found["metrics"]["pneumonia"]["accuracy"]["low"] >= 0.85
-    assert sum(found["splits"].values()) == 241
+    assert sum(found["splits"].values()) == 2 * VIEWS * CHILDREN + 1
     cohort = pl.read_parquet(stored(tmp_path, "select") / "cohort.parquet")
     roles = cohort.join(pl.read_parquet(stored(tmp_path, "split") / "splits.parquet"), on="sample_id")
     assert roles.group_by("subject_id").agg(pl.col("role").n_unique())["role"].max() == 1
@@ -92,7 +93,7 @@ def test_colour_radiographs_split_by_their_publisher(medai: Any, folders: Path, 
         "--set", "training.steps_per_epoch=10", "--set", "training.learning_rate=0.001", home=tmp_path,
     )  # fmt: skip
     assert found["decision"] == "promoted", found["reasons"]
-    assert found["splits"] == {"train": 144, "validation": 48, "test": 48}
+    assert found["splits"] == {"train": 216, "validation": 72, "test": 72}
     assert json.loads((stored(tmp_path, "ingest") / "record.json").read_bytes())["counts"] == {
         "not_a_picture": 1,
         "subjects_straddling_publisher_roles": 1,
@@ -115,8 +116,8 @@ def test_pictures_of_the_fit_are_known_again_and_folders_are_told(medai: Any, fo
     assert found["champion"] == 1
     assert found["folders"] == {
         "pneumonia": [
-            {"folder": "NORMAL", "class": "normal", "samples": 120},
-            {"folder": "PNEUMONIA", "class": "pneumonia", "samples": 121},
+            {"folder": "NORMAL", "class": "normal", "samples": VIEWS * CHILDREN},
+            {"folder": "PNEUMONIA", "class": "pneumonia", "samples": VIEWS * CHILDREN + 1},
         ]
     }
     named, renamed = tmp_path / "named", tmp_path / "renamed"
@@ -176,4 +177,4 @@ def test_a_straddling_child_is_refused_unless_told(medai: Any, folders: Path, tm
     )  # fmt: skip
     assert answer.status == 3
     assert answer.error["wrong"] == "the same patient stands on two sides of the split"
-    assert answer.error["received"] == "1 of 80 subjects in several roles"
+    assert answer.error["received"] == f"1 of {2 * CHILDREN} subjects in several roles"

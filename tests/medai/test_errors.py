@@ -85,6 +85,8 @@ def test_memory_that_is_spent_names_what_to_make_smaller() -> None:
         (errno.EAGAIN, "the machine starts no more processes or threads"),
         (errno.EFBIG, "a file grew past the limit on its size"),
         (errno.ENOMEM, "the machine is out of memory"),
+        (errno.EACCES, "permission was denied"),
+        (errno.EPERM, "permission was denied"),
     ],
 )
 def test_a_failing_machine_is_no_defect_of_ours(number: int, wrong: str) -> None:
@@ -95,6 +97,15 @@ def test_a_failing_machine_is_no_defect_of_ours(number: int, wrong: str) -> None
     assert (failure.wrong, failure.exit_status) == (wrong, 4)
     assert failure.received == f"{type(given).__name__} (errno {number})"
     assert "patient" not in str(failure)
+
+
+@pytest.mark.parametrize("number", [errno.EACCES, errno.EPERM])
+def test_who_may_not_write_is_told_which_folder_is_meant(number: int) -> None:
+    """Room on the disk is not what is missing."""
+    failure = from_machine_failure(OSError(number, "message"))
+    assert failure is not None
+    assert failure.expected == "permission to read and write in the state folder (MEDAI_HOME)"
+    assert failure.action.startswith("give its owner that permission, or name another folder with MEDAI_HOME, then run")
 
 
 def test_spent_memory_is_a_machine_failure_and_a_missing_file_is_not() -> None:

@@ -49,7 +49,7 @@ def tables_below(path: Path, folders: Sequence[str], wanted: Sequence[str], hint
                 f"table {table} is " + ("missing" if not files else f"there {len(files)} times"),
                 expected=f"one file {table}.csv, {table}.csv.gz or {table}.parquet, in either case"
                 + (f", below {' and '.join(folders)}" if folders else ""),
-                received=f"{len(files)} such files among {sum(map(len, found.values()))} tables"
+                received=f"{len(files)} such files among {sum(map(len, found.values()))} tables there"
                 + (", and a folder of that name" if table in folders_found else ""),
                 action=hint or ("fetch it from the publisher" if not files else "leave one of them in the folder"),
             )
