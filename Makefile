@@ -74,7 +74,7 @@ oracle-lock: $(READY) ## resolve tests/oracles/aces.in anew
 	  --no-emit-index-url --custom-compile-command "make oracle-lock" --quiet --output-file tests/oracles/aces.lock
 
 lock: ## resolve pyproject.toml anew into requirements.lock
-	$(BIN)/uv pip compile pyproject.toml --group dev --universal --python-version 3.11 --generate-hashes \
+	$(BIN)/uv pip compile pyproject.toml --group dev --extra imaging --universal --python-version 3.11 --generate-hashes \
 	  --no-emit-index-url --custom-compile-command "make lock" --quiet --output-file requirements.lock
 
 clean: ## remove the environment and caches; .medai stays
