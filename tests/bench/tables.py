@@ -16,6 +16,7 @@ Environment: REPEATS (5), ROWS (2,000,000), MORE_ROWS (four times ROWS, for memo
 (for the MIMIC-III demo, CSV to mortality arrays).
 """
 
+import gc
 import importlib
 import json
 import os
@@ -70,6 +71,7 @@ def _load_engines() -> None:
     from medai.validation.judging import load_engine
 
     load_engine()
+    gc.freeze()  # as flows.ahead does
 
 
 def _stages(data: Path, home: Path) -> tuple[Any, Any, Any, Any]:

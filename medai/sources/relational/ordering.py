@@ -22,6 +22,8 @@ from medai.sources.relational.times import MISSING
 _SUBJECT_BITS = 63
 _MINUTE = 60
 _IN_CACHE = 1 << 14
+ROWS_HELD = 1 << 21
+"""Rows that wait in memory at most before they are put into files: some 100 MB."""
 _LARGEST = 63
 """Bits of a sorting number."""
 
@@ -108,28 +110,32 @@ def _ranks(keys: list[np.ndarray]) -> np.ndarray:
 
 
 class Parts:
-    """Events by range of subject id: in memory while there is one part, else in files of their owner alone.
+    """Events by range of subject id: in memory while they are few, else in files of their owner alone.
 
     Args:
         folder: for the files.
         count: how many parts.
         places: of the events.
+        held: rows that stay in memory at most.
     """
 
-    def __init__(self, folder: Path, count: int, places: Places) -> None:
+    def __init__(self, folder: Path, count: int, places: Places, held: int = ROWS_HELD) -> None:
         self._folder = folder
         self._count = count
         self._places = places
+        self._most_held = held
         self._part_of = np.empty(0, np.int64)
-        self._batches: list[Events] = []
+        self._batches: dict[int, list[Events]] = {}
+        self._held = 0
         self._files: dict[int, tuple[Any, Any]] = {}
 
     def add(self, events: Events) -> None:
         """Put some events aside."""
-        if not len(events.place):
+        rows = len(events.place)
+        if not rows:
             return
         if self._count == 1:
-            self._batches.append(events)
+            self._batches.setdefault(0, []).append(events)
             return
         parts = self._parts_of(events.place)
         changes = np.flatnonzero(parts[1:] != parts[:-1]) + 1
@@ -137,22 +143,20 @@ class Parts:
             order = np.argsort(parts.astype(np.uint16), kind="stable")
             events, parts = taken(events, order), parts[order]
             changes = np.flatnonzero(parts[1:] != parts[:-1]) + 1
-        bounds = [0, *changes.tolist(), len(parts)]
-        for begin, end in pairwise(bounds):
-            self._write(int(parts[begin]), sliced(events, begin, end))
+        for begin, end in pairwise([0, *changes.tolist(), rows]):
+            self._batches.setdefault(int(parts[begin]), []).append(sliced(events, begin, end))
+        self._held += rows
+        if self._held > self._most_held:
+            self._write()
 
     def each(self) -> Iterator[Callable[[], Events]]:
         """The parts in order of subject id, each to be loaded once."""
-        if self._count == 1:
-            batches, self._batches = self._batches, []
-            if batches:
-                yield partial(joined, batches)
-            return
         for stream, file in self._files.values():
             stream.close()
             file.close()
-        for part in sorted(self._files):
-            yield partial(_loaded, self._path(part))
+        for part in sorted({*self._files, *self._batches}):
+            path = self._path(part) if part in self._files else None
+            yield partial(_gathered, path, self._batches.pop(part, []))
 
     def _parts_of(self, places: np.ndarray) -> np.ndarray:
         known = len(self._part_of)
@@ -166,15 +170,23 @@ class Parts:
     def _path(self, part: int) -> Path:
         return self._folder / f"{part:05}.arrow"
 
-    def _write(self, part: int, events: Events) -> None:
+    def _write(self) -> None:
+        """Move what is held into the parts' files."""
         import pyarrow as pa
 
-        batch = pa.record_batch(list(events), names=list(Events._fields))
-        if part not in self._files:
-            file = self._path(part).open("wb")
-            packed = pa.ipc.IpcWriteOptions(compression="lz4")  # writing less takes less time than packing
-            self._files[part] = pa.ipc.new_stream(file, batch.schema, options=packed), file
-        self._files[part][0].write_batch(batch)
+        for part, batches in self._batches.items():
+            batch = pa.record_batch(list(joined(batches)), names=list(Events._fields))
+            if part not in self._files:
+                file = self._path(part).open("wb")
+                packed = pa.ipc.IpcWriteOptions(compression="lz4")  # writing less takes less time than packing
+                self._files[part] = pa.ipc.new_stream(file, batch.schema, options=packed), file
+            self._files[part][0].write_batch(batch)
+        self._batches, self._held = {}, 0
+
+
+def _gathered(path: Path | None, batches: list[Events]) -> Events:
+    """A part from its file and from memory."""
+    return joined([*([_loaded(path)] if path is not None else []), *batches])
 
 
 def _loaded(path: Path) -> Events:
@@ -191,6 +203,9 @@ def _loaded(path: Path) -> Events:
 def joined(batches: list[Events]) -> Events:
     """Several batches as one."""
     import pyarrow as pa
+
+    if len(batches) == 1:
+        return batches[0]
 
     arrays = {
         name: np.concatenate([getattr(one, name) for one in batches]) for name in Events._fields if name != "text"

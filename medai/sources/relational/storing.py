@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
@@ -12,6 +12,7 @@ from medai.sources.relational.events import NO_ROW, OWN, Events
 from medai.sources.relational.ordering import Bearings, joined, sliced
 from medai.sources.relational.times import MISSING
 from medai.tables import EVENTS, ROWS_IN_GROUP
+from medai.threads import each_of
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -35,6 +36,22 @@ def groups_of(parts: Iterator[Events], bearings: Bearings) -> Iterator[pa.Table]
     Args:
         parts: sorted events, no subject in two of them.
     """
+    empty = True
+    for table in each_of(_cut(parts, bearings), lambda group: _table(joined(group.pieces), bearings, group.first)):
+        empty = False
+        yield table
+    if empty:
+        yield event_schema().empty_table()
+
+
+class _Group(NamedTuple):
+    """Sorted events that become a row group, and the number of the first of them."""
+
+    pieces: list[Events]
+    first: int
+
+
+def _cut(parts: Iterator[Events], bearings: Bearings) -> Iterator[_Group]:
     first = 0
     waiting: list[Events] = []
     rows = 0
@@ -43,14 +60,14 @@ def groups_of(parts: Iterator[Events], bearings: Bearings) -> Iterator[pa.Table]
         for end in _subject_ends(part, bearings):
             if rows + end - begin >= ROWS_IN_GROUP:
                 waiting.append(sliced(part, begin, end))
-                yield _table(joined(waiting), bearings, first)
+                yield _Group(waiting, first)
                 first += rows + end - begin
                 waiting, rows, begin = [], 0, end
         if begin < len(part.place):
             waiting.append(sliced(part, begin, len(part.place)))
             rows += len(part.place) - begin
-    if rows or not first:
-        yield _table(joined(waiting), bearings, first) if waiting else event_schema().empty_table()
+    if rows:
+        yield _Group(waiting, first)
 
 
 def _subject_ends(part: Events, bearings: Bearings) -> list[int]:

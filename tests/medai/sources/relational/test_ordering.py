@@ -81,18 +81,19 @@ def test_one_number_sorts_as_all_columns_do(seed: int, unit: int) -> None:
 
 
 def test_parts_and_shuffles_leave_no_trace(tmp_path: Path) -> None:
-    """Put aside in one part or five, in any order of rows: the same groups of whole subjects."""
+    """Put aside in one part or five, in memory, in files or in both, in any order of rows: the same groups."""
     random = np.random.default_rng(7)
     places, _, bearings = bearings_of()
     events = events_of(random, 500, 60)
     seen = []
-    for count in (1, 5):
+    for count, held in ((1, 0), (5, 500), (5, 0), (5, 150)):
         for rows in (np.arange(500), random.permutation(500)):
             folder = tmp_path / f"{len(seen)}"
             folder.mkdir()
-            parts = Parts(folder, count, places)
+            parts = Parts(folder, count, places, held)
             for chosen in np.array_split(rows, 7):
                 parts.add(taken(events, chosen))
+            assert (list(folder.iterdir()) != []) is (count > 1 and held < 500)
             ordered = [in_order(load(), bearings)[0] for load in parts.each()]
             assert list(folder.iterdir()) == []
             seen.append(next(groups_of(iter(ordered), bearings)))
