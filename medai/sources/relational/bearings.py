@@ -27,24 +27,28 @@ _FEW_RUNS = 8
 """Rows a run of one patient and admission from which on runs are looked up one by one."""
 
 
-class Place(NamedTuple):
-    """A patient and an admission, as a row names them.
+class Stands(NamedTuple):
+    """What some places are, as arrays of one length.
 
     Attributes:
-        subject_id, admission_id: None where the admission is not the patient's own.
+        subject_id: -1 where a row names no patient.
+        admission_id: ``MISSING`` where the admission is not the patient's own.
         link: position in ``LINKS``.
         admitted, discharged: of the admission named, seconds since 1970, ``MISSING`` where not known.
     """
 
-    subject_id: int
-    admission_id: int | None
-    link: int
-    admitted: int
-    discharged: int
+    subject_id: np.ndarray
+    admission_id: np.ndarray
+    link: np.ndarray
+    admitted: np.ndarray
+    discharged: np.ndarray
 
 
 class Places:
-    """All places that rows were met in, numbered as they came.
+    """All places that rows were met in: a patient and an admission, as a row names them.
+
+    Each known patient with each admission of theirs has a number from the beginning, and with none; any other pair gets
+    one when it is met.
 
     Args:
         subjects, admissions: who gives out ids.
@@ -58,17 +62,44 @@ class Places:
         import polars as pl
 
         self._subjects = subjects
-        moments = [
-            hospital[name].dt.epoch("s").fill_null(int(MISSING)).to_list() for name in ("admitted", "discharged")
+        known = hospital.drop_nulls("admission").unique("admission", keep="last").sort("admission")
+        self._admission = known["admission"].to_numpy()
+        self._whose = known["whose"].fill_null(int(MISSING)).to_numpy()
+        self._patient = patients.cast(pl.Int64).drop_nulls().unique().sort().to_numpy()
+        self._admission_id = admissions.of(known["admission"]).to_numpy()
+        self._moments = [
+            known[name].dt.epoch("s").fill_null(int(MISSING)).to_numpy() for name in ("admitted", "discharged")
         ]
-        numbers = hospital["admission"].to_list()
-        self._hospital = dict(
-            zip(numbers, zip(hospital["whose"], admissions.of_numbers(numbers), *moments, strict=True), strict=True)
+        theirs, has_patient = _found(self._patient, self._whose)
+        patient_ids = subjects.of(pl.Series(self._patient, dtype=pl.Int64)).to_numpy()
+        nothing = np.full(len(self._patient), MISSING)
+        self._known = Stands(
+            np.concatenate([np.where(has_patient, np.append(patient_ids, -1)[theirs], -1), patient_ids]),
+            np.concatenate([self._admission_id, nothing]),
+            np.concatenate([np.full(len(known), _ADMISSION, np.int64), np.full(len(nothing), _NONE, np.int64)]),
+            *(np.concatenate([moment, nothing]) for moment in self._moments),
         )
-        self._patients = set(patients.cast(pl.Int64).to_list())
+        self._has_patient = has_patient
         self._numbers: dict[tuple[int, int], int] = {}
+        self._met: list[tuple[int, int, int, int, int]] = []
         self._lock = Lock()
-        self.met: list[Place] = []
+
+    def __len__(self) -> int:
+        return len(self._known.link) + len(self._met)
+
+    def stands(self, begin: int = 0) -> Stands:
+        """What the places from a number on are."""
+        known = len(self._known.link)
+        met = np.array(self._met[max(begin - known, 0) :], np.int64).reshape(-1, len(Stands._fields)).T
+        return Stands(*(np.concatenate([one[begin:], more]) for one, more in zip(self._known, met, strict=True)))
+
+    def discharged(self, places: np.ndarray) -> np.ndarray:
+        """The end of the admission that each of these places names, seconds since 1970."""
+        known = len(self._known.link)
+        ends, foreseen = np.empty(len(places), np.int64), places < known
+        ends[foreseen] = self._known.discharged[places[foreseen]]
+        ends[~foreseen] = [self._met[place - known][-1] for place in places[~foreseen].tolist()]
+        return ends
 
     def of(self, subjects: np.ndarray, admissions: np.ndarray) -> np.ndarray:
         """The numbers of rows' places, int32.
@@ -84,42 +115,62 @@ class Places:
         begins = np.concatenate([[0], np.flatnonzero(changes) + 1])
         if len(begins) * _FEW_RUNS > rows:
             return self._looked_up(subjects, admissions)
-        runs = self._numbered(subjects[begins].tolist(), admissions[begins].tolist())
-        return np.repeat(np.array(runs, np.int32), np.diff(begins, append=rows))
+        return np.repeat(self._numbered(subjects[begins], admissions[begins]), np.diff(begins, append=rows))
 
     def _looked_up(self, subjects: np.ndarray, admissions: np.ndarray) -> np.ndarray:
         import polars as pl
 
         named = pl.DataFrame({"subject": subjects, "admission": admissions})
         pairs = named.unique()
-        numbers = self._numbered(pairs["subject"].to_list(), pairs["admission"].to_list())
+        numbers = self._numbered(pairs["subject"].to_numpy(), pairs["admission"].to_numpy())
         pairs = pairs.with_columns(pl.Series("number", numbers, pl.Int32))
         return named.join(pairs, on=["subject", "admission"], how="left", maintain_order="left")["number"].to_numpy()
 
-    def _numbered(self, subjects: list[int], admissions: list[int]) -> list[int]:
-        with self._lock:
-            numbers = []
-            for pair in zip(subjects, admissions, strict=True):
-                number = self._numbers.get(pair)
-                if number is None:
-                    number = self._numbers[pair] = len(self.met)
-                    self.met.append(self._place(*pair))
-                numbers.append(number)
-            return numbers
+    def _numbered(self, subjects: np.ndarray, admissions: np.ndarray) -> np.ndarray:
+        admission, named = _found(self._admission, admissions)
+        own = named.copy()
+        at = admission[named]
+        own[named] = (self._whose[at] == subjects[named]) & self._has_patient[at]
+        patient, is_patient = _found(self._patient, subjects)
+        numbers = np.where(own, admission, len(self._admission) + patient).astype(np.int32)
+        others = np.flatnonzero(~(own | (is_patient & (admissions == MISSING))))
+        if len(others):
+            with self._lock:
+                numbers[others] = [
+                    self._other(subject, number, bool(known))
+                    for subject, number, known in zip(
+                        subjects[others].tolist(), admissions[others].tolist(), is_patient[others], strict=True
+                    )
+                ]
+        return numbers
 
-    def _place(self, subject: int, admission: int) -> Place:
-        whose, admission_id, admitted, discharged = self._hospital.get(admission, (None, None, MISSING, MISSING))
-        own = whose is not None and whose == subject
-        if subject not in self._patients:
-            link = _UNKNOWN_PATIENT
-        elif admission == MISSING:
-            link = _NONE
-        elif whose is None:
-            link = _UNKNOWN_ADMISSION
-        else:
-            link = _ADMISSION if own else _OTHER
-        subject_id = -1 if subject == MISSING else self._subjects.of_numbers([subject])[0]
-        return Place(subject_id, admission_id if own else None, link, int(admitted), int(discharged))
+    def _other(self, subject: int, admission: int, is_patient: bool) -> int:
+        """The number of a pair that nobody foresaw; a new one where it is new."""
+        number = self._numbers.get((subject, admission))
+        if number is None:
+            number = self._numbers[subject, admission] = len(self)
+            at, named = (one[0] for one in _found(self._admission, np.array([admission])))
+            somebodys = bool(named) and self._whose[at] != MISSING
+            own = somebodys and self._whose[at] == subject
+            if not is_patient:
+                link = _UNKNOWN_PATIENT
+            elif admission == MISSING:
+                link = _NONE
+            else:
+                link = _OTHER if somebodys else _UNKNOWN_ADMISSION
+            subject_id = -1 if subject == MISSING else self._subjects.of_numbers([subject])[0]
+            admitted, discharged = (int(moment[at]) if named else int(MISSING) for moment in self._moments)
+            admission_id = int(self._admission_id[at]) if own else int(MISSING)
+            self._met.append((subject_id, admission_id, link, admitted, discharged))
+        return number
+
+
+def _found(among: np.ndarray, numbers: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Where each number stands in a sorted array (somewhere, if it does not), and whether it does."""
+    if not len(among):
+        return np.zeros(len(numbers), np.int64), np.zeros(len(numbers), bool)
+    at = np.minimum(np.searchsorted(among, numbers), len(among) - 1)
+    return at, among[at] == numbers
 
 
 class Kind(NamedTuple):

@@ -184,9 +184,7 @@ class EventReader:
 
     def _discharged(self, places: np.ndarray) -> np.ndarray:
         """The end of the admission that each row names."""
-        distinct, which = np.unique(places, return_inverse=True)
-        ends = np.array([self._places.met[place].discharged for place in distinct.tolist()], np.int64)
-        return ends[which]
+        return self._places.discharged(places)
 
     def _stored(self, columns: _Columns, noticed: Counter[str]) -> np.ndarray | None:
         """When rows were stored; one that cannot be read is counted, and the table's delay stands in its place."""

@@ -7,7 +7,9 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from medai.tables import OWNER_ALONE, subject_ids, table_of, write_table
+import numpy as np
+
+from medai.tables import OWNER_ALONE, refuse_shared, subject_id, table_of, write_table
 
 if TYPE_CHECKING:
     import polars as pl
@@ -46,24 +48,40 @@ class Identities:
 
     def __init__(self, namespace: str) -> None:
         self._namespace = namespace
-        self._known: dict[int, int] = {}
+        self._site = np.empty(0, np.int64)
+        self._id = np.empty(0, np.int64)
+        self._late: dict[int, int] = {}
 
     def of(self, site: pl.Series) -> pl.Series:
         """The ids of a site's whole-number identifiers; null stays null."""
         import polars as pl
 
-        distinct = site.drop_nulls().unique()
-        ids = pl.DataFrame(
-            {"site": distinct, "id": self.of_numbers(distinct.to_list())}, schema={"site": pl.Int64, "id": pl.Int64}
-        )
+        self._settle(site.cast(pl.Int64).drop_nulls().unique().to_numpy())
+        ids = pl.DataFrame({"site": self._site, "id": self._id})
         return site.to_frame("site").join(ids, on="site", how="left", maintain_order="left").get_column("id")
 
     def of_numbers(self, site: Iterable[int]) -> list[int]:
-        """The ids of some identifiers, in their order."""
-        numbers = list(site)
-        new = sorted({number for number in numbers if number not in self._known})
-        self._known.update(zip(new, subject_ids(self._namespace, [str(number) for number in new]), strict=True))
-        return [self._known[number] for number in numbers]
+        """The ids of a few identifiers, in their order."""
+        return [self._one(number) for number in site]
+
+    def _one(self, number: int) -> int:
+        at = int(np.searchsorted(self._site, number))
+        if at < len(self._site) and self._site[at] == number:
+            return int(self._id[at])
+        found = self._late.get(number)
+        if found is None:
+            found = self._late[number] = subject_id(self._namespace, str(number))
+        return found
+
+    def _settle(self, site: np.ndarray) -> None:
+        """Put these identifiers, and what came one by one, into the sorted arrays."""
+        late = np.fromiter(self._late, np.int64, len(self._late))
+        new = np.setdiff1d(np.concatenate([site, late]), self._site)
+        ids = np.fromiter((subject_id(self._namespace, str(number)) for number in new.tolist()), np.int64, len(new))
+        sites = np.concatenate([self._site, new])
+        order = np.argsort(sites)
+        self._site, self._id = sites[order], np.concatenate([self._id, ids])[order]
+        self._late = {}
 
     def write(self, path: Path, name: str) -> None:
         """Write id (column ``name``) and site_id, for their owner alone.
@@ -71,7 +89,10 @@ class Identities:
         Raises:
             DataRefused: two identifiers share an id.
         """
-        subject_ids(self._namespace, [str(number) for number in self._known])
-        pairs = sorted((given, str(number)) for number, given in self._known.items())
-        columns = {name: [given for given, _ in pairs], "site_id": [number for _, number in pairs]}
+        import polars as pl
+
+        self._settle(np.empty(0, np.int64))
+        refuse_shared(len(self._site), len(np.unique(self._id)))
+        order = np.argsort(self._id)
+        columns = {name: self._id[order], "site_id": pl.Series(self._site[order]).cast(pl.String).to_arrow()}
         write_table(path, table_of(columns, {name: "int64", "site_id": "large_string"}), mode=OWNER_ALONE)

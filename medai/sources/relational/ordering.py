@@ -65,13 +65,8 @@ class Bearings(NamedTuple):
     @classmethod
     def of(cls, places: Places, kinds: Kinds) -> Bearings:
         """The bearings of everything that was met."""
-        met = places.met
-        subject = np.array([one.subject_id for one in met], np.int64)
-        admission = np.array([MISSING if one.admission_id is None else one.admission_id for one in met], np.int64)
-        link = np.array([one.link for one in met], np.int64)
+        subject, admission, link, admitted, discharged = places.stands()
         own = admission != MISSING
-        admitted = np.where(own, np.array([one.admitted for one in met], np.int64), MISSING)
-        discharged = np.where(own, np.array([one.discharged for one in met], np.int64), MISSING)
         codes = sorted({one.code for one in kinds.met})
         tables = sorted({one.table for one in kinds.met})
         code_at = {code: at for at, code in enumerate(codes)}
@@ -84,8 +79,8 @@ class Bearings(NamedTuple):
             _ranks([subject, admission, link]),
             admission,
             link,
-            admitted,
-            discharged,
+            np.where(own, admitted, MISSING),
+            np.where(own, discharged, MISSING),
             codes,
             code,
             _ranks([recipes.priority.astype(np.int64), code]),
@@ -160,10 +155,10 @@ class Parts:
 
     def _parts_of(self, places: np.ndarray) -> np.ndarray:
         known = len(self._part_of)
-        if known < len(self._places.met):
+        if known < len(self._places):
             width = -(-(1 << _SUBJECT_BITS) // self._count)
-            new = [max(place.subject_id, 0) // width for place in self._places.met[known:]]
-            self._part_of = np.concatenate([self._part_of, np.array(new, np.int64)])
+            new = np.maximum(self._places.stands(known).subject_id, 0) // width
+            self._part_of = np.concatenate([self._part_of, new])
         parts: np.ndarray = self._part_of[places]
         return parts
 
