@@ -5,7 +5,6 @@ from __future__ import annotations
 import gc
 from typing import TYPE_CHECKING
 
-from medai.errors import MedaiError
 from medai.generation import key_of
 from medai.ingestion import unread
 from medai.workspace import Workspace
@@ -16,7 +15,11 @@ if TYPE_CHECKING:
 
 
 def load_ahead(question: Problem, data: str | None, settings: Settings) -> None:
-    """Import the tables' libraries and Great Expectations when these data were never read, and have to be judged."""
+    """Import the tables' libraries and Great Expectations when these data were never read, and have to be judged.
+
+    Raises:
+        ConfigurationError, DataRefused: as the run would, where a look at the files is enough to know.
+    """
     if _are_new(question, data, settings):
         import polars  # noqa: F401
         import pyarrow.csv
@@ -35,7 +38,7 @@ def _are_new(question: Problem, data: str | None, settings: Settings) -> bool:
     try:
         if data is None and question.data is not None:
             return not workspace.folder("generate", key_of(question.data)).is_dir()
-        path = data_path(question, data, settings, "")
+        path = data_path(question, data, settings)
         return unread(workspace, question.input.source, path, manifest_path(question, path))
-    except (MedaiError, OSError):
+    except OSError:
         return False  # the run will meet the same and say so
