@@ -20,6 +20,10 @@ _ONCE = {
     "is marked, then that in validation, for the rules to judge.",
     "copy_in_same_role": "The same picture stands earlier in the same part; marked for the rules to judge.",
     "copy_of_another_subject": "The same picture stands earlier under another patient; marked for the rules to judge.",
+    "near_twin_in_another_role": "A picture that looks the same, stored again in another way, stands in another part "
+    "of the publisher's split. The one in train is marked, then that in validation, for the rules to judge.",
+    "near_copy_of_another_subject": "A picture that looks the same, stored again in another way, stands earlier under "
+    "another patient; marked for the rules to judge.",
     "label_conflict": "The same picture, or the same prediction, has two labels, and nobody can say which is right. A "
     "picture is marked for the rules to judge; such a prediction has no label.",
     "not_a_picture": "The file's content is no PNG or JPEG, whatever its name says; it was not read.",

@@ -377,7 +377,7 @@ def _depths() -> Iterator[Case]:
         row,
         "pictures",
         "a CMYK JPEG",
-        _at(JPEG, damage.holding(_saved(_levels().convert("CMYK"), "JPEG"))),
+        _at(JPEG, damage.holding(_saved(_levels(4000).convert("CMYK"), "JPEG"))),
         noticed(warned__printed_colours=1),
     )
     yield Case(

@@ -35,18 +35,16 @@ from medai.sources.files import token_of
 from medai.sources.image_folder import finding
 from medai.sources.image_folder.finding import Found
 from medai.sources.pictures import tables
-from medai.sources.pictures.decoding import Target, decode_file
+from medai.sources.pictures.decoding import LIBRARIES, Target, decode_file
 from medai.sources.pictures.filling import fill, put_in_order
 from medai.tables import Facts
 
-__all__ = ["SHAPE", "VERSION", "ImageFolder", "raw_files", "read"]
+__all__ = ["LIBRARIES", "SHAPE", "VERSION", "ImageFolder", "raw_files", "read"]
 
 log = logging.getLogger(__name__)
 
-VERSION = 2
+VERSION = 3
 SHAPE: Literal["images", "events"] = "images"
-LIBRARIES = ("pillow",)
-"""Decoding and resizing are Pillow's: another version may round another way."""
 
 
 class ImageFolder(Frozen):

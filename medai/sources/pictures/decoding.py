@@ -3,8 +3,9 @@
 - The type is the content's, not the name's; the header is read before any pixel, and a picture of more than
   ``PIXEL_LIMIT`` pixels is never decoded.
 - A file must be whole: each PNG chunk agrees with its checksum up to the end mark, and its rows are all there (Pillow
-  leaves missing ones black); a JPEG's last scan is closed by its end mark, and its last row of blocks is not all the
-  mid grey that a decoder fills in. (A JPEG has no checksum: bytes altered within a scan cannot be known.)
+  leaves missing ones black); a JPEG's last scan is closed by its end mark, the decoder met no byte that does not belong
+  there, and its last row of blocks is not all the mid grey that a decoder fills in. (A JPEG has no checksum: bytes
+  altered within a scan that still can be read cannot be known.)
 - Grey of 1, 2 and 4 bits is spread to 0–255. 16-bit grey is scaled from 0–``white`` to 0–255 and rounded; a level above
   white is a fault. 16-bit colour, and 16-bit grey with alpha, keep their high byte.
 - A palette is resolved to its colours; a pixel beyond it, or no palette at all, is a fault, as the PNG specification
@@ -14,11 +15,12 @@
 - EXIF's orientation is applied: a picture lies as a viewer shows it.
 - A PNG of several frames is a fault: none of them is the picture. Of a JPEG that carries further pictures (MPO), the
   first is the picture.
-- Each pixel is the mean over the area that it covers in the original, by Pillow's HAMMING: measured against the exact
-  mean it is the nearest of Pillow's filters (its BOX weighs no pixel by the part that is covered, and is several times
-  further off where sizes are alike). A smaller original is interpolated.
-- A JPEG is decoded at 1/2, 1/4 or 1/8, where the inverse transform takes the mean, as long as at least 1.5 times the
-  working size is left: about one level (root mean square) from the exact mean, in a fraction of the time.
+- A JPEG is decoded at 1/8, 2/8, 3/8 or 4/8, where the inverse transform takes the mean, as long as at least 9/8 of the
+  working size are left: at most about one level (root mean square) from the exact mean, in half the time. What is left
+  of it is resized as any picture; ``finishing`` holds the rules of the working size.
+
+What is common goes the quick way, ``png`` and ``jpeg``; palettes, alpha, other depths, print's colours and interlaced
+rows go by Pillow. Both ways end in the same resizing and measuring.
 """
 
 from __future__ import annotations
@@ -27,16 +29,21 @@ import hashlib
 import math
 import struct
 import zlib
+from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 from medai.sources.files import what_is
-from medai.sources.pictures.sameness import content_hash, grey_levels
+from medai.sources.pictures import jpeg, png
+from medai.sources.pictures.finishing import Decoded, Target, finished, inner, turns
 
 if TYPE_CHECKING:
-    import numpy as np
     from PIL.Image import Image
 
+__all__ = ["FAULTS", "LIBRARIES", "PICTURE_KINDS", "Decoded", "Target", "decode", "decode_file", "prepare"]
+
+LIBRARIES = ("isal", "opencv-python-headless", "pillow", "simplejpeg")
+"""They decode and resize, and another version may round another way: a reader names them in its snapshot's key."""
 PIXEL_LIMIT = 1 << 26
 """Most pixels of an original, 8192 × 8192; a radiograph has 20 million."""
 FILE_LIMIT = 256 << 20
@@ -46,9 +53,6 @@ PICTURE_KINDS = (what_is(b"\x89PNG"), what_is(b"\xff\xd8\xff"))
 _PNG, _JPEG = PICTURE_KINDS
 _HEAD = 512
 _ORIENTATION = 0x0112
-_BLOCK_ROWS, _FILLED = 8, 128
-_SPARE = 1.5
-_INFLATED = 1 << 20
 _ADAM7 = ((0, 0, 8, 8), (4, 0, 8, 8), (0, 4, 4, 8), (2, 0, 4, 4), (0, 2, 2, 4), (1, 0, 2, 2), (0, 1, 1, 2))
 """Each pass of an interlaced PNG: first column, first row, and the steps across and down."""
 _PNG_COLOURS = {0: 1, 2: 3, 3: 3, 4: 1, 6: 3}
@@ -57,44 +61,18 @@ _DAMAGE = (
     OSError, SyntaxError, ValueError, TypeError, EOFError, struct.error, zlib.error, LookupError, ArithmeticError,
     AttributeError, RuntimeError,
 )  # fmt: skip
-"""What Pillow raises at bytes that are not as they should be; only bytes in memory are read under it."""
+"""What decoders raise at bytes that are not as they should be; only bytes in memory are read under it."""
 
 
-class Target(NamedTuple):
-    """What a picture becomes: height, width and channels; padded or stretched; the white of 16-bit grey."""
-
-    height: int
-    width: int
-    channels: int
-    pad: bool
-    white: int
-
-
-class Decoded(NamedTuple):
-    """A picture and what was found out about it.
-
-    Attributes:
-        content_hash: of the pixels; of the file's bytes where there are none.
-        fault: one of ``FAULTS``; None for a picture that was read whole.
-        pixels: (height, width, channels) uint8 of the working size; None with a fault.
-        height, width, channels, bits: the original's, as a viewer shows it; 0 where the header could not be read.
-        levels: mean, standard deviation, minimum and maximum of the pixels, without padding.
-    """
-
-    content_hash: str
-    fault: str | None = None
-    pixels: np.ndarray | None = None
-    height: int = 0
-    width: int = 0
-    channels: int = 0
-    bits: int = 0
-    levels: tuple[float, float, float, float] = (0.0, 0.0, 0.0, 0.0)
-
-
+@cache
 def prepare() -> None:
-    """Import Pillow's two decoders here, before threads would import them all at once."""
-    import PIL.JpegImagePlugin
-    import PIL.PngImagePlugin  # noqa: F401
+    """Import what decodes, on one thread; before workers are born, which then have it at once."""
+    import cv2
+    import simplejpeg  # noqa: F401
+
+    cv2.setNumThreads(1)
+    cv2.ipp.setUseIPP(False)  # whose rounding differs from one processor to another
+    cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
 
 
 def decode_file(path: Path, target: Target) -> Decoded:
@@ -108,47 +86,122 @@ def decode_file(path: Path, target: Target) -> Decoded:
 
 def decode(data: bytes, target: Target) -> Decoded:
     """Decode a file's bytes; whatever they hold, the answer is a picture or a fault."""
-    seen = Decoded(hashlib.sha256(b"file\0" + data).hexdigest())
+    prepare()
+    seen, fault = Decoded(""), "unreadable_picture"
     kind = what_is(data[:_HEAD])
     if kind not in PICTURE_KINDS:
-        return seen._replace(fault="not_a_picture")
-    try:
-        image = _open(data, kind)
-        orientation = image.getexif().get(_ORIENTATION, 1) if kind == _JPEG else 1
-        width, height = image.size
-        channels, bits = _depth(data, image)
-        seen = seen._replace(height=height, width=width, channels=channels, bits=bits)
-        if width * height > PIXEL_LIMIT:
-            return seen._replace(fault="decompression_bomb")
-        if not (_whole_png(data) if kind == _PNG else data.rfind(b"\xff\xd9") > data.rfind(b"\xff\xda")):
-            return seen._replace(fault="unreadable_picture")
-        if getattr(image, "n_frames", 1) > 1:
-            return seen._replace(fault="several_frames")
-        box = (0.0, 0.0, float(width), float(height))
-        if kind == _JPEG:
-            inner = _inner(width, height, target, _turns(orientation))
-            least = (math.ceil(_SPARE * inner[0]), math.ceil(_SPARE * inner[1]))
-            drafted = image.draft("L" if target.channels == 1 and image.mode == "RGB" else None, least)
-            box = drafted[1] if drafted is not None else box
-        colours = _palette_length(image)  # asked before loading, which fills it up with black
-        image.load()
-        if colours is not None and _largest(image) >= colours:
-            return seen._replace(fault="unreadable_picture")
-        if kind == _PNG:  # its orientation may stand behind the pixels
-            orientation = image.getexif().get(_ORIENTATION, 1)
-        if _is_filled(image, height) if kind == _JPEG else _lacks_rows(image, data):
-            return seen._replace(fault="unreadable_picture")
-        if _turns(orientation):
-            seen = seen._replace(height=width, width=height)
-        plain = _plain(image, target)
-        if plain is None:
-            return seen._replace(fault="brighter_than_white")
-        return _finished(plain, box, orientation, (width, height), target, seen)
-    except _DAMAGE:
-        return seen._replace(fault="unreadable_picture")
+        fault = "not_a_picture"
+    else:
+        try:
+            seen = _png_header(data) if kind == _PNG else _jpeg_header(data)
+            if seen.height * seen.width > PIXEL_LIMIT:
+                fault = "decompression_bomb"
+            else:
+                found = _decode_png(data, target, seen) if kind == _PNG else _decode_jpeg(data, target, seen)
+                if isinstance(found, Decoded):
+                    return found
+                fault = found
+        except Exception as error:
+            if not _is_damage(error):
+                raise
+    return seen._replace(fault=fault, content_hash=hashlib.sha256(b"file\0" + data).hexdigest())
 
 
-def _open(data: bytes, kind: str) -> Image:
+def _is_damage(error: Exception) -> bool:
+    """Whether a decoder complains of its bytes; memory that OpenCV did not get is told as Python tells it."""
+    import cv2
+    from isal import isal_zlib
+
+    if isinstance(error, cv2.error) and error.code == cv2.Error.StsNoMem:
+        raise MemoryError from error
+    isal_error: type[Exception] = isal_zlib.IsalError  # type: ignore[assignment]  # as its stub has it, no class
+    return isinstance(error, (*_DAMAGE, cv2.error, isal_error))
+
+
+def _png_header(data: bytes) -> Decoded:
+    width, height, bits, colours = struct.unpack(">IIBB", data[16:26])
+    if not (width and height):
+        raise ValueError
+    channels, bits = _PNG_COLOURS.get(colours, 0), 8 if colours == 3 else bits
+    return Decoded("", height=height, width=width, channels=channels, bits=bits)
+
+
+def _jpeg_header(data: bytes) -> Decoded:
+    header = jpeg.header_of(data)
+    return Decoded("", height=header.height, width=header.width, channels=header.channels, bits=8)
+
+
+def _decode_png(data: bytes, target: Target, seen: Decoded) -> Decoded | str:
+    import cv2
+
+    chunks = png.chunks_of(data)
+    if chunks is None:
+        return "unreadable_picture"
+    if not chunks.plain:
+        return _by_pillow(data, _PNG, target, seen)
+    levels = png.levels_of(data, chunks)
+    if levels is None:
+        return "unreadable_picture"
+    if levels.ndim == 3:
+        levels = cv2.cvtColor(levels, cv2.COLOR_BGR2GRAY if target.channels == 1 else cv2.COLOR_BGR2RGB)
+    return finished(levels, target, seen)
+
+
+def _decode_jpeg(data: bytes, target: Target, seen: Decoded) -> Decoded | str:
+    header = jpeg.header_of(data)
+    if not jpeg.is_closed(data):
+        return "unreadable_picture"
+    if header.channels == 4:
+        return _by_pillow(data, _JPEG, target, seen)
+    orientation = _opened(data, _JPEG).getexif().get(_ORIENTATION, 1) if header.has_exif else 1
+    size = (header.height, header.width)
+    part = jpeg.eighths(*size, inner(*size, target, turns(orientation)))
+    levels = jpeg.levels_of(data, header, part, target.channels == 1 or header.channels == 1)
+    if levels is None:
+        return "unreadable_picture"
+    extent = (header.height * part / 8, header.width * part / 8)
+    return finished(levels, target, _shown(seen, orientation), size=size, extent=extent, orientation=orientation)
+
+
+def _shown(seen: Decoded, orientation: Any) -> Decoded:
+    """Height and width as a viewer shows them."""
+    return seen._replace(height=seen.width, width=seen.height) if turns(orientation) else seen
+
+
+def _by_pillow(data: bytes, kind: str, target: Target, seen: Decoded) -> Decoded | str:
+    """A picture of any depth and colour."""
+    import cv2
+    import numpy as np
+
+    image = _opened(data, kind)
+    height, width = seen.height, seen.width
+    orientation = image.getexif().get(_ORIENTATION, 1) if kind == _JPEG else 1
+    if getattr(image, "n_frames", 1) > 1:
+        return "several_frames"
+    extent = (float(height), float(width))
+    if kind == _JPEG:
+        high, wide = inner(height, width, target, turns(orientation))
+        drafted = image.draft(None, (math.ceil(jpeg.SPARE * wide), math.ceil(jpeg.SPARE * high)))
+        extent = (drafted[1][3], drafted[1][2]) if drafted is not None else extent
+    colours = _palette_length(image)  # asked before loading, which fills it up with black
+    image.load()
+    if colours is not None and _largest(image) >= colours:
+        return "unreadable_picture"
+    if kind == _PNG:  # its orientation may stand behind the pixels
+        orientation = image.getexif().get(_ORIENTATION, 1)
+    if jpeg.is_filled(np.asarray(image), height) if kind == _JPEG else _lacks_rows(image, data):
+        return "unreadable_picture"
+    plain = _plain(image, target)
+    if plain is None:
+        return "brighter_than_white"
+    levels = np.asarray(plain)
+    if levels.ndim == 3 and target.channels == 1:
+        levels = cv2.cvtColor(levels, cv2.COLOR_RGB2GRAY)
+    shown = _shown(seen, orientation)
+    return finished(levels, target, shown, size=(height, width), extent=extent, orientation=orientation)
+
+
+def _opened(data: bytes, kind: str) -> Image:
     """The picture behind its header, by the decoder of its type; no pixel is read, and Pillow tries no other type."""
     import io
 
@@ -156,27 +209,6 @@ def _open(data: bytes, kind: str) -> Image:
     from PIL.PngImagePlugin import PngImageFile
 
     return PngImageFile(io.BytesIO(data)) if kind == _PNG else JpegImageFile(io.BytesIO(data))
-
-
-def _depth(data: bytes, image: Image) -> tuple[int, int]:
-    """Channels without alpha, and bits of a level; a palette's colours have eight."""
-    if what_is(data[:_HEAD]) == _JPEG:
-        return len(image.getbands()), 8
-    bits, colours = data[24], data[25]  # of the header chunk, which stands first
-    return _PNG_COLOURS.get(colours, 0), 8 if colours == 3 else bits
-
-
-def _whole_png(data: bytes) -> bool:
-    """Whether each chunk agrees with its checksum, up to the end mark; Pillow compares none of those with pixels."""
-    view, at = memoryview(data), 8
-    while at + 12 <= len(data):
-        end = at + 12 + int.from_bytes(view[at : at + 4])
-        if end > len(data) or zlib.crc32(view[at + 4 : end - 4]) != int.from_bytes(view[end - 4 : end]):
-            return False
-        if data[at + 4 : at + 8] == b"IEND":
-            return True
-        at = end
-    return False
 
 
 def _lacks_rows(image: Image, data: bytes) -> bool:
@@ -197,16 +229,8 @@ def _lacks_rows(image: Image, data: bytes) -> bool:
         across, rows = -(-(image.width - left) // right), -(-(image.height - top) // down)
         if across > 0 and rows > 0:
             missing += rows * (1 + -(-across * bits * samples // 8))
-    stream, at = zlib.decompressobj(), 8
-    while missing > 0 and at < len(data):
-        length = int.from_bytes(data[at : at + 4])
-        if data[at + 4 : at + 8] == b"IDAT":
-            stored = data[at + 8 : at + 8 + length]
-            while missing > 0 and stored:
-                missing -= len(stream.decompress(stored, _INFLATED))
-                stored = stream.unconsumed_tail
-        at += 12 + length
-    return missing > 0
+    chunks = png.chunks_of(data)
+    return chunks is None or png.inflated(chunks.stored, missing) is None
 
 
 def _palette_length(image: Image) -> int | None:
@@ -221,35 +245,8 @@ def _largest(image: Image) -> int:
     return max(index for index, count in enumerate(image.histogram()) if count)
 
 
-def _is_filled(image: Image, height: int) -> bool:
-    """Whether a decoded JPEG ends in what libjpeg fills in when a scan ends early: blocks of zeros, level 128.
-
-    Args:
-        height: of the original; the picture may have been decoded at a fraction of it.
-    """
-    import numpy as np
-
-    rows = max(1, _BLOCK_ROWS * image.height // height)
-    last = image.crop((0, image.height - rows, image.width, image.height))
-    return bool((np.asarray(last) == _FILLED).all())
-
-
-def _turns(orientation: Any) -> bool:
-    """Whether EXIF's orientation exchanges height and width."""
-    return orientation in (5, 6, 7, 8)
-
-
-def _inner(width: int, height: int, target: Target, turned: bool) -> tuple[int, int]:
-    """Width and height to resize to, in the axes as they are stored."""
-    wide, high = (target.height, target.width) if turned else (target.width, target.height)
-    if not target.pad:
-        return wide, high
-    scale = min(wide / width, high / height)
-    return min(wide, max(1, round(width * scale))), min(high, max(1, round(height * scale)))
-
-
 def _plain(image: Image, target: Target) -> Image | None:
-    """The loaded picture in 8 bits and the target's channels; None where a level lies above white."""
+    """The loaded picture in 8 bits, grey or RGB; None where a level lies above white."""
     import numpy as np
     from PIL import Image as images
 
@@ -263,36 +260,4 @@ def _plain(image: Image, target: Target) -> Image | None:
         image = images.alpha_composite(images.new("RGBA", seen.size, (0, 0, 0, 255)), seen).convert("RGB")
     elif image.mode == "CMYK":
         image = image.convert("RGB")
-    return image.convert("L" if target.channels == 1 else "RGB")
-
-
-def _finished(
-    image: Image,
-    box: tuple[float, float, float, float],
-    orientation: Any,
-    size: tuple[int, int],
-    target: Target,
-    seen: Decoded,
-) -> Decoded:
-    """The picture at the working size, turned as a viewer shows it, and measured."""
-    import numpy as np
-    from PIL.Image import Resampling, Transpose
-
-    turns = {
-        2: Transpose.FLIP_LEFT_RIGHT,
-        3: Transpose.ROTATE_180,
-        4: Transpose.FLIP_TOP_BOTTOM,
-        5: Transpose.TRANSPOSE,
-        6: Transpose.ROTATE_270,
-        7: Transpose.TRANSVERSE,
-        8: Transpose.ROTATE_90,
-    }
-    small = image.resize(_inner(*size, target, _turns(orientation)), Resampling.HAMMING, box=box)
-    if orientation in turns:
-        small = small.transpose(turns[orientation])
-    levels = np.asarray(small).reshape(small.height, small.width, target.channels)
-    pixels = np.zeros((target.height, target.width, target.channels), np.uint8)
-    top, left = (target.height - small.height) // 2, (target.width - small.width) // 2
-    pixels[top : top + small.height, left : left + small.width] = levels
-    mean, spread, least, most = grey_levels(levels.reshape(1, -1))[0].tolist()
-    return seen._replace(content_hash=content_hash(pixels), pixels=pixels, levels=(mean, spread, least, most))
+    return image.convert("L" if image.mode in ("1", "L") else "RGB")

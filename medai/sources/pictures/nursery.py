@@ -12,6 +12,7 @@ itself. Between two tasks a worker meets the end of its own socket; within one, 
 from __future__ import annotations
 
 import atexit
+import contextlib
 import gc
 import importlib
 import os
@@ -21,6 +22,7 @@ import struct
 import subprocess
 import sys
 import threading
+from collections.abc import Iterator
 from multiprocessing.connection import Connection
 from types import FrameType
 
@@ -158,49 +160,60 @@ def tend(descriptor: int) -> None:
             if word[:1] == PREPARE:
                 _prepare(word[1:].rstrip(b"\0").decode())
             elif word[:1] == END:
-                number = _NUMBER.unpack_from(word, 1)[0]
-                if number in children:
-                    os.kill(number, signal.SIGKILL)
+                with _nobody_buried():
+                    _end(_NUMBER.unpack_from(word, 1)[0], children)
             else:
                 _bear(control, descriptors[0], children)
     except ConnectionError:
         return
     finally:
-        for number in list(children):
-            os.kill(number, signal.SIGKILL)
+        with _nobody_buried():
+            for number in children:
+                _end(number, children)
 
 
 def _prepare(module: str) -> None:
-    """Import now what each worker would import later; what cannot be imported is the worker's to tell."""
-    try:
-        prepare = getattr(importlib.import_module(module), "prepare", None)
-        if prepare is not None:
-            prepare()
-    except ImportError:
-        return
+    """Prepare here, once, what each worker would prepare; what fails is then the worker's to tell."""
+    with contextlib.suppress(Exception):
+        prepare(module)
     gc.freeze()
+
+
+def prepare(module: str) -> None:
+    """Import a module and what it works with."""
+    prepare_it = getattr(importlib.import_module(module), "prepare", None)
+    if prepare_it is not None:
+        prepare_it()
 
 
 def _bear(control: socket.socket, descriptor: int, children: set[int]) -> None:
     """Fork a worker; where that fails, its connection closes before it has said a word."""
     from medai.sources.pictures.workers import serve
 
-    signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGCHLD])
-    try:
+    with _nobody_buried(), contextlib.suppress(OSError):
         number = os.fork()
         if number == 0:
-            status = 1
             try:
                 signal.signal(signal.SIGCHLD, signal.SIG_DFL)
                 signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGCHLD])
                 control.close()
                 serve(Connection(descriptor))
-                status = 0
             finally:
-                os._exit(status)
+                os._exit(0)
         children.add(number)
-    except OSError:
-        pass
+    os.close(descriptor)
+
+
+def _end(number: int, children: set[int]) -> None:
+    if number in children:
+        os.kill(number, signal.SIGKILL)
+
+
+@contextlib.contextmanager
+def _nobody_buried() -> Iterator[None]:
+    """Meanwhile the number of a worker that ended stays its own, and the set of them as it is."""
+    signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGCHLD])
+    try:
+        yield
     finally:
-        os.close(descriptor)
         signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGCHLD])

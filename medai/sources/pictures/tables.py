@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from medai.sources.files import token_of
 from medai.sources.pictures.decoding import FAULTS, Decoded
+from medai.sources.pictures.likeness import likeness_of, near_marks, near_pairs
+from medai.sources.pictures.quality import SIDE
 from medai.sources.pictures.sameness import STANDING, conflicts_of, copies_of, twins_of
 from medai.sources.pictures.workers import REASONS
 from medai.tables import (
@@ -25,10 +27,25 @@ from medai.tables import (
 if TYPE_CHECKING:
     import numpy as np
 
-FILE_IMAGES = IMAGES | {"aspect": "float32", "fault": "string", "of_another_subject": "bool"}
+FILE_IMAGES = IMAGES | {
+    "aspect": "float32",
+    "fault": "string",
+    "of_another_subject": "bool",
+    "black": "float32",
+    "white": "float32",
+    "entropy": "float32",
+    "sharpness": "float32",
+    "phash": "int64",
+    "likeness": "float32",
+    "near_twin_of": "string",
+    "near_another_subject": "bool",
+}
 """Column → type. ``aspect`` is the longer side over the shorter one; ``fault`` is why a picture was not read, null
 where it was; ``of_another_subject`` marks a copy whose pixels stand earlier in the role under another subject.
-``label_conflict`` marks pixels that carry another label anywhere in the set."""
+``label_conflict`` marks pixels that carry another label anywhere in the set. ``black``, ``white``, ``entropy``,
+``sharpness`` and ``phash`` are of ``quality.Quality``, ``likeness`` of ``likeness.likeness_of``. ``near_twin_of`` names
+the role of higher standing that holds a near-duplicate, ``near_another_subject`` marks that one stands earlier in the
+role under another subject; copies of equal pixels are not meant."""
 
 NOBODY = "unknown_subject"
 ONE_LABEL = {"label": "int64"}
@@ -85,6 +102,7 @@ def write(
     attributes: Mapping[str, str] | None = None,
     named: bool = True,
     labelled: bool = True,
+    view: str | None = None,
 ) -> Facts:
     """Write images, labels, identifiers and picture_identifiers.
 
@@ -98,6 +116,7 @@ def write(
         named: whether entries tell subjects; otherwise each distinct content is one.
         labelled: without labels, for prediction, an entry that tells nobody makes its content a subject; and nothing is
             marked that is a fault only of what is learnt or judged.
+        view: the attribute whose values tell pictures apart that cannot look alike; None: all are peers.
     """
     import numpy as np
 
@@ -117,6 +136,11 @@ def write(
     twins, copies, conflicts = twins_of(roles, hashes), copies_of(within), conflicts_of(hashes, told)
     first = dict(reversed(list(zip(within, people, strict=True))))
     others = [labelled and first[key] != person for key, person in zip(within, people, strict=True)]
+    readable = [at for at, fault in enumerate(faults) if fault is None]
+    thumbnails = _thumbnails(pictures)
+    views = [entry.attributes[list(attributes).index(view)] if view else None for entry in entries]
+    likeness = likeness_of(thumbnails, views, [fault is None for fault in faults])
+    near_twins, near_others = _near(hashes, roles, people, pictures, thumbnails, readable if labelled else [])
     site_ids = sorted({person for person in people if person is not None})
     ids = dict(zip(site_ids, subject_ids(kind, site_ids), strict=True))
     count = len(hashes)
@@ -145,6 +169,14 @@ def write(
         "aspect": np.array([_aspect(picture) for picture in pictures], np.float32),
         "fault": faults,
         "of_another_subject": others,
+        "black": np.array([picture.quality.black for picture in pictures], np.float32),
+        "white": np.array([picture.quality.white for picture in pictures], np.float32),
+        "entropy": np.array([picture.quality.entropy for picture in pictures], np.float32),
+        "sharpness": np.array([picture.quality.sharpness for picture in pictures], np.float32),
+        "phash": [picture.quality.phash if picture.quality.thumbnail else None for picture in pictures],
+        "likeness": likeness,
+        "near_twin_of": near_twins,
+        "near_another_subject": near_others,
     }
     columns |= {name: [entry.attributes[at] for entry in entries] for at, name in enumerate(attributes)}
     label_columns = {name: [values[at] for values in told] for at, name in enumerate(labels)}
@@ -163,17 +195,49 @@ def write(
     noticed: Counter[str] = Counter(fault for fault in faults if fault is not None)
     order = (*FAULTS, *REASONS, NOBODY)
     counts = {fault: noticed[fault] for fault in (*order, *sorted(set(noticed) - set(order)))}
-    readable = [at for at in range(count) if faults[at] is None]
     counts |= {
         "twin_in_another_role": sum(twins[at] is not None for at in readable),
         "copy_in_same_role": sum(copies[at] > 0 for at in readable),
         "copy_of_another_subject": sum(others[at] for at in readable),
         "label_conflict": sum(conflicts[at] for at in readable),
+        "near_twin_in_another_role": sum(twin is not None for twin in near_twins),
+        "near_copy_of_another_subject": sum(near_others),
     }
     counts = {reason: number for reason, number in counts.items() if number}
     if any(roles) and labelled:  # said even when nobody straddles: whoever asks for the publisher's split must know
         counts["subjects_straddling_publisher_roles"] = _straddling([(people[at], roles[at]) for at in readable])
     return Facts(unit="patient" if known else "image", tables=tables, counts=counts)
+
+
+def _thumbnails(pictures: Sequence[Decoded]) -> np.ndarray:
+    """(pictures, SIDE, SIDE) uint8; black for those that were not read."""
+    import numpy as np
+
+    blank = bytes(SIDE * SIDE)
+    joined = b"".join(picture.quality.thumbnail or blank for picture in pictures)
+    return np.frombuffer(joined, np.uint8).reshape(-1, SIDE, SIDE)
+
+
+def _near(
+    hashes: Sequence[str],
+    roles: Sequence[str | None],
+    people: Sequence[str | None],
+    pictures: Sequence[Decoded],
+    thumbnails: np.ndarray,
+    readable: Sequence[int],
+) -> tuple[list[str | None], list[bool]]:
+    """``near_twin_of`` and ``near_another_subject`` of each row; each content is compared once."""
+    import numpy as np
+
+    contents = sorted({hashes[at]: at for at in reversed(readable) if pictures[at].levels[1] > 0}.values())
+    pairs = near_pairs([pictures[at].quality.phash for at in contents], thumbnails[contents])
+    places = np.array(contents, np.int64)[pairs].tolist()
+    twins: list[str | None] = [None] * len(hashes)
+    others = [False] * len(hashes)
+    marked = near_marks(places, hashes, roles, people)
+    for at in readable:
+        twins[at], others[at] = marked[0][at], marked[1][at]
+    return twins, others
 
 
 def _aspect(picture: Decoded) -> float:

@@ -25,7 +25,7 @@ from multiprocessing.connection import Connection, wait
 from typing import Any, NamedTuple, TypeVar
 
 from medai.errors import MedaiError
-from medai.sources.pictures.nursery import end_worker, start_worker
+from medai.sources.pictures.nursery import end_worker, prepare, start_worker
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -58,15 +58,18 @@ class _Worker:
     """A worker, its number, and what it was given and when."""
 
     def __init__(self, orders: bytes, module: str) -> None:
-        self.connection = start_worker(module)
         self.held: list[int] = []
         self.since = 0.0
-        try:
-            self.connection.send_bytes(orders)
-            self.number = int(self.connection.recv())
-        except (EOFError, OSError):
-            self.connection.close()
-            raise OSError(errno.EAGAIN, os.strerror(errno.EAGAIN)) from None
+        for is_last in (False, True):  # a nursery may have ended just when it was asked
+            self.connection = start_worker(module)
+            try:
+                self.connection.send_bytes(orders)
+                self.number = int(self.connection.recv())
+                return
+            except (EOFError, OSError):
+                self.connection.close()
+                if is_last:
+                    raise OSError(errno.EAGAIN, os.strerror(errno.EAGAIN)) from None
 
     def give(self, held: list[int], tasks: list[Any]) -> None:
         """Hand over tasks by their places; a worker that has just ended shows when its answer is awaited."""
@@ -119,7 +122,7 @@ def each_decoded(
         OSError: no process can be started.
     """
     module = module or module_of(function)
-    orders = pickle.dumps((function, memory, seconds))
+    orders = pickle.dumps((module, function, memory, seconds))
     most = min(processes or min(available(), _MOST_PROCESSES), len(tasks))
     at_once = max(1, min(_MOST_AT_ONCE, len(tasks) // (4 * max(1, most))))
     workers: list[_Worker] = []
@@ -194,7 +197,8 @@ def serve(connection: Connection) -> None:
         connection.send(os.getpid())
         orders = connection.recv_bytes()
         try:
-            function, memory, seconds = pickle.loads(orders)  # noqa: S301 - its own parent's
+            module, function, memory, seconds = pickle.loads(orders)  # noqa: S301 - its own parent's
+            prepare(module)
         except Exception as error:  # noqa: BLE001 - the parent raises it
             failure = error
         else:

@@ -13,8 +13,6 @@ from typing import Any
 import numpy as np
 import polars as pl
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 from PIL import Image
 from pydantic import ValidationError
 
@@ -23,19 +21,19 @@ from medai.ingestion import ingest
 from medai.records import Snapshot
 from medai.sources import ImageFolder
 from medai.sources.image_folder import finding, raw_files, read
-from medai.sources.pictures import filling, workers
+from medai.sources.pictures import workers
 from medai.tables import Facts, read_table
 from medai.validation import catalogue_suite, validate
 from medai.workspace import Workspace
 
 KERMANY = "(?P<subject>person[0-9]+|IM-[0-9]+)"
 GOLDEN = {
-    "images": "2817d1822d223ce0",
-    "labels": "c2c0c073a12c9d29",
+    "images": "7c8742814fe4d400",
+    "labels": "662a586d7772bfde",
     "identifiers": "45684cd6a589f9ce",
-    "pixels": "de93a055bd51f424",
+    "pixels": "5a35c81cc5fe88eb",
 }
-"""Table → hash of its content, for version 2 of the reader and the set below."""
+"""Table → hash of its content, for version 3 of the reader and the set below."""
 
 
 def config(**fields: Any) -> ImageFolder:
@@ -50,6 +48,18 @@ def picture(seed: int, kind: str = "PNG", size: tuple[int, int] = (24, 20)) -> b
     file = io.BytesIO()
     Image.fromarray(levels).save(file, kind)
     return file.getvalue()
+
+
+def area_means(levels: np.ndarray) -> np.ndarray:
+    """The exact mean over the area that each of 16 × 16 pixels covers, in floating point."""
+
+    def shares(length: int) -> np.ndarray:
+        ends = np.arange(17)[:, None] * length / 16
+        at = np.arange(length)
+        return np.clip(np.minimum(ends[1:], at + 1) - np.maximum(ends[:-1], at), 0, 1) * 16 / length
+
+    means: np.ndarray = shares(levels.shape[0]) @ levels @ shares(levels.shape[1]).T
+    return means
 
 
 Files = dict[str, bytes]
@@ -107,8 +117,8 @@ def test_every_picture_is_kept_with_its_label_role_and_patient(tmp_path: Path) -
         assert hashes == sorted(hashes)
     for row, name in enumerate(table["file"]):
         original = Image.open(io.BytesIO(files[name.replace("validation/", "val/")]))
-        found = np.asarray(original.resize((16, 16), Image.Resampling.HAMMING))
-        np.testing.assert_array_equal(pixels[row, :, :, 0], found)
+        found = area_means(np.asarray(original))
+        np.testing.assert_allclose(pixels[row, :, :, 0], found, atol=0.51)
     assert table.select("height", "width", "channels", "bits").unique().rows() == [(24, 20, 1, 8)]
     assert table["aspect"].unique().to_list() == [pytest.approx(1.2)]
     assert table["fault"].null_count() == 32
@@ -494,15 +504,6 @@ def test_a_source_that_cannot_be_followed_is_refused(fields: dict[str, Any], mes
         config(**fields)
 
 
-@given(st.permutations(range(7)), st.integers(0, 5))
-def test_rows_are_rearranged_in_place(order: list[int], seed: int) -> None:
-    """As NumPy's own indexing would, whatever the cycles."""
-    pixels = np.random.default_rng(seed).integers(0, 256, (7, 2, 3, 1), np.uint8)
-    expected = pixels[order]
-    filling.rearrange(pixels, np.array(order))
-    np.testing.assert_array_equal(pixels, expected)
-
-
 @pytest.mark.parametrize(
     ("name", "subject"),
     [
@@ -587,7 +588,7 @@ def test_a_set_of_faults_is_refused(tmp_path: Path) -> None:
 
 
 def test_golden_snapshot(tmp_path: Path) -> None:
-    """A reader whose tables change must raise its VERSION: these are the contents of version 2."""
+    """A reader whose tables change must raise its VERSION: these are the contents of version 3."""
     facts, _, pixels = read_set(tmp_path / "a", faulty(4))
     assert facts.tables["images"] == 31
     found = {

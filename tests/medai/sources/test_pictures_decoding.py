@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import io
 import struct
+import tracemalloc
 import zlib
 from collections.abc import Callable
 from pathlib import Path
@@ -435,3 +436,76 @@ def test_any_grey_picture_is_measured_as_it_is(seed: int, height: int, width: in
     assert found.pixels is not None
     np.testing.assert_array_equal(found.pixels.reshape(shape), levels)
     np.testing.assert_allclose(found.levels, (levels.mean(), levels.std(), levels.min(), levels.max()), atol=1e-9)
+
+
+def plain_png(levels: np.ndarray, rows: bytes | None = None, parts: int = 1, extra: bytes = b"") -> bytes:
+    """A grey or RGB PNG by hand, its rows' filter 0 or given, its compressed rows in so many chunks."""
+    height, width = levels.shape[:2]
+    stored = rows or b"".join(b"\0" + row.tobytes() for row in levels)
+    body = zlib.compress(stored + extra)
+    step = -(-len(body) // parts)
+    header = chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, 8, 2 if levels.ndim == 3 else 0, 0, 0, 0))
+    idat = b"".join(chunk(b"IDAT", body[at : at + step]) for at in range(0, len(body), step))
+    return b"\x89PNG\r\n\x1a\n" + header + idat + chunk(b"IEND", b"")
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+@pytest.mark.parametrize("size", [(40, 40), (53, 37), (200, 130)])
+def test_both_ways_give_the_same_pixels(size: tuple[int, int], channels: int) -> None:
+    """Plain rows by hand, in one chunk or many, and the same by Pillow, which an opaque alpha channel asks for."""
+    colours = np.random.default_rng(3).integers(0, 256, (*size, 3), np.uint8)
+    levels = colours[..., 0] if channels == 1 else colours
+    image = Image.fromarray(levels)
+    by_pillow = encoded(image.convert("LA" if channels == 1 else "RGBA"))
+    for target in (GREY, RGB, GREY._replace(height=20, width=24, pad=True)):
+        expected = decode(by_pillow, target)
+        for data in (encoded(image), plain_png(levels), plain_png(levels, parts=9), plain_png(levels, extra=b"x" * 99)):
+            found = decode(data, target)
+            assert (found.fault, found.content_hash) == (None, expected.content_hash)
+
+
+def test_rows_that_nobody_can_undo_are_a_fault() -> None:
+    """A filter that PNG does not know, a row too few, chunks of rows with another one between."""
+    rows = bytearray(b"".join(b"\1" + row.tobytes() for row in LEVELS))
+    assert decode(plain_png(LEVELS, bytes(rows)), GREY).fault is None
+    rows[5] = 5
+    assert fault_of(plain_png(LEVELS, bytes(rows))) == "unreadable_picture"
+    assert fault_of(plain_png(LEVELS, bytes(rows)[:-5])) == "unreadable_picture"
+    apart = plain_png(LEVELS, parts=2).split(b"IDAT")
+    between = chunk(b"tIME", bytes(7))
+    data = b"IDAT".join((apart[0], apart[1][:-4] + between + apart[1][-4:], apart[2]))
+    assert fault_of(data) == "unreadable_picture"
+
+
+def test_rows_that_never_end_are_not_inflated() -> None:
+    """What follows the last row is left where it is: a gibibyte of it costs nothing."""
+    compress = zlib.compressobj()
+    body = b"".join(
+        (compress.compress(bytes(20)), *(compress.compress(bytes(1 << 24)) for _ in range(16)), compress.flush())
+    )
+    data = png(4, 4, 8, 0, bytes(20)).split(b"IDAT")[0][:-4] + chunk(b"IDAT", body) + chunk(b"IEND", b"")
+    tracemalloc.start()
+    found = decode(data, GREY)
+    assert (found.fault, found.levels) == (None, (0, 0, 0, 0))
+    assert tracemalloc.get_traced_memory()[1] < 4 << 20
+    tracemalloc.stop()
+
+
+@pytest.mark.parametrize("at", [0.2, 0.5, 0.8])
+def test_bytes_that_do_not_belong_into_a_scan_are_a_fault(at: float) -> None:
+    """A marker within a JPEG's scan, which a decoder that forgives would draw on over; the end mark is in its place."""
+    data = bytearray(encoded(Image.fromarray(np.random.default_rng(1).integers(0, 256, (64, 64), np.uint8)), "JPEG"))
+    start = data.index(b"\xff\xda") + 12
+    place = start + int(at * (len(data) - start))
+    data[place : place + 2] = b"\xff\xc4"
+    assert fault_of(bytes(data)) == "unreadable_picture"
+
+
+def test_a_jpeg_that_stores_rgb_is_read() -> None:
+    """As its colours say, without the transform to luma."""
+    colours = np.zeros((16, 16, 3), np.uint8)
+    colours[:] = (200, 100, 40)
+    data = encoded(Image.fromarray(colours), "JPEG", quality=100, keep_rgb=True)
+    assert decode(data, RGB).channels == 3
+    assert np.abs(grey_of(data, RGB).astype(int) - (200, 100, 40)).max() <= 1
+    assert np.abs(grey_of(data).astype(int) - 123).max() <= 1
