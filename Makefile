@@ -6,7 +6,7 @@ READY := $(VENV)/.ready
 TESTS := $(BIN)/python -m pytest -n 2 --dist loadfile
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test test-faults test-slow test-kill lint format types laws check bench bench-tables bench-scale oracle-aces oracle-lock lock clean
+.PHONY: help install demo test test-faults test-slow test-kill lint format types laws check bench bench-tables bench-images bench-scale oracle-aces oracle-lock lock clean
 
 help: ## show this
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -58,6 +58,9 @@ bench: $(READY) ## fit stage against a bare Keras script, reuse; REPEATS=n
 
 bench-tables: $(READY) ## csv.gz to snapshot to arrays against inflating, decoding and pandas; ROWS=n REPEATS=n
 	$(BIN)/python -m tests.bench.tables
+
+bench-images: $(READY) ## PNG and JPEG to the pixel cache against inflating and decoding; an epoch from it; PICTURES=n REPEATS=n
+	$(BIN)/python -m tests.bench.images
 
 bench-scale: $(READY) ## a synthetic MIMIC-IV of 100 million chart rows to arrays on two cores; PATIENTS=n PROBLEM=name DATA=folder
 	$(BIN)/python -m tests.bench.scale
