@@ -19,7 +19,7 @@ from medai.problem import catalogue
 from medai.sources.synthetic import AnySynthetic, Generator, generate
 from medai.yaml_files import read_yaml
 
-KINDS = ("hospital", "medmnist", "mimic3", "mimic4", "physionet2012")
+KINDS = ("dicom", "hospital", "medmnist", "mimic3", "mimic4", "physionet2012")
 
 
 def synth(kind: str, out: Path, options: dict[str, Any], workers: int | None = None) -> dict[str, Any]:

@@ -10,14 +10,16 @@ from medai.sources.synthetic import AnySynthetic
 from medai.workspace import Made, Workspace
 
 VERSION = 1
-_DEFLATED = ("hospital", "mimic3", "mimic4")
+_DEFLATED = ("dicom", "hospital", "mimic3", "mimic4")
+_LIBRARIES = {"dicom": ("numpy", "pydicom", "imagecodecs")}
+"""Layout → libraries whose version may change its bytes, where NumPy is not all."""
 
 
 def key_of(config: AnySynthetic) -> str:
     """The name of the folder that these files have, or will have, in the workspace."""
     # Hospitals' tables and radiographs are deflated by the interpreter's zlib, whose bytes differ between builds.
     inputs = {"zlib": zlib.ZLIB_RUNTIME_VERSION} if config.layout in _DEFLATED else {}
-    return stage_key("generate", VERSION, inputs, config, ("numpy",))
+    return stage_key("generate", VERSION, inputs, config, _LIBRARIES.get(config.layout, ("numpy",)))
 
 
 def generate(workspace: Workspace, config: AnySynthetic) -> Made[Generated]:

@@ -13,7 +13,8 @@ from typing import Annotated, Any, Literal, Protocol, TypeVar, runtime_checkable
 from pydantic import Field
 
 from medai.records import Frozen
-from medai.sources import image_folder, medmnist, meds, mimic3, mimic4, physionet2012
+from medai.sources import dicom, image_folder, medmnist, meds, mimic3, mimic4, physionet2012
+from medai.sources.dicom import Dicom
 from medai.sources.image_folder import ImageFolder
 from medai.sources.medmnist import MedMNIST
 from medai.sources.meds import Meds
@@ -23,6 +24,7 @@ from medai.sources.physionet2012 import Physionet2012
 from medai.tables import Facts, Names
 
 __all__ = [
+    "Dicom",
     "ImageFolder",
     "MedMNIST",
     "Meds",
@@ -38,7 +40,7 @@ __all__ = [
     "unlabelled",
 ]
 
-Source = Annotated[ImageFolder | MedMNIST | Meds | Mimic3 | Mimic4 | Physionet2012, Field(discriminator="kind")]
+Source = Annotated[Dicom | ImageFolder | MedMNIST | Meds | Mimic3 | Mimic4 | Physionet2012, Field(discriminator="kind")]
 
 S = TypeVar("S", bound=Frozen)
 
@@ -59,6 +61,7 @@ class Reader(Protocol):
 
 
 _READERS: dict[str, Reader] = {
+    "dicom": dicom,
     "image_folder": image_folder,
     "medmnist": medmnist,
     "meds": meds,
@@ -106,6 +109,7 @@ def unlabelled(config: S) -> S:
 
 
 _OF_ONE_SET: dict[str, frozenset[str]] = {
+    "dicom": frozenset({"labels", "labelled", "views", "modalities"}),
     "image_folder": frozenset({"classes", "ignore", "labelled", "subject", "unmatched"}),
     "medmnist": frozenset({"expect", "labelled"}),
     "meds": frozenset({"categories", "labels"}),
@@ -122,6 +126,6 @@ def reading(config: Frozen) -> dict[str, Any]:
     return {name: value for name, value in dumped.items() if name not in _OF_ONE_SET.get(dumped["kind"], ())}
 
 
-def reader(config: ImageFolder | MedMNIST | Meds | Mimic3 | Mimic4 | Physionet2012) -> Reader:
+def reader(config: Dicom | ImageFolder | MedMNIST | Meds | Mimic3 | Mimic4 | Physionet2012) -> Reader:
     """The module that reads a source of this kind."""
     return _READERS[config.kind]

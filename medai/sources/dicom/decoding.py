@@ -83,7 +83,6 @@ def prepare() -> None:
     """Import what every task needs, once, before workers are born of this process."""
     import cv2
     import imagecodecs  # noqa: F401
-    import pydicom.filereader
     import rle.utils  # noqa: F401
 
     cv2.setNumThreads(1)
@@ -151,9 +150,7 @@ def _pictures(opened: Opened, header: Header, target: Target) -> list[Picture]:
     return pictures
 
 
-def _levels(
-    frame: Frame, opened: Opened, header: Header, target: Target, number: int
-) -> tuple[np.ndarray, str | None]:
+def _levels(frame: Frame, opened: Opened, header: Header, target: Target, number: int) -> tuple[np.ndarray, str | None]:
     """The frame at full size as uint8, in the target's channels."""
     import numpy as np
 

@@ -294,7 +294,9 @@ def _read(file: _Bytes, body: bytes | mmap, syntax: str) -> Opened:
     )
     elements = Elements(dataset, big_endian)
     if not found:
-        raise Fault("pixels_elsewhere" if elements.octets("PixelDataProviderURL") else "no_pixels")
+        if elements.octets("PixelDataProviderURL"):
+            raise Fault("pixels_elsewhere")
+        raise Fault("truncated_pixels" if elements.octets("Rows") else "no_pixels")  # cut before them, or no picture
     tag, vr, length = found[0]
     begin = file.tell() + (12 if vr in _LONG else 8)
     return Opened(syntax, elements, body, _PIXELS[tag], begin, None if length == _UNDEFINED else length, vr != "OB")

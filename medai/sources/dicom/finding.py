@@ -194,7 +194,7 @@ def _as_it_lies(path: Path, place: PurePosixPath) -> PurePosixPath | None:
             twins = [entry.name for entry in folder.iterdir() if entry.name.casefold() == name.casefold()]
             if len(twins) != 1:
                 return None
-            name = twins[0]  # noqa: PLW2901 - as it is written here
+            name = twins[0]
         here = here / name
     return here if (path / here).is_file() else None
 

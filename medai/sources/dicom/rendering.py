@@ -135,7 +135,7 @@ def _voi_of(place: Elements, header: Header, unsigned: bool) -> tuple[Window | L
 
 def _lut_of(place: Elements, *, signed: bool) -> Lut:
     """A table; its first input has the sign of what is looked up in it (PS3.3 C.11.1.1 and C.11.2.1.1)."""
-    count, _, bits = (place.shorts("LUTDescriptor") + [0, 0, 0])[:3]
+    count, _, bits = [*place.shorts("LUTDescriptor"), 0, 0, 0][:3]
     firsts = place.shorts("LUTDescriptor", signed=signed)
     count = count or 1 << 16
     octets = place.octets("LUTData")

@@ -1,4 +1,4 @@
-"""Transfer syntaxes (PS3.5 section 10 and annex A, PS3.6 table A-1): how each codes pixels, and which are no pictures."""
+"""Transfer syntaxes (PS3.5 section 10 and annex A, PS3.6 table A-1): how each codes pixels; which are no pictures."""
 
 from __future__ import annotations
 

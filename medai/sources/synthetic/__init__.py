@@ -17,7 +17,15 @@ from pydantic import Field, model_validator
 from medai.records import Frozen
 from medai.sources.synthetic.database.planted import KINDS, DatabaseFault, share_of
 
-__all__ = ["AnySynthetic", "Generator", "Synthetic", "SyntheticDatabase", "SyntheticHospital", "generate"]
+__all__ = [
+    "AnySynthetic",
+    "Generator",
+    "Synthetic",
+    "SyntheticDatabase",
+    "SyntheticDicom",
+    "SyntheticHospital",
+    "generate",
+]
 
 
 class Synthetic(Frozen):
@@ -83,6 +91,27 @@ class SyntheticHospital(Frozen):
     size: int = Field(112, ge=32, le=1024)
 
 
+class SyntheticDicom(Frozen):
+    """Chest radiographs of the hospital's patients as DICOM files of ten devices: see ``dicom_files``.
+
+    Attributes:
+        subjects: patients, of whom some six in ten have radiographs.
+        signal: how strongly an opacity shows who has pneumonia; 0 not at all.
+        pneumonia: share of patients with radiographs who have pneumonia.
+        faults: share of pictures that carry a planted fault; 0 plants none.
+        size: of the radiographs, in pixels.
+    """
+
+    kind: Literal["synthetic"]
+    layout: Literal["dicom"]
+    subjects: int = Field(ge=10, le=140_000)
+    signal: float = Field(1.0, ge=0, le=4)
+    seed: int = Field(0, ge=0, lt=1 << 63)
+    pneumonia: float = Field(0.4, gt=0, lt=0.8)
+    faults: float = Field(0.02, ge=0, le=0.5)
+    size: int = Field(112, ge=32, le=1024)
+
+
 class SyntheticDatabase(Frozen):
     """A hospital's tables at any size, in MIMIC-III's or MIMIC-IV's layout: see ``medai.sources.synthetic.database``.
 
@@ -121,7 +150,7 @@ class SyntheticDatabase(Frozen):
         return self
 
 
-AnySynthetic = Synthetic | SyntheticHospital | SyntheticDatabase
+AnySynthetic = Synthetic | SyntheticHospital | SyntheticDatabase | SyntheticDicom
 Generator = Annotated[AnySynthetic, Field(discriminator="layout")]
 """What a Problem's ``data:`` may hold."""
 
@@ -137,6 +166,10 @@ def generate(config: AnySynthetic, folder: Path, workers: int | None = None) -> 
         from medai.sources.synthetic.database import write_database
 
         return write_database(config, folder, workers)
+    if isinstance(config, SyntheticDicom):
+        from medai.sources.synthetic.dicom_files import write_dicom
+
+        return write_dicom(config, folder)
     if config.layout == "medmnist":
         from medai.sources.synthetic.pictures import write_pictures
 

@@ -1,0 +1,281 @@
+"""Decoded DICOM files as canonical tables: a row a frame, what is known of it, and what was mixed up."""
+
+from __future__ import annotations
+
+import hashlib
+from collections import Counter, defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from medai.errors import DataRefused
+from medai.sources.dicom import decoding
+from medai.sources.dicom.decoding import Answer, Picture, Target, decode_file
+from medai.sources.dicom.finding import Found
+from medai.sources.dicom.headers import Facts as Told
+from medai.sources.dicom.headers import Header
+from medai.sources.dicom.labels import Labels, Values, key_of
+from medai.sources.dicom.rendering import Window
+from medai.sources.pictures import tables
+from medai.sources.pictures.decoding import Decoded
+from medai.sources.pictures.filling import hash_of_file
+from medai.sources.pictures.workers import Lost, each_decoded
+from medai.tables import OWNER_ALONE, PICTURE_IDENTIFIERS, Facts, new_pixels, table_of, write_table
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from medai.sources.dicom import Dicom
+
+SAID = {
+    "frame": "int32",
+    "time": "timestamp[us]",
+    "known_time": "timestamp[us]",
+    "study": "string",
+    "series": "string",
+    "modality": "string",
+    "view": "string",
+    "laterality": "string",
+    "manufacturer": "string",
+    "model": "string",
+    "sex": "string",
+    "age": "int16",
+    "spacing_down": "float32",
+    "spacing_across": "float32",
+    "photometric": "string",
+    "transfer_syntax": "string",
+    "bits_allocated": "int16",
+    "voi": "string",
+    "burned_in": "bool",
+    "view_asked": "bool",
+    "modality_asked": "bool",
+}
+"""Column → type, beside those of every picture. ``voi`` says where the window came from: see ``rendering.levels_of``;
+``spacing_…`` is in millimetres; ``…_asked`` is false where the file says another than the source's ``views`` or
+``modalities``, and null where nothing was asked or said."""
+
+DICOM_IDENTIFIERS = PICTURE_IDENTIFIERS | {
+    "sop_instance_uid": "large_string",
+    "series_instance_uid": "large_string",
+    "study_instance_uid": "large_string",
+    "accession_number": "large_string",
+}
+"""Column → type, for the owner alone. ``site_id`` is the file's place below the data, with #frame where it has several
+rows."""
+
+NO_PICTURE = "no_pixels"
+MIXED, TWICE = "study_of_several_patients", "uid_of_several_pictures"
+
+
+class Row(NamedTuple):
+    """A picture, its file's place, what the file said, and where its pixels wait (None: nowhere)."""
+
+    place: str
+    picture: Picture
+    told: Told | None
+    header: Header | None
+    syntax: str | None
+    waiting: int | None
+
+
+class Taken(NamedTuple):
+    """Every row in the order of files and frames, the file that their pixels wait in, and how many files are sound and
+    no pictures: reports, plans, presentation states.
+    """
+
+    rows: list[Row]
+    spool: Path
+    no_pictures: int
+
+
+def decode_all(config: Dicom, files: Sequence[Found], folder: Path) -> Taken:
+    """Decode each file once, in workers; pixels wait in a file, since only decoding tells how many rows there are.
+
+    Raises:
+        DataRefused: no file holds a picture.
+    """
+    windowing = Window(*config.window, "LINEAR") if isinstance(config.window, tuple) else config.window
+    target = Target(*config.size, config.channels, config.resize == "pad", windowing, config.frames)
+    spool = folder / "pixels.waiting"
+    rows: list[Row] = []
+    waiting = no_pictures = 0
+    answers = each_decoded(partial(decode_file, target=target), [file.path for file in files], module=decoding.__name__)
+    with spool.open("wb") as out:
+        for file, answer in zip(files, answers, strict=True):
+            for row in _rows_of(file, answer):
+                if row.picture.decoded.fault == NO_PICTURE:
+                    no_pictures += 1
+                elif row.picture.decoded.pixels is not None:
+                    out.write(row.picture.decoded.pixels.tobytes())
+                    bare = row.picture._replace(decoded=row.picture.decoded._replace(pixels=None))
+                    rows.append(row._replace(picture=bare, waiting=waiting))
+                    waiting += 1
+                else:
+                    rows.append(row)
+    if not rows:
+        raise DataRefused(
+            "no DICOM file holds a picture",
+            expected="at least one file with pixels",
+            received=f"{no_pictures} files of other kinds (reports, plans, states of a display)",
+            action="correct --data",
+        )
+    return Taken(rows, spool, no_pictures)
+
+
+def _rows_of(file: Found, answer: Answer | Lost) -> Iterator[Row]:
+    if isinstance(answer, Lost):
+        answer = Answer((Picture(0, Decoded(hash_of_file(file.path), answer.reason), None),), None, None, None)
+    several = len(answer.pictures) > 1
+    for picture in answer.pictures:
+        place = f"{file.place}#{picture.frame}" if several else file.place
+        yield Row(place, picture, answer.facts, answer.header, answer.syntax, None)
+
+
+def write(config: Dicom, taken: Taken, labels: Labels | None, folder: Path, noticed: Mapping[str, int]) -> Facts:
+    """Write pixels and tables in the order of content.
+
+    Args:
+        noticed: what finding counted.
+    """
+    rows = _without_mixed(taken.rows) if config.labelled else taken.rows
+    names = ("label",) if config.labels is None else config.labels.names
+    entries = [_entry(config, row, labels, len(names)) for row in rows]
+    pictures = [row.picture.decoded for row in rows]
+    order = tables.arrange(entries, pictures)
+    _write_pixels(config, taken.spool, rows, order, folder)
+    facts = tables.write(
+        "dicom",
+        [entries[at] for at in order],
+        [pictures[at] for at in order],
+        folder,
+        labels=dict.fromkeys(names, "int64"),
+        attributes=SAID,
+        labelled=config.labelled,
+    )
+    _write_identifiers([rows[at] for at in order], folder)
+    counts = dict(noticed) | {"file_without_picture": taken.no_pictures} | _counted(rows, entries, labels, config)
+    return facts.model_copy(update={"counts": facts.counts | {why: many for why, many in counts.items() if many}})
+
+
+def _write_pixels(config: Dicom, spool: Path, rows: Sequence[Row], order: np.ndarray, folder: Path) -> None:
+    import numpy as np
+
+    shape = (*config.size, config.channels)
+    pixels = new_pixels(folder / "pixels.npy", (len(rows), *shape))
+    if spool.stat().st_size:
+        waiting = np.memmap(spool, np.uint8, "r").reshape(-1, *shape)
+        for row, at in enumerate(order.tolist()):
+            place = rows[at].waiting
+            if place is not None:
+                pixels[row] = waiting[place]
+        del waiting
+    pixels.flush()
+    del pixels
+    spool.unlink()
+
+
+def _without_mixed(rows: Sequence[Row]) -> list[Row]:
+    """Rows with a fault for what was mixed up: a study of several patients, a UID of several pictures."""
+    people: dict[str, set[str | None]] = defaultdict(set)
+    contents: dict[tuple[str, int], set[str]] = defaultdict(set)
+    for row in rows:
+        if row.told is not None and row.told.study is not None:
+            people[row.told.study].add(row.told.patient)
+        if row.told is not None and row.told.sop is not None:
+            contents[row.told.sop, row.picture.frame].add(row.picture.decoded.content_hash)
+    twice = {sop for (sop, _), hashes in contents.items() if len(hashes) > 1}
+    kept = []
+    for row in rows:
+        fault = None
+        if row.told is not None and row.picture.decoded.fault is None:
+            if row.told.study is not None and len(people[row.told.study]) > 1:
+                fault = MIXED
+            elif row.told.sop in twice:
+                fault = TWICE
+        kept.append(row if fault is None else _set_aside(row, fault))
+    return kept
+
+
+def _set_aside(row: Row, fault: str) -> Row:
+    """The row without its pixels; its hash is another's, so that a sound copy is not taken for its twin."""
+    was = row.picture.decoded
+    digest = hashlib.sha256(f"{fault}\0{was.content_hash}".encode()).hexdigest()
+    bare = was._replace(content_hash=digest, fault=fault, levels=(0.0, 0.0, 0.0, 0.0))
+    return row._replace(picture=row.picture._replace(decoded=bare), waiting=None)
+
+
+def _entry(config: Dicom, row: Row, labels: Labels | None, columns: int) -> tables.Entry:
+    values: Values = (None,) * columns
+    if labels is not None and config.labels is not None:
+        key = key_of(config.labels.key, row.place.partition("#")[0], row.told)
+        values = labels.values.get(key, values) if key is not None else values
+    told = row.told
+    said = {
+        "frame": row.picture.frame,
+        "transfer_syntax": row.syntax if row.header is not None else None,
+        "voi": row.picture.voi,
+    }
+    if row.header is not None:
+        said |= {"photometric": row.header.photometric, "bits_allocated": row.header.allocated}
+    if told is not None:
+        down, across = told.spacing or (None, None)
+        said |= {
+            "time": told.time,
+            "known_time": told.known_time,
+            "study": _token("study", told.study),
+            "series": _token("series", told.series),
+            "modality": told.modality,
+            "view": told.view,
+            "laterality": told.laterality,
+            "manufacturer": told.manufacturer,
+            "model": told.model,
+            "sex": told.sex,
+            "age": told.age,
+            "spacing_down": down,
+            "spacing_across": across,
+            "burned_in": told.burned_in,
+            "view_asked": _asked(told.view, config.views),
+            "modality_asked": _asked(told.modality, config.modalities),
+        }
+    subject = None if told is None else told.patient
+    return tables.Entry(row.place, None, subject, values, tuple(said.get(name) for name in SAID))
+
+
+def _token(what: str, uid: str | None) -> str | None:
+    """What tells which pictures belong together, and nothing of their UID."""
+    return None if uid is None else hashlib.blake2b(f"medai.{what}\0{uid}".encode(), digest_size=8).hexdigest()
+
+
+def _asked(said: str | None, asked: Sequence[str]) -> bool | None:
+    return None if not asked or said is None else said in asked
+
+
+def _write_identifiers(rows: Sequence[Row], folder: Path) -> None:
+    import numpy as np
+
+    columns: dict[str, Any] = {
+        "row_id": np.arange(len(rows), dtype=np.int64),
+        "site_id": [row.place for row in rows],
+        "sop_instance_uid": [row.told and row.told.sop for row in rows],
+        "series_instance_uid": [row.told and row.told.series for row in rows],
+        "study_instance_uid": [row.told and row.told.study for row in rows],
+        "accession_number": [row.told and row.told.accession for row in rows],
+    }
+    path = folder / "picture_identifiers.parquet"
+    write_table(path, table_of(columns, DICOM_IDENTIFIERS), mode=OWNER_ALONE)
+
+
+def _counted(
+    rows: Sequence[Row], entries: Sequence[tables.Entry], labels: Labels | None, config: Dicom
+) -> dict[str, int]:
+    """What was noticed, by reason, beside the faults."""
+    if labels is None or config.labels is None:
+        return {}
+    keys = {key_of(config.labels.key, row.place.partition("#")[0], row.told) for row in rows}
+    untold = Counter(None in entry.labels for entry in entries)
+    return {
+        "picture_without_label": untold[True],
+        "label_without_picture": len(labels.values.keys() - keys),
+        "label_told_twice_differently": labels.contradicted,
+    }
