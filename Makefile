@@ -6,7 +6,7 @@ READY := $(VENV)/.ready
 TESTS := $(BIN)/python -m pytest -n 2 --dist loadfile
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test test-faults test-slow test-kill lint format types laws check bench bench-tables bench-images bench-scale oracle-aces oracle-lock lock clean
+.PHONY: help install demo test test-faults test-slow test-kill lint format types laws check bench bench-tables bench-images bench-scale oracle-aces oracle-dicom oracle-lock lock clean
 
 help: ## show this
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -71,6 +71,9 @@ $(VENV)/aces/.ready: tests/oracles/aces.lock | $(READY)
 	$(BIN)/uv venv --quiet --clear $(VENV)/aces
 	$(BIN)/uv pip sync --quiet --python $(VENV)/aces/bin/python --require-hashes tests/oracles/aces.lock
 	touch $@
+
+oracle-dicom: $(READY) ## pydicom's test files by medai, dcmtk and GDCM: equal, set aside, silent, crashes; needs dcmtk
+	$(BIN)/python -m tests.oracles.dicom_pixels
 
 oracle-lock: $(READY) ## resolve tests/oracles/aces.in anew
 	$(BIN)/uv pip compile tests/oracles/aces.in --universal --python-version 3.11 --generate-hashes \

@@ -119,7 +119,7 @@ class Elements:
         from pydicom.datadict import tag_for_keyword
 
         try:
-            value = self.dataset[tag_for_keyword(keyword)].value  # type: ignore[index]
+            value = self.dataset[tag_for_keyword(keyword)].value
         except _DAMAGE:
             raise Fault("damaged_header") from None
         text = value if isinstance(value, str) else "\\".join(map(str, value))
@@ -260,7 +260,7 @@ def _opened(data: bytes | mmap) -> Opened:
     from pydicom.filereader import read_dataset
 
     file = _Bytes(data, _MARK_AT + len(_MARK))
-    meta = Elements(read_dataset(file, False, True, stop_when=_behind_meta), big_endian=False)  # type: ignore[arg-type]
+    meta = Elements(read_dataset(file, False, True, stop_when=_behind_meta), big_endian=False)
     syntax = meta.word("TransferSyntaxUID")
     if syntax is None:
         raise Fault("no_transfer_syntax")
@@ -286,7 +286,7 @@ def _read(file: _Bytes, body: bytes | mmap, syntax: str) -> Opened:
     tags: Sequence[Any] = [tag_for_keyword(keyword) for keyword in ASKED]
     big_endian = syntax == BIG_ENDIAN
     dataset = read_dataset(
-        file,  # type: ignore[arg-type]
+        file,
         syntax == IMPLICIT,
         not big_endian,
         stop_when=at_pixels,

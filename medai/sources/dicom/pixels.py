@@ -157,8 +157,6 @@ def _settled(values: np.ndarray, header: Header) -> np.ndarray:
 
     shift = header.high + 1 - header.stored
     if shift:  # retired: values that do not begin at the lowest bit
-        if values.size and int(values.min() | 0) < 0:
-            raise Fault("bits_contradict")
         values = values >> shift
     spare = header.allocated - header.stored
     if not header.signed:
@@ -179,7 +177,7 @@ def _settled(values: np.ndarray, header: Header) -> np.ndarray:
 def _rle(stream: bytes, header: Header) -> Frame:
     """A frame of RLE (PS3.5 annex G), by pylibjpeg-rle: written in Rust, so that damage cannot reach other memory."""
     import numpy as np
-    from rle.utils import decode_frame
+    from rle.rle import decode_frame
 
     taken = header.allocated // 8
     segments = int.from_bytes(stream[:4], "little")
@@ -188,12 +186,10 @@ def _rle(stream: bytes, header: Header) -> Frame:
     decoded = decode_frame(stream, header.rows * header.columns, header.allocated, "<")
     if len(decoded) != header.rows * header.columns * header.samples * taken:
         raise Fault("length_mismatch")
-    values = np.frombuffer(decoded, np.dtype(f"<u{taken}"))
-    if header.samples > 1:  # annex G.2: one plane after the other, whatever PlanarConfiguration says
-        whole = values.reshape(header.samples, header.rows, header.columns).transpose(1, 2, 0)
-    else:
-        whole = values.reshape(header.rows, header.columns)
-    return Frame(_settled(whole, header), _plain_name(header))
+    values: np.ndarray = np.frombuffer(decoded, np.dtype(f"<u{taken}"))
+    # Annex G.2: one plane after the other, whatever PlanarConfiguration says.
+    whole = values.reshape(header.samples, header.rows, header.columns).transpose(1, 2, 0)
+    return Frame(_settled(whole if header.samples > 1 else whole[..., 0], header), _plain_name(header))
 
 
 def _decoded(stream: bytes, header: Header) -> Frame:
@@ -246,7 +242,7 @@ def _as_allocated(values: np.ndarray, header: Header, told: Told | None) -> np.n
     if values.dtype.kind == "i":
         wide = values.astype(np.dtype(f"i{taken.itemsize}"))
         if not header.signed:  # the same bits, read as the header says
-            return wide.view(taken) & taken.type((1 << bits) - 1)
+            return np.asarray(wide.view(taken) & taken.type((1 << bits) - 1))
         return wide.view(taken)
     whole = values.astype(taken, copy=False)
     if header.signed and bits < header.allocated:

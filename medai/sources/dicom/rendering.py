@@ -171,7 +171,7 @@ def shown(values: np.ndarray, voi: Window | Lut) -> np.ndarray:
 
     if isinstance(voi, Lut):
         table = np.array(voi.values, np.float64) / ((1 << voi.bits) - 1)
-        return table[np.clip(np.floor(values).astype(np.int64) - voi.first, 0, len(table) - 1)]
+        return np.asarray(table[np.clip(np.floor(values).astype(np.int64) - voi.first, 0, len(table) - 1)])
     centre, width = voi.centre, voi.width
     if voi.function == "SIGMOID":
         return 1 / (1 + np.exp(np.clip(-4 * (values - centre) / width, -700, 700)))
@@ -183,92 +183,66 @@ def shown(values: np.ndarray, voi: Window | Lut) -> np.ndarray:
 
 
 def levels_of(
-    frame: Frame, header: Header, how: Presentation, windowing: Windowing | Window, white: int = 255
+    frame: Frame, header: Header, how: Presentation, windowing: Windowing | Window
 ) -> tuple[np.ndarray, str]:
     """A grey frame as levels, and how they came about.
 
-    Args:
-        white: the working white, 255 or 65535.
-
     Returns:
-        uint8 or uint16 (rows, columns); and ``lut`` or ``window`` (the file's own), ``unusable`` (the file's cannot be
-        followed), ``levels`` (shown as they are), ``range`` or ``percentiles``, or ``stated`` (the Problem's window).
+        uint8 (rows, columns); and ``lut`` or ``window`` (the file's own), ``unusable`` (the file's cannot be followed),
+        ``levels`` (shown as they are), ``range`` or ``percentiles``, or ``stated`` (the Problem's window).
     """
     import numpy as np
 
     stored = frame.values
-    kind = np.uint8 if white == 255 else np.uint16
-    voi, said = _chosen(how, windowing)
-    eight = header.stored <= 8 and not header.signed and header.kind == "whole" and how.padding is None
-    plain = eight and how.modality is None and (how.slope, how.intercept) == (1.0, 0.0)
-    if voi is None and windowing == "header" and plain:
-        most = (1 << header.stored) - 1
-        voi, said = Window(most / 2, float(most), "LINEAR_EXACT"), said or "levels"
-    least, most = int(stored.min()) if header.kind == "whole" else 0, int(stored.max()) if header.kind == "whole" else 0
-    if header.kind != "whole" or header.allocated > _BITS_IN_TABLE:
-        values = modality_values(stored, how)
-        if voi is None:
-            voi, said = _own(values[~_padded(stored, how)], windowing), said or _name(windowing)
-        return _rounded(shown(values, voi), how.inverted, white).astype(kind), said or _name(windowing)
-    domain = np.arange(least, most + 1, dtype=np.int64)
-    values = modality_values(domain, how)
+    voi, said = _asked(header, how, windowing)
+    tabled = header.kind == "whole" and header.allocated <= _BITS_IN_TABLE
     if voi is None:
-        counts = _counted(stored, least, most) if windowing == "percentiles" else None
-        inside = ~_padded(domain, how)
-        if how.padding is not None and counts is None:
-            counts = _counted(stored, least, most)
-        voi = _own(
-            values[inside] if counts is None else np.repeat(values[inside], counts[inside]),
-            windowing,
-        )
-        said = said or _name(windowing)
-    table = _rounded(shown(values, voi), how.inverted, white).astype(kind)
-    return _looked_up(stored, table, least), said or _name(windowing)
+        own = "percentiles" if windowing == "percentiles" else "range"
+        voi, said = _own(stored, how, PERCENTILES if own == "percentiles" else (0, 100)), said or own
+    if not tabled:
+        return _rounded(shown(modality_values(stored, how), voi), how.inverted), said or "range"
+    least, most = int(stored.min()), int(stored.max())
+    domain = np.arange(least, most + 1, dtype=np.int64)
+    return _looked_up(stored, _rounded(shown(modality_values(domain, how), voi), how.inverted), least), said or "range"
 
 
-def _chosen(how: Presentation, windowing: Windowing | Window) -> tuple[Window | Lut | None, str | None]:
+def _asked(header: Header, how: Presentation, windowing: Windowing | Window) -> tuple[Window | Lut | None, str | None]:
+    """The window that the Problem or the file asks for; None where the picture's own values must tell."""
     if isinstance(windowing, Window):
         return windowing, "stated"
-    if windowing == "header":
-        return how.voi, how.said
-    return None, None
+    if windowing != "header":
+        return None, None
+    eight = header.stored <= 8 and not header.signed and header.kind == "whole" and how.padding is None
+    if how.voi is None and eight and how.modality is None and (how.slope, how.intercept) == (1.0, 0.0):
+        most = float((1 << header.stored) - 1)
+        return Window(most / 2, most, "LINEAR_EXACT"), how.said or "levels"
+    return how.voi, how.said
 
 
-def _name(windowing: Windowing | Window) -> str:
-    return "percentiles" if windowing == "percentiles" else "range"
+def _own(stored: np.ndarray, how: Presentation, percent: tuple[float, float]) -> Window:
+    """The window between two percentiles of a picture's own values without padding; one value alone is grey's middle.
 
-
-def _padded(values: np.ndarray, how: Presentation) -> np.ndarray:
+    A percentile is the value below which at least so many percent lie, so that it is one of the picture's own.
+    """
     import numpy as np
 
-    if how.padding is None:
-        return np.zeros(values.shape, bool)
-    return np.asarray((values >= how.padding[0]) & (values <= how.padding[1]))
-
-
-def _counted(stored: np.ndarray, least: int, most: int) -> np.ndarray:
-    import numpy as np
-
-    return np.bincount((stored.astype(np.int64) - least).reshape(-1), minlength=most - least + 1)
-
-
-def _own(values: np.ndarray, windowing: Windowing | Window) -> Window:
-    """The window of a picture's own values; one value alone is grey's middle."""
-    import numpy as np
-
-    if not values.size:
+    found, counts = np.unique(stored, return_counts=True)
+    if how.padding is not None and not (inside := (found < how.padding[0]) | (found > how.padding[1])).all():
+        found, counts = found[inside], counts[inside]
+    if not found.size:
         return Window(0, 1, "LINEAR_EXACT")
-    if windowing == "percentiles":
-        low, high = (float(edge) for edge in np.percentile(values, PERCENTILES, method="lower"))
-    else:
-        low, high = float(values.min()), float(values.max())
+    values = modality_values(found, how)
+    order = np.argsort(values, kind="stable")
+    below = np.cumsum(counts[order])
+    places = [int(np.searchsorted(below, share / 100 * below[-1])) for share in percent]
+    low, high = (float(values[order[min(place, len(order) - 1)]]) for place in places)
     return Window((low + high) / 2, (high - low) or 1.0, "LINEAR_EXACT")
 
 
-def _rounded(shares: np.ndarray, inverted: bool, white: int) -> np.ndarray:
+def _rounded(shares: np.ndarray, inverted: bool) -> np.ndarray:
     import numpy as np
 
-    return np.floor((1 - shares if inverted else shares) * white + 0.5)
+    return np.floor((1 - shares if inverted else shares) * 255 + 0.5).astype(np.uint8)
 
 
 def _looked_up(stored: np.ndarray, table: np.ndarray, least: int) -> np.ndarray:
@@ -277,9 +251,8 @@ def _looked_up(stored: np.ndarray, table: np.ndarray, least: int) -> np.ndarray:
     import numpy as np
 
     if stored.dtype.itemsize == 2 and stored.flags.c_contiguous:  # OpenCV looks up 16 bits twice as fast as NumPy
-        whole = np.zeros(1 << 16, table.dtype)
-        places = np.arange(least, least + len(table)) & 0xFFFF
-        whole[places] = table
+        whole = np.zeros(1 << 16, np.uint8)
+        whole[np.arange(least, least + len(table)) & 0xFFFF] = table
         return np.asarray(cv2.LUT(stored.view(np.uint16), whole))
     return table[stored.astype(np.int64) - least]
 
@@ -304,8 +277,8 @@ def palette_of(elements: Elements) -> Palette:
             values = _unrolled(elements.shorts(f"Segmented{keyword}"), count)
         else:
             octets = elements.octets(keyword) or b""
-            values = list(octets[:count]) if bits == 8 and len(octets) in (count, count + 1) else None
-            values = elements.shorts(keyword) if values is None else values
+            narrow = bits == 8 and len(octets) in (count, count + 1)
+            values = list(octets[:count]) if narrow else elements.shorts(keyword)
         if len(values) < count or bits not in (8, 16):
             raise Fault("damaged_header")
         entries = np.array(values[:count], np.uint16)

@@ -211,7 +211,7 @@ def _entry(config: Dicom, row: Row, labels: Labels | None, columns: int) -> tabl
         key = key_of(config.labels.key, row.place.partition("#")[0], row.told)
         values = labels.values.get(key, values) if key is not None else values
     told = row.told
-    said = {
+    said: dict[str, Any] = {
         "frame": row.picture.frame,
         "transfer_syntax": row.syntax if row.header is not None else None,
         "voi": row.picture.voi,
