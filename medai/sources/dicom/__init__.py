@@ -48,9 +48,9 @@ log = logging.getLogger(__name__)
 
 VERSION = 1
 SHAPE: Literal["images", "events"] = "images"
-LIBRARIES = ("pydicom", "imagecodecs", "pylibjpeg-rle", "opencv-python-headless")
+LIBRARIES = ("pydicom", "imagecodecs", "opencv-python-headless")
 """What reads headers and codestreams: another version may round a lossy one another way."""
-_MODULES = ("pydicom", "imagecodecs", "rle", "cv2")
+_MODULES = ("pydicom", "imagecodecs", "cv2")
 
 Code = Annotated[str, Field(pattern=r"^[A-Z0-9_ ]{1,16}$")]
 

@@ -83,7 +83,6 @@ def prepare() -> None:
     """Import what every task needs, once, before workers are born of this process."""
     import cv2
     import imagecodecs  # noqa: F401
-    import rle.rle  # noqa: F401
 
     cv2.setNumThreads(1)
 

@@ -33,6 +33,8 @@ BIG_ENDIAN = "1.2.840.10008.1.2.2"
 
 _MARK_AT, _MARK = 128, b"DICM"
 _UNDEFINED = 0xFFFFFFFF
+_MOST_ELEMENTS = 1 << 14
+"""More elements than the standard names stand before no picture's pixels."""
 _PIXELS = {0x7FE00010: "whole", 0x7FE00008: "float32", 0x7FE00009: "float64"}
 """Tag of each element of pixels → how its values are stored (PS3.3 C.7.6.3 and C.7.6.24)."""
 _LONG = frozenset({"OB", "OD", "OF", "OL", "OV", "OW", "SQ", "SV", "UC", "UN", "UR", "UT", "UV"})
@@ -277,7 +279,13 @@ def _read(file: _Bytes, body: bytes | mmap, syntax: str) -> Opened:
 
     found: list[tuple[int, str | None, int]] = []
 
+    passed = 0
+
     def at_pixels(tag: int, vr: str | None, length: int) -> bool:
+        nonlocal passed
+        passed += 1
+        if passed > _MOST_ELEMENTS:
+            raise Fault("damaged_header")
         if int(tag) in _PIXELS:
             found.append((int(tag), vr, length))
             return True

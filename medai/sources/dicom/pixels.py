@@ -14,6 +14,7 @@
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -175,21 +176,34 @@ def _settled(values: np.ndarray, header: Header) -> np.ndarray:
 
 
 def _rle(stream: bytes, header: Header) -> Frame:
-    """A frame of RLE (PS3.5 annex G), by pylibjpeg-rle: written in Rust, so that damage cannot reach other memory."""
-    import numpy as np
-    from rle.rle import decode_frame
+    """A frame of RLE (PS3.5 annex G): a segment for each byte of a value, the highest first, one plane after the other.
 
-    taken = header.allocated // 8
-    segments = int.from_bytes(stream[:4], "little")
-    if header.allocated == 1 or len(stream) < _RLE_HEADER or segments != header.samples * taken:
-        raise Fault("frames_mismatch" if segments <= _MOST_SEGMENTS and segments else "damaged_pixels")
-    decoded = decode_frame(stream, header.rows * header.columns, header.allocated, "<")
-    if len(decoded) != header.rows * header.columns * header.samples * taken:
+    Each segment must unpack to as many bytes as there are pixels: most decoders stop there, and are silent about more.
+    """
+    import imagecodecs
+    import numpy as np
+
+    taken, size = header.allocated // 8, header.rows * header.columns
+    if header.allocated == 1 or len(stream) < _RLE_HEADER:
+        raise Fault("damaged_pixels")
+    count, *begins = struct.unpack_from("<16I", stream)
+    if count != header.samples * taken:
+        raise Fault("frames_mismatch" if 0 < count <= _MOST_SEGMENTS else "damaged_pixels")
+    ends = [*begins[1:count], len(stream)]
+    if begins[0] != _RLE_HEADER or any(end < begin for begin, end in zip(begins, ends, strict=False)):
+        raise Fault("damaged_pixels")
+    segments = [imagecodecs.packbits_decode(stream[begin:end]) for begin, end in zip(begins, ends, strict=False)]
+    if any(len(segment) != size for segment in segments):
         raise Fault("length_mismatch")
-    values: np.ndarray = np.frombuffer(decoded, np.dtype(f"<u{taken}"))
-    # Annex G.2: one plane after the other, whatever PlanarConfiguration says.
-    whole = values.reshape(header.samples, header.rows, header.columns).transpose(1, 2, 0)
-    return Frame(_settled(whole if header.samples > 1 else whole[..., 0], header), _plain_name(header))
+    octets = [np.frombuffer(segment, np.uint8).reshape(header.rows, header.columns) for segment in segments]
+    planes = []
+    for first in range(0, count, taken):
+        values = octets[first].astype(np.dtype(f"u{taken}"))
+        for lower in octets[first + 1 : first + taken]:
+            values <<= 8
+            values |= lower
+        planes.append(values)
+    return Frame(_settled(planes[0] if len(planes) == 1 else np.stack(planes, axis=-1), header), _plain_name(header))
 
 
 def _decoded(stream: bytes, header: Header) -> Frame:
