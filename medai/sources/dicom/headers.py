@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from medai.sources.dicom.elements import BIG_ENDIAN, Elements, Fault, Opened
@@ -218,7 +218,8 @@ def age_of(elements: Elements, time: int | None) -> int | None:
     if len(told) == 4 and told[:3].isdigit() and told[3] in _AGES:
         years = int(told[:3]) / _AGES[told[3]]
     elif time is not None and (born := _date(elements.word("PatientBirthDate"), ages=True)) is not None:
-        years = (time / 86_400_000_000 - (born - datetime(1970, 1, 1)).days) / 365.2425
+        day = datetime(1970, 1, 1) + timedelta(microseconds=time)
+        years = day.year - born.year - ((day.month, day.day) < (born.month, born.day))
     if years is None or years < 0 or (years > _LONGEST_LIFE and math.floor(years) != _HIDDEN_AGE):
         return None
     return min(math.floor(years), OLDEST)

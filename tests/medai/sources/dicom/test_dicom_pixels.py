@@ -1,4 +1,4 @@
-"""Stored values: each coding gives back what was stored, and what contradicts itself is a fault, never another picture."""
+"""Stored values: codings give back what was stored; what contradicts itself is a fault, never another picture."""
 
 from __future__ import annotations
 
@@ -16,8 +16,26 @@ from medai.sources.dicom import decoding, elements
 from medai.sources.dicom.fragments import ends_whole
 from medai.sources.synthetic.dicom_files import file_of
 from tests.medai.sources.dicom.making import (
-    BIG, DEFLATED, HTJ2K, IMPLICIT, JPEG, JPEG_12, JPEG_2000, JPEG_LOSSLESS, JPEG_LS, LITTLE, RLE, TWELVE, WHOLE,
-    dataset, fault_of, frames, lying, made, reason_of, stored,
+    BIG,
+    DEFLATED,
+    HTJ2K,
+    IMPLICIT,
+    JPEG,
+    JPEG_12,
+    JPEG_2000,
+    JPEG_LOSSLESS,
+    JPEG_LS,
+    LITTLE,
+    RLE,
+    TWELVE,
+    WHOLE,
+    dataset,
+    fault_of,
+    frames,
+    lying,
+    made,
+    reason_of,
+    stored,
 )  # fmt: skip
 
 RGB = np.random.default_rng(3).integers(0, 256, (6, 8, 3)).astype(np.uint8)
