@@ -51,6 +51,14 @@ def test_what_to_run_next_points_at_what_was_written(tmp_path: Path, kind: str, 
         assert command.endswith(f" --data {tmp_path / 'out' / path}")
 
 
+def test_a_hospital_of_dicom_files_can_be_read_by_its_problem(tmp_path: Path) -> None:
+    """Each patient's folder, the labels, and the faults that were planted."""
+    answer = synth("dicom", tmp_path / "out", {"subjects": 20, "size": 32, "faults": 0.3})
+    assert {"README.txt", "labels.csv", "planted_faults.json"} < set(names(tmp_path / "out"))
+    assert sum(answer["faults"].values()) > 0
+    assert answer["next"] == [f"medai run dicom_radiographs --data {tmp_path / 'out'}"]
+
+
 def test_an_interrupted_hospital_is_not_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Nothing of it is left, under its name or beside it."""
 

@@ -42,7 +42,7 @@ from medai.sources.dicom import finding
 from medai.sources.files import token_of
 from medai.tables import Facts
 
-__all__ = ["SHAPE", "VERSION", "Dicom", "LabelTable", "raw_files", "read"]
+__all__ = ["SHAPE", "VERSION", "Dicom", "LabelTable", "need_imaging", "raw_files", "read"]
 
 log = logging.getLogger(__name__)
 
@@ -163,6 +163,16 @@ def _above(place: str) -> str:
 
 
 def _find(config: Dicom, path: Path) -> finding.Finding:
+    need_imaging()
+    return finding.find(path, frozenset(() if config.labels is None else (config.labels.path,)))
+
+
+def need_imaging() -> None:
+    """Ask for the extra that reads and writes DICOM.
+
+    Raises:
+        ConfigurationError: it is not installed.
+    """
     lacking = [module for module in _MODULES if importlib.util.find_spec(module) is None]
     if lacking:
         raise ConfigurationError(
@@ -171,7 +181,6 @@ def _find(config: Dicom, path: Path) -> finding.Finding:
             received=f"no module {', '.join(lacking)}",
             action="pip install 'medai[imaging]'",
         )
-    return finding.find(path, frozenset(() if config.labels is None else (config.labels.path,)))
 
 
 def read(config: Dicom, path: Path, folder: Path) -> Facts:

@@ -182,9 +182,7 @@ def shown(values: np.ndarray, voi: Window | Lut) -> np.ndarray:
     return np.clip((values - (centre - 0.5)) / (width - 1) + 0.5, 0, 1)
 
 
-def levels_of(
-    frame: Frame, header: Header, how: Presentation, windowing: Windowing | Window
-) -> tuple[np.ndarray, str]:
+def levels_of(frame: Frame, header: Header, how: Presentation, windowing: Windowing | Window) -> tuple[np.ndarray, str]:
     """A grey frame as levels, and how they came about.
 
     Returns:

@@ -167,8 +167,10 @@ def generate(config: AnySynthetic, folder: Path, workers: int | None = None) -> 
 
         return write_database(config, folder, workers)
     if isinstance(config, SyntheticDicom):
+        from medai.sources.dicom import need_imaging
         from medai.sources.synthetic.dicom_files import write_dicom
 
+        need_imaging()
         return write_dicom(config, folder)
     if config.layout == "medmnist":
         from medai.sources.synthetic.pictures import write_pictures
