@@ -5,8 +5,8 @@ Each frame becomes one row, by these rules:
 - Whatever a file holds, it gives its pictures or a fault, in a worker process whose crash costs that file alone. A row
   with a fault has black pixels, and validation sets it aside and counts it.
 - Levels are what a viewer shows: modality, then VOI, then presentation; ``rendering`` has the formulas, and the column
-  ``voi`` says where the window came from. White is dense: MONOCHROME1 is turned round. The working picture is the exact
-  mean over areas.
+  ``voi`` says where the window came from. White is dense: MONOCHROME1 is turned round. The working picture is made and
+  measured as all pictures are: see ``pictures.finishing``.
 - The subject is the PatientID with its issuer. Identifiers and UIDs stand in the owner's tables alone; ``study`` and
   ``series`` are tokens that tell only what belongs together.
 - ``time`` is the acquisition's, else the content's, the series' or the study's; ``known_time`` the latest at which the
@@ -21,7 +21,6 @@ Each frame becomes one row, by these rules:
     fragments   encapsulated codestreams
     pixels      stored values
     rendering   stored values to levels
-    area        the working size
     decoding    one file to its pictures, in a worker
     labels      the table of labels
     rows        what was decoded as canonical tables

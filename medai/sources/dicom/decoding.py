@@ -8,11 +8,10 @@ from __future__ import annotations
 
 import hashlib
 import mmap
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
-from medai.sources.dicom.area import by_area
 from medai.sources.dicom.elements import Fault, Opened, open_elements
 from medai.sources.dicom.headers import Facts, Header, facts_of, header_of
 from medai.sources.dicom.pixels import Frame, frames_of
@@ -24,8 +23,8 @@ from medai.sources.dicom.rendering import (
     levels_of,
     presentation_of,
 )
-from medai.sources.pictures import content_hash, grey_levels
-from medai.sources.pictures.decoding import Decoded
+from medai.sources.pictures import finishing
+from medai.sources.pictures.finishing import Decoded, finished
 
 if TYPE_CHECKING:
     import numpy as np
@@ -79,8 +78,9 @@ class Answer(NamedTuple):
     syntax: str | None
 
 
+@cache
 def prepare() -> None:
-    """Import what every task needs, once, before workers are born of this process."""
+    """Import what every task needs, on one thread; before workers are born, which then have it at once."""
     import cv2
     import imagecodecs  # noqa: F401
 
@@ -99,6 +99,7 @@ def decode_file(path: Path, target: Target) -> Answer:
 
 def decode(data: bytes | mmap.mmap, target: Target) -> Answer:
     """Decode a file's bytes; whatever they hold, the answer is its pictures or a fault."""
+    prepare()
     opened: Opened | None = None
     facts: Facts | None = None
     header: Header | None = None
@@ -106,7 +107,7 @@ def decode(data: bytes | mmap.mmap, target: Target) -> Answer:
         opened = open_elements(data)
         facts = facts_of(opened.elements)
         header = header_of(opened)
-        pictures = tuple(_pictures(opened, header, target))
+        found = tuple(_pictures(opened, header, target))
     except Fault as fault:
         digest = hashlib.sha256(b"file\0")
         digest.update(data)
@@ -117,7 +118,7 @@ def decode(data: bytes | mmap.mmap, target: Target) -> Answer:
             header=header,
             syntax=opened.syntax if opened is not None else None,
         )
-    return Answer(pictures, facts, header, opened.syntax)
+    return Answer(found, facts, header, opened.syntax)
 
 
 def _faulty(digest: str, reason: str) -> Answer:
@@ -137,42 +138,24 @@ def _file_hash(path: Path) -> str:
 
 
 def _pictures(opened: Opened, header: Header, target: Target) -> list[Picture]:
+    import numpy as np
+
     chosen = {"each": range(header.frames), "first": range(1), "middle": range(mid := header.frames // 2, mid + 1)}
     wanted = chosen[target.frames]
     if len(wanted) * target.height * target.width * target.channels > _ANSWER_LIMIT:
         raise Fault("decompression_bomb")
-    pictures = []
+    working = finishing.Target(target.height, target.width, target.channels, target.pad, 255)
+    found = []
     for number, frame in zip(wanted, frames_of(opened, header, wanted), strict=True):
         levels, voi = _levels(frame, opened, header, target, number)
-        decoded = _measured(Picture(number, _finished(levels, target), voi), header)
-        pictures.append(decoded)
-    return pictures
+        decoded = finished(np.ascontiguousarray(levels), working, Decoded(""))
+        found.append(_measured(Picture(number, decoded, voi), header))
+    return found
 
 
 def _levels(frame: Frame, opened: Opened, header: Header, target: Target, number: int) -> tuple[np.ndarray, str | None]:
-    """The frame at full size as uint8, in the target's channels."""
-    import numpy as np
-
+    """The frame at full size as uint8, grey or in the target's channels."""
     if frame.photometric.startswith("MONOCHROME"):
-        how = presentation_of(opened.elements, header, number)
-        grey, voi = levels_of(frame, header, how, target.windowing)
-        return (grey if target.channels == 1 else np.repeat(grey[..., None], 3, axis=2)), voi
+        return levels_of(frame, header, presentation_of(opened.elements, header, number), target.windowing)
     colours = colours_of(frame, header, opened.elements)
     return (grey_of(colours) if target.channels == 1 else colours), None
-
-
-def _finished(levels: np.ndarray, target: Target) -> Decoded:
-    """The picture at the working size, and measured; padding is black."""
-    import numpy as np
-
-    rows, columns = levels.shape[:2]
-    high, wide = target.height, target.width
-    if target.pad:
-        scale = min(wide / columns, high / rows)
-        wide, high = min(wide, max(1, round(columns * scale))), min(high, max(1, round(rows * scale)))
-    small = by_area(levels, high, wide)
-    pixels = np.zeros((target.height, target.width, target.channels), np.uint8)
-    top, left = (target.height - high) // 2, (target.width - wide) // 2
-    pixels[top : top + high, left : left + wide] = small.reshape(high, wide, target.channels)
-    mean, spread, least, most = grey_levels(np.ascontiguousarray(small).reshape(1, -1))[0].tolist()
-    return Decoded(content_hash(pixels), None, pixels, levels=(mean, spread, least, most))

@@ -18,8 +18,9 @@ from medai.sources.dicom.headers import Header
 from medai.sources.dicom.labels import Labels, Values, key_of
 from medai.sources.dicom.rendering import Window
 from medai.sources.pictures import tables
-from medai.sources.pictures.decoding import Decoded
 from medai.sources.pictures.filling import hash_of_file
+from medai.sources.pictures.finishing import Decoded
+from medai.sources.pictures.quality import Quality
 from medai.sources.pictures.workers import Lost, each_decoded
 from medai.tables import OWNER_ALONE, PICTURE_IDENTIFIERS, Facts, new_pixels, table_of, write_table
 
@@ -152,6 +153,7 @@ def write(config: Dicom, taken: Taken, labels: Labels | None, folder: Path, noti
         labels=dict.fromkeys(names, "int64"),
         attributes=SAID,
         labelled=config.labelled,
+        view="view",
     )
     _write_identifiers([rows[at] for at in order], folder)
     counts = dict(noticed) | {"file_without_picture": taken.no_pictures} | _counted(rows, entries, labels, config)
@@ -201,7 +203,7 @@ def _set_aside(row: Row, fault: str) -> Row:
     """The row without its pixels; its hash is another's, so that a sound copy is not taken for its twin."""
     was = row.picture.decoded
     digest = hashlib.sha256(f"{fault}\0{was.content_hash}".encode()).hexdigest()
-    bare = was._replace(content_hash=digest, fault=fault, levels=(0.0, 0.0, 0.0, 0.0))
+    bare = was._replace(content_hash=digest, fault=fault, quality=Quality())
     return row._replace(picture=row.picture._replace(decoded=bare), waiting=None)
 
 

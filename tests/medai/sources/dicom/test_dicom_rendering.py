@@ -7,12 +7,9 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 from pydicom.dataset import Dataset
 from pydicom.sequence import Sequence
 
-from medai.sources.dicom.area import by_area
 from medai.sources.dicom.decoding import Target, decode
 from medai.sources.dicom.rendering import Window
 from medai.sources.synthetic.dicom_files import file_of
@@ -182,25 +179,6 @@ def test_padding_keeps_the_aspect_ratio() -> None:
     assert picture.decoded.pixels[:, 2:6, 0].tolist() == tall.tolist()
     assert not picture.decoded.pixels[:, :2].any()
     assert picture.decoded.levels == (200, 0, 200, 200)
-
-
-@settings(max_examples=60, deadline=None)
-@given(st.tuples(*[st.integers(1, 40)] * 4), st.sampled_from(["u1", "u2", "rgb"]), st.integers(0, 99))
-def test_each_working_pixel_is_the_exact_mean_of_its_area(sizes: tuple[int, ...], kind: str, seed: int) -> None:
-    """Against the definition in whole numbers, for any two sizes, growing or shrinking."""
-    rows, columns, height, width = sizes
-    dtype = np.dtype("u1" if kind == "rgb" else kind)
-    shape = (rows, columns, 3) if kind == "rgb" else (rows, columns)
-    levels = np.random.default_rng(seed).integers(0, np.iinfo(dtype).max + 1, shape).astype(dtype)
-
-    def weights(new: int, old: int) -> np.ndarray:
-        new_at, old_at = np.arange(new)[:, None], np.arange(old)[None]
-        covered = np.minimum((old_at + 1) * new, (new_at + 1) * old) - np.maximum(old_at * new, new_at * old)
-        return np.maximum(covered, 0)
-
-    sums = np.einsum("ij,jk...,lk->il...", weights(height, rows), levels.astype(np.int64), weights(width, columns))
-    expected = (sums + rows * columns // 2) // (rows * columns)
-    np.testing.assert_array_equal(by_area(levels, height, width), expected)
 
 
 @pytest.mark.parametrize("window", [{}, {"WindowCenter": 2000, "WindowWidth": 900}])
