@@ -121,7 +121,8 @@ class Elements:
         from pydicom.datadict import tag_for_keyword
 
         try:
-            value = self.dataset[tag_for_keyword(keyword)].value
+            with quiet():
+                value = self.dataset[tag_for_keyword(keyword)].value
         except _DAMAGE:
             raise Fault("damaged_header") from None
         text = value if isinstance(value, str) else "\\".join(map(str, value))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import struct
+import warnings
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -93,6 +94,20 @@ def test_a_patients_number_is_read_in_the_files_own_letters() -> None:
     latin = facts(SpecificCharacterSet="ISO_IR 100", PatientID="Kr\u00e4-7")
     composed = facts(SpecificCharacterSet="ISO_IR 192", PatientID="Kra\u0308-7")
     assert latin.patient == composed.patient == "Kr\u00e4-7"
+
+
+def test_nothing_that_a_file_holds_is_warned_of(caplog: pytest.LogCaptureFixture) -> None:
+    """pydicom's warnings quote values: of a number that is too long, or not in the letters that the file names."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        data = made(PatientID="K" * 200, AccessionNumber="\u00e4", SpecificCharacterSet="ISO_IR 100")
+    data = data.replace(b"ISO_IR 100", b"ISO_IR 192")
+    caplog.clear()  # of what was said while it was written
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        found = facts_of(open_elements(data).elements)
+    assert found.patient == "K" * 200
+    assert not caplog.records
 
 
 def test_spacing_is_the_pictures_else_the_detectors() -> None:
