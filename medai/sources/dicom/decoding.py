@@ -81,10 +81,12 @@ class Answer(NamedTuple):
 @cache
 def prepare() -> None:
     """Import what every task needs, on one thread; before workers are born, which then have it at once."""
-    import cv2
     import imagecodecs  # noqa: F401
+    import pydicom.filereader  # noqa: F401
 
-    cv2.setNumThreads(1)
+    from medai.sources.pictures import decoding
+
+    decoding.prepare()
 
 
 def decode_file(path: Path, target: Target) -> Answer:
