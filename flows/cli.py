@@ -285,6 +285,30 @@ def export(
     _answer(act, as_json, shown.export)
 
 
+@app.command()
+def deidentify(
+    source: Annotated[
+        str, typer.Argument(metavar="IN", help="A folder or file of DICOM; or a table, or a folder of them.")
+    ],
+    out: Annotated[str, typer.Argument(metavar="OUT", help="A folder that is absent or empty; for a table, a file.")],
+    key: Annotated[
+        str | None, typer.Option(metavar="FILE", help="The site's secret; one is kept in MEDAI_HOME if left out.")
+    ] = None,
+    columns: Annotated[
+        str | None, typer.Option(metavar="FILE", help="YAML: what the columns of a table hold; or mimic3, mimic4.")
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Rewrite DICOM files and tables without who they are of, so that they still join."""
+
+    def act(settings: Settings) -> dict[str, Any]:
+        from flows.deidentify import deidentify as rewrite
+
+        return rewrite(settings, source, out, key, columns)
+
+    _answer(act, as_json, shown.deidentified)
+
+
 # -- the catalogue -------------------------------------------------------------------------------------------------
 
 

@@ -249,6 +249,27 @@ def export(outcome: dict[str, Any]) -> None:
         typer.echo(f"{counts['set_aside']} events that validation set aside were left out")
 
 
+def deidentified(outcome: dict[str, Any]) -> None:
+    """What ``medai deidentify`` did, in counts."""
+    if outcome["kind"] == "pictures":
+        from medai.deidentification.outcomes import REASONS
+
+        typer.echo(f"{outcome['path']}: {outcome['rewritten']} of {outcome['files']} files rewritten")
+        typer.echo(f"{outcome['patients']} patients; {outcome['without_patient_id']} files named none")
+        if outcome["set_aside"]:
+            rows = [(count, reason, REASONS[reason]) for reason, count in outcome["set_aside"].items()]
+            table("", ("set aside", "reason", "that is"), rows)
+            typer.echo(f"which ones: {outcome['list']} (yours alone: names of files may be names of patients)")
+        table("what was done with attributes", ("action: authority", "times"), list(outcome["actions"].items()))
+        return
+    tables = outcome.get("tables") or {"": outcome}
+    for name, one in tables.items():
+        emptied = ", ".join(f"{count} of fate {fate}" for fate, count in one["emptied"].items())
+        typer.echo(f"{name or outcome['path']}: {one['rows']} rows" + (f"; emptied: {emptied}" if emptied else ""))
+    for reason, count in outcome.get("set_aside", {}).items():
+        typer.echo(f"set aside: {count} files, {reason}")
+
+
 def demo(outcome: dict[str, Any]) -> None:
     """What ``medai demo`` tells: each run, and where to look."""
     for one in outcome["runs"]:

@@ -1,0 +1,178 @@
+"""One DICOM file to one rewritten file, or to the reason why not."""
+
+from __future__ import annotations
+
+import copy
+import hashlib
+import io
+import logging
+import re
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+from medai.deidentification import burned_in, pixels
+from medai.deidentification.attributes import PIXELS, meaning_of, rule_of, terms
+from medai.deidentification.header import TooDeep, rewrite
+from medai.deidentification.keys import Key
+from medai.deidentification.outcomes import Outcome, SetAside
+from medai.paths import NotPlain, read_plain
+
+if TYPE_CHECKING:
+    from pydicom.dataset import Dataset, FileDataset
+
+VERSION = 1
+IMPLEMENTATION = "2.25.241478531672894331206716380237041294753"
+"""Who wrote the file: a UID of medai's own."""
+_PREFIX, _LETTERS = 128, b"DICM"
+LARGEST = 2 << 30
+
+
+class Order(NamedTuple):
+    """One file to rewrite.
+
+    Attributes:
+        source: the file.
+        staged: where its new content goes, for whoever gave the order to put it in its place.
+    """
+
+    source: Path
+    staged: Path
+
+
+def rewrite_file(order: Order, secret: bytes) -> Outcome:
+    """Rewrite one file; never raises for what the file is.
+
+    Args:
+        secret: the key's bytes.
+
+    Raises:
+        OSError: its new content cannot be written.
+    """
+    try:
+        if order.source.stat().st_size > LARGEST:
+            return Outcome(reason="too_large")
+        data = read_plain(order.source)
+    except NotPlain:
+        return Outcome(reason="no_file")
+    except OSError:
+        return Outcome(reason="unreadable")
+    try:
+        content, place, named, actions = rewritten(data, Key(secret))
+    except SetAside as aside:
+        return Outcome(reason=aside.reason)
+    order.staged.write_bytes(content)
+    return Outcome(place=place, sha256=hashlib.sha256(content).hexdigest(), named=named, actions=actions)
+
+
+def prepare() -> None:
+    """Import what each worker needs, once for all of them."""
+    import cv2
+    import pydicom.pixels  # noqa: F401 - imported for whoever imports it again
+
+    meaning_of("DCM", "")
+    rule_of(0x00100010, "PN")
+    cv2.setNumThreads(1)
+
+
+def rewritten(data: bytes, key: Key) -> tuple[bytes, str, bool, dict[str, int]]:
+    """A file's new bytes, its place, whether it named its patient, and what was done.
+
+    Raises:
+        SetAside: it cannot be rewritten so that nothing is left.
+    """
+    if data[_PREFIX : _PREFIX + 4] != _LETTERS:
+        raise SetAside("not_dicom")
+    with _quietly():
+        try:
+            old = _parsed(data)
+            syntax = pixels.syntax_of(old)
+            if not any(tag in old for tag in PIXELS) or "Rows" not in old:
+                raise SetAside("no_picture")
+            if (told := burned_in.told(old)) is not None:
+                raise SetAside(told)
+            done = rewrite(old, key)
+            new = done.dataset
+            pixels.clean(old, new, syntax)
+            content = _bytes_of(new, syntax)
+            pixels.refuse_text(_parsed(content))
+        except (TooDeep, RecursionError):
+            raise SetAside("too_deep") from None
+        except (SetAside, MemoryError, OSError):
+            raise
+        except Exception:  # noqa: BLE001 - whatever a parser makes of untrusted bytes
+            raise SetAside("damaged") from None
+    _refuse_left(new, done.secrets)
+    actions = {f"{what}: {why}": count for (what, why), count in sorted(done.actions.items())}
+    return content, _place(new), done.patient is not None, actions
+
+
+def _parsed(data: bytes) -> FileDataset:
+    from pydicom import dcmread
+
+    return dcmread(io.BytesIO(data))
+
+
+@contextmanager
+def _quietly() -> Iterator[None]:
+    """pydicom's warnings and log repeat values."""
+    from pydicom import config
+
+    before = config.settings.reading_validation_mode
+    logger = logging.getLogger("pydicom")
+    disabled = logger.disabled
+    config.settings.reading_validation_mode, logger.disabled = config.IGNORE, True
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        config.settings.reading_validation_mode, logger.disabled = before, disabled
+
+
+def _bytes_of(dataset: Dataset, syntax: str) -> bytes:
+    """The file: an empty preamble, a file meta of its own (PS3.10 7.1), the data set."""
+    from pydicom import dcmwrite
+    from pydicom.dataset import FileMetaDataset
+
+    meta = FileMetaDataset()
+    meta.MediaStorageSOPClassUID = dataset.SOPClassUID
+    meta.MediaStorageSOPInstanceUID = dataset.SOPInstanceUID
+    meta.TransferSyntaxUID = syntax
+    meta.ImplementationClassUID = IMPLEMENTATION
+    meta.ImplementationVersionName = "MEDAI"
+    dataset.file_meta, dataset.preamble = meta, b"\0" * _PREFIX
+    buffer = io.BytesIO()
+    dcmwrite(buffer, dataset, enforce_file_format=True)
+    return buffer.getvalue()
+
+
+def _place(dataset: Dataset) -> str:
+    """Patient, study, series and instance, each by its pseudonym."""
+    parts = (dataset.StudyInstanceUID, dataset.SeriesInstanceUID, dataset.SOPInstanceUID)
+    return "/".join([str(dataset.PatientID), *(_short(str(part)) for part in parts)]) + ".dcm"
+
+
+def _short(uid: str) -> str:
+    return f"{int(uid.rpartition('.')[2] or 0):x}"[-24:] if uid.rpartition(".")[2].isdigit() else "none"
+
+
+def _refuse_left(dataset: Dataset, secrets: frozenset[str]) -> None:
+    """Look once more, at the bytes of the header, for what the file told of its patient.
+
+    Raises:
+        SetAside: it is still there.
+    """
+    header = copy.copy(dataset)
+    for tag in PIXELS:
+        if tag in header:
+            del header[tag]
+    text = _bytes_of(header, "1.2.840.10008.1.2.1")
+    for secret in secrets:
+        word = secret.encode("ascii", "ignore")
+        if len(word) < len(secret) or secret.upper() in terms().codes or (word.isdigit() and len(word) < 6):
+            continue
+        if re.search(rb"(?<![\w.])" + re.escape(word) + rb"(?![\w.])", text, re.IGNORECASE):
+            raise SetAside("identifier_left")
