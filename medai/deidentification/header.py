@@ -76,6 +76,7 @@ def rewrite(dataset: Dataset, key: Key) -> Rewritten:
     patient = normal(_text(dataset, PATIENT_ID)) or None
     work = _Work(key, patient or f"study {_text(dataset, 0x0020000D)}")
     new = work.clean(dataset, 0)
+    new.PatientID = new.PatientName = key.subject(work.patient)
     _stamp(new)
     return Rewritten(new, patient, work.actions, frozenset(work.secrets))
 
@@ -109,7 +110,7 @@ class _Work:
             self.actions[done.value, rule.why] += 1
             if value is not None:
                 new[tag] = DataElement(tag, element.VR, value, already_converted=element.VR == "SQ")
-        return _coded(dataset, new)
+        return _coded(dataset, new) if depth else new
 
     def _value(self, tag: int, element: DataElement, action: Action, depth: int) -> Any:
         """The new value; None where the attribute goes."""

@@ -28,6 +28,8 @@ IMPLEMENTATION = "2.25.241478531672894331206716380237041294753"
 """Who wrote the file: a UID of medai's own."""
 _PREFIX, _LETTERS = 128, b"DICM"
 LARGEST = 2 << 30
+"""Bytes of a file that is read; an uncompressed volume takes a quarter of it."""
+_NEEDED = ("SOPClassUID", "SOPInstanceUID", "StudyInstanceUID", "SeriesInstanceUID")
 
 
 class Order(NamedTuple):
@@ -91,6 +93,8 @@ def rewritten(data: bytes, key: Key) -> tuple[bytes, str, bool, dict[str, int]]:
             syntax = pixels.syntax_of(old)
             if not any(tag in old for tag in PIXELS) or "Rows" not in old:
                 raise SetAside("no_picture")
+            if not all(old.get(name) for name in _NEEDED):
+                raise SetAside("damaged")
             if (told := burned_in.told(old)) is not None:
                 raise SetAside(told)
             done = rewrite(old, key)
@@ -156,7 +160,8 @@ def _place(dataset: Dataset) -> str:
 
 
 def _short(uid: str) -> str:
-    return f"{int(uid.rpartition('.')[2] or 0):x}"[-24:] if uid.rpartition(".")[2].isdigit() else "none"
+    """The last 96 bits of a UID of ours, in hexadecimal digits."""
+    return f"{int(uid.rpartition('.')[2]):x}"[-24:]
 
 
 def _refuse_left(dataset: Dataset, secrets: frozenset[str]) -> None:
