@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from prefect import task
-from prefect.artifacts import create_table_artifact
 
 from medai import evaluation
 from medai.ledger import Ledger
 from medai.records import Candidate, Scorecard, Splits
 from tasks.stage import UNCACHED, stage
+from tasks.watch import show_table
 
 
 def _show(scorecard: Scorecard) -> None:
@@ -17,7 +17,7 @@ def _show(scorecard: Scorecard) -> None:
         for output, metrics in scorecard.metrics.items()
         for metric, measure in metrics.items()
     ]
-    create_table_artifact(rows, key=f"scorecard-{scorecard.role}")
+    show_table(rows, key=f"scorecard-{scorecard.role}")
 
 
 @task(name="open test", **UNCACHED)

@@ -17,6 +17,7 @@ from prefect.states import Completed
 
 from medai.records import Record
 from medai.workspace import Made
+from tasks.watch import nameless
 
 P = ParamSpec("P")
 R = TypeVar("R", bound=Record)
@@ -49,7 +50,8 @@ def stage(
     )
     @functools.wraps(function)
     def ended(*args: P.args, **kwargs: P.kwargs) -> State[Made[R]]:
-        made = function(*args, **kwargs)
+        with nameless():
+            made = function(*args, **kwargs)
         if made.reused:
             return Completed(name="Reused", message="found in the workspace", data=made)
         if show is not None:

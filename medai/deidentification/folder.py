@@ -85,7 +85,7 @@ def rewrite_folder(
             received="no file",
             action="correct the path",
         )
-    beside = out.with_name(f".{out.name}.{key.fingerprint}-{VERSION}.partial")
+    beside = out.with_name(f".{out.name}.{key.mark}-{VERSION}.partial")
     make_folder(beside / FILES)
     make_folder(beside / _STAGED, 0o700)
     told = _rewrite_all(found, beside, key, spread)
@@ -263,7 +263,7 @@ def _report(outcomes: Sequence[Outcome], key: Key) -> dict[str, Any]:
         "actions": dict(sorted(actions.items())),
         "profile": [f"{code} {meaning}" for code, meaning in header.CODES],
         "table": attributes.TABLE,
-        "key": key.fingerprint,
+        "key": key.mark,
         "version": VERSION,
     }
 

@@ -47,9 +47,9 @@ class Key:
         return hmac.new(self.secret, purpose.encode() + b"\0" + data, hashlib.sha256).digest()
 
     @property
-    def fingerprint(self) -> str:
+    def mark(self) -> str:
         """Which key it is, for whoever compares two; it tells nothing of the key."""
-        return self.derive("fingerprint", b"").hex()[:12]
+        return self.derive("mark of the key", b"").hex()[:12]
 
     def number(self, purpose: str, value: str) -> int:
         """A pseudonym as a whole number of 60 bits, for columns that hold numbers."""

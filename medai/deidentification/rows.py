@@ -64,7 +64,7 @@ def rewrite_table(source: Path, out: Path, definition: Definition, key: Key, nam
         beside.replace(out)
     finally:
         beside.unlink(missing_ok=True)
-    return {"kind": "table", **report, "key": key.fingerprint, "version": VERSION}
+    return {"kind": "table", **report, "key": key.mark, "version": VERSION}
 
 
 def rewrite_tables(source: Path, out: Path, definition: Definition, key: Key) -> dict[str, Any]:
@@ -80,7 +80,7 @@ def rewrite_tables(source: Path, out: Path, definition: Definition, key: Key) ->
 
     source, out = source.resolve(), out.absolute()
     refuse_place(source, out)
-    beside = out.with_name(f".{out.name}.{key.fingerprint}-{VERSION}.partial")
+    beside = out.with_name(f".{out.name}.{key.mark}-{VERSION}.partial")
     shutil.rmtree(beside, ignore_errors=True)
     make_folder(beside)
     known = {name.lower(): name for name in definition.tables}
@@ -98,7 +98,7 @@ def rewrite_tables(source: Path, out: Path, definition: Definition, key: Key) ->
                 continue
             tables[known[stem]] = _rewrite(found.path, beside / (known[stem] + ending), definition.of(stem), key)
         report: dict[str, Any] = {"kind": "tables", "tables": tables, "set_aside": dict(sorted(aside.items()))}
-        report |= {"key": key.fingerprint, "version": VERSION}
+        report |= {"key": key.mark, "version": VERSION}
         write_durably(beside / REPORT, canonical_json(report) + b"\n")
         beside.replace(out)
     finally:

@@ -7,6 +7,7 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from medai.disclosure import Guard, page_text
 from medai.records import Page, sha256_of, stage_key
 from medai.reporting import findings, limitations, numbers, population, shapes, story, words
 from medai.reporting.content import Content
@@ -37,7 +38,11 @@ FIGURES = {
 
 
 def write_page(workspace: Workspace, content: Content) -> Made[Page]:
-    """Write the page of a run. It is its owner's alone where it holds patients' pictures or curves."""
+    """Write the page of a run. It is its owner's alone where it holds patients' pictures or curves.
+
+    Raises:
+        MedaiError: the page would name a patient.
+    """
     files = {path.name: path.read_text() for path in sorted(TEMPLATES.iterdir())}
     key = stage_key(
         "report",
@@ -51,6 +56,7 @@ def write_page(workspace: Workspace, content: Content) -> Made[Page]:
         labels = words.labels(next(iter(content.problem["inputs"].values())))
         facts = _facts(workspace, content, files["style.css"], labels)
         page = _environment(files, labels).get_template("page.html").render(facts)
+        Guard.of(workspace, content.snapshot).refuse("the report", page_text(page))
         path = folder / FILE
         path.touch(mode=0o600 if content.examples else 0o644)
         path.write_text("\n".join(line for line in page.splitlines() if line.strip()) + "\n")

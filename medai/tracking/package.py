@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from medai import __version__
+from medai.disclosure import Guard, page_text
 from medai.errors import ConfigurationError, MedaiError, ServiceFailed
 from medai.records import (
     ROLES,
@@ -244,6 +245,27 @@ class Package:
         files = {f"figures/{path.name}": path for path in self.figures}
         files |= {f"model/{name}": self.folder / name for name in MODEL_FILES if (self.folder / name).is_file()}
         return files
+
+
+def refuse_names(package: Package, guard: Guard) -> None:
+    """Refuse a package that names a patient of its snapshot in anything that MLflow would keep.
+
+    Raises:
+        MedaiError: it does.
+    """
+    seed = "medai.seed"  # a number that the user chose
+    guard.refuse("MLflow's parameters", dict(package.resolved))
+    guard.refuse("MLflow's tags", {key: value for key, value in package.tags().items() if key != seed})
+    guard.refuse("MLflow's metrics", [*package.figures_by_name(), *package.history()])
+    guard.refuse("MLflow's data sets", package.datasets())
+    for name, content in package.documents().items():
+        guard.refuse(f"the artifact {name}", json.loads(content))
+    for name, path in package.files().items():
+        guard.refuse("an artifact's name", name)
+        if path.suffix == ".svg":
+            guard.refuse(f"the artifact {name}", page_text(path.read_text()))
+        elif path.suffix == ".json":
+            guard.refuse(f"the artifact {name}", json.loads(path.read_bytes()))
 
 
 def check_name(problem: str) -> str:

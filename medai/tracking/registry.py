@@ -15,10 +15,11 @@ from itertools import islice
 from pathlib import Path
 from typing import Any, TypeVar
 
+from medai.disclosure import Guard
 from medai.records import Verdict
 from medai.tracking.failures import is_missing, patiently
 from medai.tracking.flavour import write_model
-from medai.tracking.package import TAG_CHARACTERS, Package, check_name
+from medai.tracking.package import TAG_CHARACTERS, Package, check_name, refuse_names
 from medai.workspace import Workspace, sync_directory, sync_file
 
 T = TypeVar("T")
@@ -77,7 +78,9 @@ class Tracking:
 
         Raises:
             ServiceFailed: see the class; also when the candidate's ONNX file is not the one that was evaluated.
+            MedaiError: something in it names a patient; nothing was sent.
         """
+        refuse_names(package, Guard.of(self.workspace, package.snapshot))
         self.prepare()
         with self.workspace.lock("mlflow"):
             return patiently(lambda: self._register(package), "write the run")

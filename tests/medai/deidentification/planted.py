@@ -33,7 +33,7 @@ class Planted:
         return f"1.2.826.9999999{self.count:05d}.1"
 
     def over_all_tags(self, dataset: Any) -> None:
-        """Plant in every attribute of the standard's dictionary that can hold it; a sequence holds an item with more."""
+        """Plant in every attribute of the dictionary that can hold it; a sequence holds an item with more."""
         from pydicom.datadict import DicomDictionary
         from pydicom.dataset import Dataset
 

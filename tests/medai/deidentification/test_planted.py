@@ -1,4 +1,4 @@
-"""More than a thousand identifiers planted in DICOM files and a table: none leaves, and what belongs together still joins."""
+"""Thousands of identifiers planted in DICOM files and a table: none leaves, and what belongs together still joins."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def test_pictures_and_tables_still_join(dicom: Written, key: Key, tmp_path: Path
                     AccessionNumber=f"A{number}",
                     SOPInstanceUID=f"1.2.3.9.{number}",
                     StudyInstanceUID=f"1.2.3.{number}",
-                )  # fmt: skip
+                )
             )
             visit = f"2020-03-02 {number % 24:02}:15:00"
             rows.writerow(
