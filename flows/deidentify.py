@@ -8,7 +8,7 @@ from typing import Any
 
 from flows.settings import Settings
 from medai.deidentification.columns import read_definition
-from medai.deidentification.folder import Spread, in_turn, rewrite_folder
+from medai.deidentification.folder import rewrite_folder
 from medai.deidentification.keys import Key, kept_key, read_key
 from medai.deidentification.rows import ending_of, rewrite_table, rewrite_tables
 from medai.errors import ConfigurationError
@@ -25,7 +25,6 @@ def deidentify(
     out: str,
     key: str | None = None,
     columns: str | None = None,
-    spread: Spread = in_turn,
 ) -> dict[str, Any]:
     """Rewrite a folder of DICOM files, one such file, a table, or a folder of tables.
 
@@ -34,7 +33,6 @@ def deidentify(
         out: a folder that is absent or empty; for a table the file to write.
         key: the file of the key; that of the state folder where it is left out, made the first time.
         columns: a YAML file that says what each column holds, or the name of a mapping that medai brings along.
-        spread: how the work on pictures is done.
 
     Returns:
         The report, with ``path`` and, of pictures, ``list``: where the names of what was set aside stand.
@@ -55,7 +53,7 @@ def deidentify(
     with Workspace(settings.home, settings.lock_seconds).lock(f"deidentify-{mark}"):
         if definition is None:
             names = settings.home / LISTS / f"{mark}.csv"
-            report = rewrite_folder(origin, place, secret, private=names, spread=spread)
+            report = rewrite_folder(origin, place, secret, private=names)
             return report | {"path": str(place), "list": str(names)}
         if origin.is_dir():
             return rewrite_tables(origin, place, definition, secret) | {"path": str(place)}

@@ -40,7 +40,9 @@ _PEAK = 0.3
 _OPEN_LINES = 60
 _LETTERS = 4
 _HEIGHT = (6, 40)
-_LARGEST = 2048
+_TALLEST = 0.2
+"""Of a picture's smaller side: larger things are its subject."""
+_LARGEST, _SMALLEST = 2048, 96
 
 Letter = tuple[int, int, int, int]
 """Left, top, width, height."""
@@ -84,7 +86,7 @@ def shows_text(frame: np.ndarray) -> bool:
         levels = (np.clip((grey - bottom) / (top - bottom), 0, 1) * 255).astype(np.uint8)
         for scale in _SCALES:
             size = (levels.shape[1] // scale, levels.shape[0] // scale)
-            if min(size) < 4 * _HEIGHT[0]:
+            if scale > 1 and min(size) < _SMALLEST:
                 break
             small = levels if scale == 1 else cv2.resize(levels, size, interpolation=cv2.INTER_AREA)
             if max(size) > _LARGEST:
@@ -98,6 +100,7 @@ def _has_line(levels: np.ndarray) -> bool:
     import cv2
     import numpy as np
 
+    tallest = min(_HEIGHT[1], _TALLEST * min(levels.shape))
     square = np.ones((2 * _STROKE + 1, 2 * _STROKE + 1), np.uint8)
     for transform in (cv2.MORPH_TOPHAT, cv2.MORPH_BLACKHAT):
         out = cv2.morphologyEx(levels, transform, square)
@@ -107,7 +110,7 @@ def _has_line(levels: np.ndarray) -> bool:
             strong = np.bincount(pieces[out > _PEAK * 255], minlength=len(boxes))[1:] > 0
             boxes = boxes[1:]
             width, height, area = boxes[:, 2:].T
-            kept = (_HEIGHT[0] <= height) & (height <= _HEIGHT[1]) & (width <= 4 * height)
+            kept = (_HEIGHT[0] <= height) & (height <= tallest) & (width <= 4 * height)
             kept &= strong & (area >= 0.12 * width * height)
             kept &= (area <= 0.9 * width * height) | (width <= 0.6 * height)
             letters = [(int(x), int(y), int(w), int(h)) for x, y, w, h in boxes[kept][:, :4]]

@@ -27,6 +27,7 @@ from medai.deidentification.outcomes import REASONS, Outcome
 from medai.deidentification.pictures import VERSION, Order, rewrite_file
 from medai.errors import ConfigurationError, DataRefused
 from medai.records import canonical_json, sha256_of_file
+from medai.sources.pictures.workers import each_decoded
 from medai.workspace import make_folder, sync_directory, write_durably
 
 FILES, REPORT, _JOURNAL, _STAGED = "files", "report.json", "journal.jsonl", "staged"
@@ -34,8 +35,8 @@ _OWNER_ALONE = 0o600
 _SYNC_EVERY = 256
 
 Spread = Callable[[Callable[[Order], Outcome], Sequence[Order]], Iterable[Any]]
-"""Calls a function of many orders and gives its answers in their order, perhaps in other processes. Where a process
-was lost to a file, the answer is something else, with a ``reason``."""
+"""Calls a function of many orders and gives its answers in their order. Where a process was lost to a file, the answer
+is something else, with a ``reason``."""
 
 
 class Found(NamedTuple):
@@ -52,13 +53,8 @@ class Found(NamedTuple):
     reason: str | None
 
 
-def in_turn(function: Callable[[Order], Outcome], orders: Sequence[Order]) -> Iterator[Outcome]:
-    """One order after the other, in this process."""
-    return map(function, orders)
-
-
 def rewrite_folder(
-    source: Path, out: Path, key: Key, *, private: Path | None = None, spread: Spread = in_turn
+    source: Path, out: Path, key: Key, *, private: Path | None = None, spread: Spread = each_decoded
 ) -> dict[str, Any]:
     """Rewrite every DICOM file of a folder, or one file.
 
@@ -66,7 +62,7 @@ def rewrite_folder(
         source: a folder with everything below it, or a file.
         out: a folder that is absent or empty.
         private: where the list of what was set aside goes, by name, readable by its owner alone; no list without it.
-        spread: how the work is done.
+        spread: how the work is done; in worker processes, so that a file which fells its parser costs itself alone.
 
     Returns:
         The report: files, rewritten, patients, without_patient_id, set_aside by reason, actions by kind.

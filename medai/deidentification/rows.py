@@ -159,10 +159,13 @@ class _Work:
         columns = []
         for name, fate in self.fates.items():
             if fate != "drop":
-                before = batch[name]
-                after = before if fate == "keep" else self._column(name, fate, self._text(before), days)
-                lost = after.null_count() - before.null_count()
-                if fate not in ("keep", "empty") and lost > 0:
+                if fate == "keep":
+                    columns.append(batch[name])
+                    continue
+                text = self._text(batch[name])
+                after = self._column(name, fate, text, days)
+                lost = after.null_count() - text.null_count()
+                if fate != "empty" and lost:
                     self.emptied[fate] += lost
                 columns.append(after.alias(name))
         return pl.DataFrame(columns)
@@ -260,7 +263,12 @@ def _batches(source: Path) -> Iterator[pl.DataFrame]:
                 yield pl.DataFrame(file.schema_arrow.empty_table())
         return
     names = _header(source)
-    options = pc.ConvertOptions(column_types=dict.fromkeys(names, pa.string()), strings_can_be_null=False)
+    options = pc.ConvertOptions(
+        column_types=dict.fromkeys(names, pa.string()),
+        null_values=[""],
+        strings_can_be_null=True,
+        quoted_strings_can_be_null=False,
+    )
     reading = pc.ReadOptions(block_size=_BLOCK)
     parsing = pc.ParseOptions(newlines_in_values=True)
     with pc.open_csv(source, read_options=reading, parse_options=parsing, convert_options=options) as reader:
