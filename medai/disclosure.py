@@ -10,7 +10,8 @@ A word tells somebody if it is somebody's id and could hardly stand there otherw
 - an id of letters with digits or signs in it, from five characters on, where its words stand in the same order;
 - a number of seven digits and more, unless it is part of a decimal or a longer number;
 - a number of five or six digits where no blank is near, as in a path: in a sentence it may be a count;
-- a word of letters alone, from six on, but no word that stands for "nobody".
+- a word of letters alone, from six on, but no word that stands for "nobody";
+- words that tell nothing alone, but do together: ``IM-0117``, with a padded number, or three of eight signs and more.
 
 Shorter ids (``17``, ``a``) can be told from nothing else and are not looked for: ``Guard.blind`` counts them. Nor are
 free texts, of which no list could be made: no record or page is ever given one.
@@ -33,6 +34,7 @@ TABLES = "*identifiers.parquet"
 
 _WORD = re.compile(r"[^\W_]+")
 _SHORTEST, _LETTERS_ALONE, _FIGURE, _SHORT_FIGURE = 5, 6, 7, 5
+_PADDED, _TOGETHER = 4, 8
 _NOBODY = frozenset({"unknown", "missing", "nobody", "patient", "subject", "anonymous", "anonym", "removed"})
 _CONTENT = re.compile(r"[0-9a-f]{64}")
 """A content's hash, which stands for a picture where nobody is named."""
@@ -53,7 +55,7 @@ class Guard:
         self._several: dict[str, list[tuple[str, ...]]] = {}
         for name in {name.casefold() for name in names}:
             words = (name,) if name.isalnum() else tuple(_WORD.findall(name))
-            telling = max(filter(_tells, words), key=len, default=None)
+            telling = max(filter(_tells, words), key=len, default=None) or _together(words)
             if telling is None:
                 self.blind += 1
             elif len(words) == 1:
@@ -152,6 +154,14 @@ def _tells(word: str) -> bool:
     if word.isalpha():
         return len(word) >= _LETTERS_ALONE and word not in _NOBODY
     return len(word) >= _SHORTEST
+
+
+def _together(words: tuple[str, ...]) -> str | None:
+    """The word to look up of an id that only its words together tell; None where even they do not."""
+    padded = any(word.isdigit() and word[0] == "0" and len(word) >= _PADDED for word in words)
+    if (len(words) > 1 and padded) or (len(words) > 2 and sum(map(len, words)) >= _TOGETHER):
+        return max(words, key=len)
+    return None
 
 
 def _stands_out(text: str, start: int, end: int) -> bool:
