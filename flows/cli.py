@@ -295,7 +295,7 @@ def deidentify(
         str | None, typer.Option(metavar="FILE", help="The site's secret; one is kept in MEDAI_HOME if left out.")
     ] = None,
     columns: Annotated[
-        str | None, typer.Option(metavar="FILE", help="YAML: what the columns of a table hold; or mimic3, mimic4.")
+        str | None, typer.Option(metavar="FILE", help="YAML: what the columns of a table hold; or mimic4.")
     ] = None,
     as_json: Json = False,
 ) -> None:

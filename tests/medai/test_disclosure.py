@@ -23,6 +23,7 @@ IDS = (
     "train/3",
     "unknown",
     "Zo\u00eb Li\u00e9nard",
+    "IM-0117",
 )
 
 

@@ -601,3 +601,43 @@ def test_a_server_registers_whole_and_quietly(tmp_path: Path, capfd: pytest.Capt
     finally:
         server.terminate()
         server.wait(timeout=30)
+
+
+PERSON = "Mustermann-0042"
+LEAKS: dict[str, Callable[[Package, Path], Package]] = {
+    "MLflow's parameters": lambda package, _: replace(package, resolved={"name": "x", "question": f"of {PERSON}?"}),
+    "MLflow's tags": lambda package, _: replace(package, overrides=(f"data.path=/ward/{PERSON}",)),
+    "MLflow's metrics": lambda package, _: replace(package, baselines={PERSON: {"auroc": 0.5}}),
+    "the artifact quality.json": lambda package, _: replace(
+        package, quality=package.quality.model_copy(update={"set_aside": {f"unreadable {PERSON}": 1}})
+    ),
+    "an artifact's name": lambda package, folder: replace(package, figures=(folder / f"{PERSON}.png",)),
+    "the artifact figures/roc.svg": lambda package, folder: replace(package, figures=(folder / "roc.svg",)),
+}
+
+
+@pytest.mark.parametrize("where", LEAKS)
+def test_what_names_a_patient_is_not_sent(where: str, tracking: Tracking, tmp_path: Path) -> None:
+    """The snapshot's own tables say who its patients are; nothing of such a run reaches MLflow."""
+    from medai.tables import IDENTIFIERS, table_of, write_table
+
+    package = make_package(tmp_path, f"leak of {len(where)}")
+    folder = tracking.workspace.folder("ingest", package.snapshot.key)
+    folder.mkdir(parents=True, exist_ok=True)
+    table = table_of({"subject_id": [1], "site_id": [PERSON]}, IDENTIFIERS)
+    write_table(folder / "identifiers.parquet", table, mode=0o600)
+    for name in (f"{PERSON}.png", "roc.svg"):
+        (tmp_path / name).write_text(f"<svg><text>{PERSON}</text></svg>")
+    try:
+        with pytest.raises(MedaiError) as raised:
+            tracking.register(LEAKS[where](package, tmp_path))
+    finally:
+        (folder / "identifiers.parquet").unlink()
+    assert raised.value.wrong == f"{where} would name a patient"
+    assert raised.value.exit_status == 1
+    assert PERSON not in str(raised.value)
+    runs = client_of(tracking).search_runs(
+        [one.experiment_id for one in client_of(tracking).search_experiments()],
+        f"tags.`medai.candidate_name` = '{package.candidate.name}' and tags.`medai.run_key` = '{package.run_key}'",
+    )
+    assert runs == []
