@@ -30,7 +30,7 @@ from medai.tables import read_table
 from medai.workspace import Workspace
 
 TABLES = "*identifiers.parquet"
-"""A snapshot's owner-only tables; each has a column ``site_id``."""
+"""A snapshot's owner-only tables: each text in them is the site's id of somebody or something."""
 
 _WORD = re.compile(r"[^\W_]+")
 _SHORTEST, _LETTERS_ALONE, _FIGURE, _SHORT_FIGURE = 5, 6, 7, 5
@@ -52,7 +52,8 @@ class Guard:
     def __init__(self, names: Iterable[str]) -> None:
         self.blind = 0
         self._alone: set[str] = set()
-        self._several: dict[str, list[tuple[str, ...]]] = {}
+        self._several: set[tuple[str, ...]] = set()
+        self._shapes: dict[str, set[tuple[int, int]]] = {}  # word → of the ids with it, place of the word and length
         for name in {name.casefold() for name in names}:
             words = (name,) if name.isalnum() else tuple(_WORD.findall(name))
             telling = max(filter(_tells, words), key=len, default=None) or _together(words)
@@ -61,7 +62,8 @@ class Guard:
             elif len(words) == 1:
                 self._alone.add(telling)
             else:
-                self._several.setdefault(telling, []).append(words)
+                self._several.add(words)
+                self._shapes.setdefault(telling, set()).add((words.index(telling), len(words)))
 
     @classmethod
     def of(cls, workspace: Workspace, snapshot: Snapshot) -> Guard:
@@ -74,9 +76,9 @@ class Guard:
         for at, (word, start, end) in enumerate(found):
             if word in self._alone and (not word.isdigit() or _stands_out(text, start, end)):
                 return True
-            for name in self._several.get(word, ()):
-                first = at - name.index(word)
-                if first >= 0 and tuple(one for one, _, _ in found[first : first + len(name)]) == name:
+            for place, length in self._shapes.get(word, ()):
+                first = at - place
+                if first >= 0 and tuple(one for one, _, _ in found[first : first + length]) in self._several:
                     return True
         return False
 
@@ -106,7 +108,7 @@ class Guard:
     @property
     def size(self) -> int:
         """How many identifiers are looked for."""
-        return len(self._alone) + sum(map(len, self._several.values()))
+        return len(self._alone) + len(self._several)
 
 
 def leaves(value: Any, field: str = "") -> Iterator[tuple[str, str]]:
@@ -136,15 +138,18 @@ def page_text(page: str) -> str:
 
 
 def _names(folder: Path) -> Iterator[str]:
-    """Ids, and of a picture's path its file's own name without the ending."""
+    """Every text of the owner's tables; of a picture's path its file's own name without the ending, too."""
     for path in sorted(folder.glob(TABLES)):
-        for name in read_table(path, ["site_id"])["site_id"].to_pylist():
-            if name and not _CONTENT.fullmatch(name):
-                yield name
-                _, slash, last = name.rpartition("/")
-                stem = (last if slash else name).partition(".")[0]
-                if stem != name:
-                    yield stem
+        table = read_table(path)
+        for field in table.schema:
+            if "string" not in str(field.type):
+                continue
+            for name in table[field.name].unique().to_pylist():
+                if name and not _CONTENT.fullmatch(name):
+                    yield name
+                    stem = name.rpartition("/")[2].partition(".")[0]
+                    if field.name == "site_id" and stem != name:
+                        yield stem
 
 
 def _tells(word: str) -> bool:
