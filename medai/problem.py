@@ -29,7 +29,7 @@ from medai.promotion import Gate, Rules
 from medai.records import Frozen, sha256_of
 from medai.reporting.content import Report
 from medai.screening import Screen
-from medai.sources import Dicom, ImageFolder, Source, names, reader
+from medai.sources import Dicom, ImageFolder, ImageTable, NIHChestXray, Source, names, reader
 from medai.sources.image_folder.finding import folded
 from medai.sources.synthetic import Generator
 from medai.spelling import misspelt
@@ -187,13 +187,16 @@ class Problem(Frozen):
             if kind not in known:
                 raise ValueError(f"{part} kind {kind!r} does not fit a source of {shape}; use {' or '.join(known)}")
         source, prepared = self.input.source, self.input.preprocessing
-        if isinstance(source, Dicom | ImageFolder) and isinstance(prepared, Pixels):
-            if (prepared.size, prepared.channels) != (source.size, source.channels):
-                raise ValueError("preprocessing: size and channels must be the source's own; pictures are resized once")
-            if isinstance(source, ImageFolder) and any(output.kind == "multilabel" for output in self.outputs.values()):
-                raise ValueError(
-                    "a folder of class folders gives one class a picture; use output kind binary or multiclass"
-                )
+        if (
+            isinstance(source, Dicom | ImageFolder | ImageTable | NIHChestXray)
+            and isinstance(prepared, Pixels)
+            and (prepared.size, prepared.channels) != (source.size, source.channels)
+        ):
+            raise ValueError("preprocessing: size and channels must be the source's own; pictures are resized once")
+        if isinstance(source, ImageFolder) and any(output.kind == "multilabel" for output in self.outputs.values()):
+            raise ValueError(
+                "a folder of class folders gives one class a picture; use output kind binary or multiclass"
+            )
         if isinstance(self.cohort, Windows) and self.cohort.label_window is None:
             raise ValueError("cohort: no window has a 'label', so there is nothing to learn")
         self._check_folders()

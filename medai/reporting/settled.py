@@ -36,6 +36,18 @@ _ONCE = {
     "decoder_out_of_memory": "Decoding the file took more memory than is given to one file, twice.",
     "unknown_subject": "The file's name does not say whose picture it is; marked for the rules to judge.",
     "subjects_straddling_publisher_roles": "A subject stands in several parts of the publisher's split.",
+    "in_table_not_on_disk": "The table names a picture that is not there, as where some archives alone were fetched.",
+    "on_disk_not_in_table": "The table does not name the picture, so nothing is known of it; it was not read.",
+    "picture_on_no_list": "The publisher's lists do not name the picture; it has no side that its publisher gave.",
+    "row_without_picture_or_patient": "A row does not name a picture as the publisher does, or no patient; it was left "
+    "out.",
+    "patient_unlike_the_pictures_name": "A row names another patient than its picture's name does; it was left out.",
+    "no_finding_beside_findings": "A row says that there is no finding, and names one; it was left out.",
+    "path_cannot_be_read": "A row's path is empty or has control characters; it was left out.",
+    "file_is_missing": "A row's path leads to nothing; it was left out.",
+    "rows_that_differ_about_a_picture": "Rows say different things of one picture; it was left out.",
+    "same_picture_twice": "A picture is named by more than one row; what they agree on was read once.",
+    "time_cannot_be_read": "When the picture was taken cannot be read; it counts as not recorded.",
     # stays
     "same_outcomes_twice": "The table of outcomes is there twice, equal in every byte; one was read.",
     "extra_outcome_column": "A column of the outcomes that the format does not know; it was not read.",
@@ -97,6 +109,7 @@ _ONCE = {
 _OF_A_TABLE = {
     "impossible_stored_time": "When the row was stored cannot be read; the table's usual delay is assumed.",
     "impossible_time": "When it happened cannot be read, so the row has no place; it was left out.",
+    "not_recorded": "The value is not there, or is none that the column can have; it counts as not recorded.",
     "unknown_mark": "The column that marks errors says neither yes nor no; the row is kept.",
     "no_rows": "The table has its header and no row; nothing is known of what it records.",
     "marked_as_error": "The hospital itself marked the row as an error; it was left out.",

@@ -13,23 +13,37 @@ from typing import Annotated, Any, Literal, Protocol, TypeVar, runtime_checkable
 from pydantic import Field
 
 from medai.records import Frozen
-from medai.sources import dicom, image_folder, medmnist, meds, mimic3, mimic4, physionet2012
+from medai.sources import (
+    dicom,
+    image_folder,
+    image_table,
+    medmnist,
+    meds,
+    mimic3,
+    mimic4,
+    nih_chest_xray,
+    physionet2012,
+)
 from medai.sources.dicom import Dicom
 from medai.sources.image_folder import ImageFolder
+from medai.sources.image_table import ImageTable
 from medai.sources.medmnist import MedMNIST
 from medai.sources.meds import Meds
 from medai.sources.mimic3 import Mimic3
 from medai.sources.mimic4 import Mimic4
+from medai.sources.nih_chest_xray import NIHChestXray
 from medai.sources.physionet2012 import Physionet2012
 from medai.tables import Facts, Names
 
 __all__ = [
     "Dicom",
     "ImageFolder",
+    "ImageTable",
     "MedMNIST",
     "Meds",
     "Mimic3",
     "Mimic4",
+    "NIHChestXray",
     "Physionet2012",
     "Reader",
     "Source",
@@ -40,7 +54,8 @@ __all__ = [
     "unlabelled",
 ]
 
-Source = Annotated[Dicom | ImageFolder | MedMNIST | Meds | Mimic3 | Mimic4 | Physionet2012, Field(discriminator="kind")]
+AnySource = Dicom | ImageFolder | ImageTable | MedMNIST | Meds | Mimic3 | Mimic4 | NIHChestXray | Physionet2012
+Source = Annotated[AnySource, Field(discriminator="kind")]
 
 S = TypeVar("S", bound=Frozen)
 
@@ -63,10 +78,12 @@ class Reader(Protocol):
 _READERS: dict[str, Reader] = {
     "dicom": dicom,
     "image_folder": image_folder,
+    "image_table": image_table,
     "medmnist": medmnist,
     "meds": meds,
     "mimic3": mimic3,
     "mimic4": mimic4,
+    "nih_chest_xray": nih_chest_xray,
     "physionet2012": physionet2012,
 }
 
@@ -111,10 +128,12 @@ def unlabelled(config: S) -> S:
 _OF_ONE_SET: dict[str, frozenset[str]] = {
     "dicom": frozenset({"labels", "labelled", "views", "modalities"}),
     "image_folder": frozenset({"classes", "ignore", "labelled", "subject", "unmatched"}),
+    "image_table": frozenset({"columns", "labelled", "table"}),
     "medmnist": frozenset({"expect", "labelled"}),
     "meds": frozenset({"categories", "labels"}),
     "mimic3": frozenset({"phenotypes"}),
     "mimic4": frozenset({"phenotypes"}),
+    "nih_chest_xray": frozenset({"labelled"}),
     "physionet2012": frozenset({"outcomes"}),
 }
 """Kind → options that say which set it is, what its labels are and whose its rows are. They may be another site's."""
@@ -126,6 +145,6 @@ def reading(config: Frozen) -> dict[str, Any]:
     return {name: value for name, value in dumped.items() if name not in _OF_ONE_SET.get(dumped["kind"], ())}
 
 
-def reader(config: Dicom | ImageFolder | MedMNIST | Meds | Mimic3 | Mimic4 | Physionet2012) -> Reader:
+def reader(config: AnySource) -> Reader:
     """The module that reads a source of this kind."""
     return _READERS[config.kind]
