@@ -19,7 +19,9 @@ from medai.problem import catalogue
 from medai.sources.synthetic import AnySynthetic, Generator, generate
 from medai.yaml_files import read_yaml
 
-KINDS = ("dicom", "hospital", "medmnist", "mimic3", "mimic4", "physionet2012")
+_READ_WHOLE = {"mimic3": "mimic3", "mimic4": "mimic4", "nih": "nih_chest_xray"}
+"""Layout → the source whose problems read the whole of such a folder."""
+KINDS = ("dicom", "hospital", "medmnist", "mimic3", "mimic4", "nih", "physionet2012")
 
 
 def synth(kind: str, out: Path, options: dict[str, Any], workers: int | None = None) -> dict[str, Any]:
@@ -159,6 +161,6 @@ def _problems_of(kind: str) -> list[tuple[str, str]]:
         read = next(iter(problem["inputs"].values()))
         if (problem.get("data") or {}).get("layout") == kind:
             found.append((name, read.get("location") or "."))
-        elif kind.startswith("mimic") and read["source"]["kind"] == kind:
+        elif read["source"]["kind"] == _READ_WHOLE.get(kind):
             found.append((name, "."))
     return found

@@ -15,12 +15,14 @@ from typing import Annotated, Literal
 from pydantic import Field, model_validator
 
 from medai.records import Frozen
+from medai.sources.synthetic.chest_archive import SyntheticChestArchive
 from medai.sources.synthetic.database.planted import KINDS, DatabaseFault, share_of
 
 __all__ = [
     "AnySynthetic",
     "Generator",
     "Synthetic",
+    "SyntheticChestArchive",
     "SyntheticDatabase",
     "SyntheticDicom",
     "SyntheticHospital",
@@ -150,7 +152,7 @@ class SyntheticDatabase(Frozen):
         return self
 
 
-AnySynthetic = Synthetic | SyntheticHospital | SyntheticDatabase | SyntheticDicom
+AnySynthetic = Synthetic | SyntheticChestArchive | SyntheticHospital | SyntheticDatabase | SyntheticDicom
 Generator = Annotated[AnySynthetic, Field(discriminator="layout")]
 """What a Problem's ``data:`` may hold."""
 
@@ -172,6 +174,10 @@ def generate(config: AnySynthetic, folder: Path, workers: int | None = None) -> 
 
         need_imaging()
         return write_dicom(config, folder)
+    if isinstance(config, SyntheticChestArchive):
+        from medai.sources.synthetic.chest_archive import write_archive
+
+        return write_archive(config, folder)
     if config.layout == "medmnist":
         from medai.sources.synthetic.pictures import write_pictures
 

@@ -160,16 +160,21 @@ def _bump(down: np.ndarray, across: np.ndarray, row: float, column: float, heigh
 
 
 def png(picture: np.ndarray) -> bytes:
-    """An 8-bit grey PNG (ISO/IEC 15948) of a uint8 picture (height, width): header, one block of data, end."""
+    """An 8-bit PNG (ISO/IEC 15948) of a uint8 picture: header, one block of data, end.
+
+    Args:
+        picture: (height, width) grey, or (height, width, 4) red, green, blue and alpha.
+    """
     import numpy as np
 
-    height, width = picture.shape
-    rows = np.zeros((height, width + 1), np.uint8)  # each row begins with its filter: none
-    rows[:, 1:] = picture
+    height, width = picture.shape[:2]
+    colours = 0 if picture.ndim == 2 else 6
+    rows = np.zeros((height, picture[0].size + 1), np.uint8)  # each row begins with its filter: none
+    rows[:, 1:] = picture.reshape(height, -1)
     return b"\x89PNG\r\n\x1a\n" + b"".join(
         struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
         for kind, data in (
-            (b"IHDR", struct.pack(">IIBBBBB", width, height, 8, 0, 0, 0, 0)),
+            (b"IHDR", struct.pack(">IIBBBBB", width, height, 8, colours, 0, 0, 0)),
             (b"IDAT", zlib.compress(rows.tobytes(), _LEVEL)),
             (b"IEND", b""),
         )
