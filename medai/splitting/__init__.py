@@ -6,6 +6,17 @@ lists         roles by lists of subjects
 """
 
 from medai.splitting.assignment import UNCERTAIN, VERSION, most_protected, split
-from medai.splitting.definition import KeyedHash, Listed, Publisher, Split, Time
+from medai.splitting.definition import Division, KeyedHash, Listed, Publisher, Split, Time
 
-__all__ = ["UNCERTAIN", "VERSION", "KeyedHash", "Listed", "Publisher", "Split", "Time", "most_protected", "split"]
+__all__ = [
+    "UNCERTAIN",
+    "VERSION",
+    "Division",
+    "KeyedHash",
+    "Listed",
+    "Publisher",
+    "Split",
+    "Time",
+    "most_protected",
+    "split",
+]

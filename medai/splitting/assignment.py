@@ -13,7 +13,7 @@ from pydantic import BaseModel
 
 from medai.errors import DataRefused, near_match
 from medai.records import ROLES, Cohort, Role, Snapshot, Splits, sha256_of, stage_key
-from medai.splitting.definition import ORDER, KeyedHash, Listed, Publisher, Split, Time
+from medai.splitting.definition import ORDER, Division, KeyedHash, Listed, Publisher, Split, Time
 from medai.splitting.lists import read_lists
 from medai.workspace import Made, Workspace
 
@@ -58,6 +58,8 @@ def split(workspace: Workspace, snapshot: Snapshot, cohort: Cohort, config: Spli
         if isinstance(config, Publisher):
             table = table.with_columns(pl.col("publisher_role").alias("role"))
             _refuse_without_role(table["role"].null_count(), table.height)
+            if config.divide_train is not None:
+                table = _divided(table, raw, config.divide_train)
         else:
             table = _by_subject(table, raw, config, listed)
         if isinstance(config, Time):
@@ -136,6 +138,19 @@ def _by_subject(
             )
         table = table.with_columns(pl.col("role").fill_null("train"))
     return table
+
+
+def _divided(table: pl.DataFrame, raw: Path, division: Division) -> pl.DataFrame:
+    """The samples, those of the publisher's train with a role by their subject's hash."""
+    import polars as pl
+
+    from medai.tables import read_table
+
+    identifiers = pl.DataFrame(read_table(raw / "identifiers.parquet"))
+    roles = [division.role(site_id) for site_id in identifiers["site_id"].to_list()]
+    given = identifiers.select("subject_id", pl.Series("part", roles, pl.String))
+    table = table.join(given, on="subject_id", how="left", maintain_order="left")
+    return table.with_columns(pl.when(pl.col("role") == "train").then("part").otherwise("role").alias("role"))
 
 
 def _years(workspace: Workspace, raw: Path, cohort: Cohort, config: Time) -> pl.DataFrame:

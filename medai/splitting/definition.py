@@ -42,21 +42,46 @@ def _with_gate(fractions: dict[Role, float]) -> tuple[Role, ...]:
     return (*always, "gate") if fractions.get("gate", 0) > 0 else always
 
 
+class Division(Frozen):
+    """How patients whom a publisher gave for training are divided, where the publisher kept none apart to choose by.
+
+    Attributes:
+        key: of the hash.
+        fractions: role → share of those patients: train, validation and, if wanted, gate.
+    """
+
+    key: str = Field(min_length=1, max_length=64)
+    fractions: dict[Role, float]
+
+    @model_validator(mode="after")
+    def _test_is_the_publishers(self) -> Division:
+        if self.fractions.get("test", 0) > 0:
+            raise ValueError("the test is the publisher's: fractions give it no share of train")
+        _refuse_unfit(self.fractions, ("train", "validation"))
+        return self
+
+    def role(self, site_id: str) -> Role:
+        """The role of a subject of the publisher's train; see ``hashed_role``."""
+        return hashed_role(self.key, self.fractions, site_id)
+
+
 class Publisher(Frozen):
     """The roles that the data's publisher gave.
 
     Attributes:
         straddling: what follows when a patient stands in several roles: ``refuse`` the split, or ``drop_from_train``:
             the patient stays in the most protected role (test, then validation), and samples elsewhere get no role.
+        divide_train: where the publisher names train and test alone: how train is divided.
     """
 
     kind: Literal["publisher"]
     straddling: Literal["refuse", "drop_from_train"] = "refuse"
+    divide_train: Division | None = None
 
     @property
     def needed(self) -> tuple[Role, ...]:
         """Roles that must not be empty."""
-        return ("train", "validation", "test")
+        return _with_gate(self.divide_train.fractions if self.divide_train is not None else {})
 
 
 class KeyedHash(Frozen):
