@@ -151,6 +151,9 @@ def evaluate(
     include_seen: Annotated[
         bool, typer.Option("--include-seen", help="Also score patients whom the champion was fitted on.")
     ] = False,
+    source: Annotated[
+        str | None, typer.Option(metavar="FILE", help="A site's YAML file: data of another source, or other names.")
+    ] = None,
     overrides: Overrides = None,
     as_json: Json = False,
 ) -> None:
@@ -161,7 +164,7 @@ def evaluate(
         with _prefect(settings):
             from flows.evaluate import evaluate as measure
 
-            return measure(problem, data, include_seen, overrides)
+            return measure(problem, data, include_seen, overrides, source)
 
     _answer(act, as_json, shown.evaluation)
 
@@ -212,7 +215,7 @@ def demo(seed: Seed = 0, overrides: Overrides = None, as_json: Json = False) -> 
 @app.command()
 def synth(
     kind: Annotated[
-        str, typer.Argument(metavar="KIND", help="hospital, dicom, mimic4, mimic3, medmnist or physionet2012.")
+        str, typer.Argument(metavar="KIND", help="hospital, dicom, mimic4, mimic3, nih, medmnist or physionet2012.")
     ],
     out: Annotated[Path, typer.Argument(metavar="OUT", help="A folder that is absent or empty.")],
     patients: Annotated[int, typer.Option(metavar="N", help="Patients, stays or pictures.")] = 1500,
@@ -235,12 +238,23 @@ def synth(
         float | None, typer.Option(help="How much practice changes over the years (mimic4, mimic3; 0: not at all).")
     ] = None,
     plain: Annotated[bool, typer.Option("--plain", help="CSV in place of csv.gz (mimic4, mimic3).")] = False,
+    size: Annotated[int | None, typer.Option(metavar="N", help="Pixels a side of pictures (hospital, nih).")] = None,
+    exposure: Annotated[
+        float | None, typer.Option(help="How much lighter a site's pictures are, as a share of white (nih; 0).")
+    ] = None,
+    contrast: Annotated[float | None, typer.Option(help="A site's contrast (nih; 1).")] = None,
+    first_patient: Annotated[
+        int | None, typer.Option(metavar="N", help="Number of the first patient, so that sites share none (nih; 1).")
+    ] = None,
+    archives: Annotated[
+        int | None, typer.Option(metavar="N", help="Folders that pictures are put into, images_001 and so on (nih).")
+    ] = None,
     workers: Annotated[
         int | None, typer.Option(min=1, metavar="N", help="Processes for mimic4, mimic3: as many as cores, up to 8.")
     ] = None,
     as_json: Json = False,
 ) -> None:
-    """Write generated data: a hospital with radiographs, MIMIC's tables at any size, pictures, or stays."""
+    """Write generated data: a hospital with radiographs, MIMIC's tables, a radiograph archive, pictures, or stays."""
 
     def act(_settings: Settings) -> dict[str, Any]:
         from flows.synth import rates
@@ -254,6 +268,11 @@ def synth(
             "chart_rows_per_stay": chart_rows_per_stay,
             "drift": drift,
             "compressed": False if plain else None,
+            "size": size,
+            "exposure": exposure,
+            "contrast": contrast,
+            "first_patient": first_patient,
+            "archives": archives,
         }
         options = {name: value for name, value in chosen.items() if value is not None}
         return write(kind, out, {"subjects": patients, "seed": seed, "signal": signal, **options}, workers)

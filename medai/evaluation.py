@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import Field
 
-from medai.outputs import Output
+from medai.errors import ConfigurationError
+from medai.outputs import Output, answering
 from medai.records import (
     Arrays,
     Candidate,
@@ -77,6 +78,7 @@ def evaluate(
 
     Args:
         arrays: prepared with the candidate's own preprocessing.
+        outputs: what is measured: the candidate's own, or some of its findings.
     """
     key = stage_key(
         "evaluate",
@@ -93,11 +95,13 @@ def evaluate(
         from medai.training.rows import Rows
 
         name, output = next(iter(outputs.items()))
+        columns = columns_of(candidate, name, output)
+        thresholds = tuple(candidate.thresholds[name][column] for column in columns if candidate.thresholds[name])
         rows = Rows.load(workspace, arrays, cohort, splits, outputs)
         positions = rows.of(role)
         table, truth = rows.table[positions], rows.truth[name][positions]
         raw = score(workspace, candidate, rows.at(positions))
-        scores = calibration.apply(candidate.calibration[name], raw)
+        scores = calibration.apply(candidate.calibration[name], raw)[:, columns]
         write_scores(folder / SCORES, table, name, output, scores)
         subjects = table["subject_id"].to_numpy()
 
@@ -108,7 +112,7 @@ def evaluate(
                 output,
                 truth[chosen],
                 scores[chosen],
-                candidate.thresholds[name],
+                thresholds,
                 subjects[chosen],
                 confidence=config.confidence,
                 resamples=config.resamples,
@@ -166,6 +170,26 @@ def evaluate(
         )
 
     return workspace.materialise("evaluate", key, Scorecard, build)
+
+
+def columns_of(candidate: Candidate, name: str, output: Output) -> list[int]:
+    """The candidate's score columns that answer an output.
+
+    Raises:
+        ConfigurationError: it answers another question.
+    """
+    from pydantic import TypeAdapter
+
+    own: Output = TypeAdapter[Output](Output).validate_python(candidate.outputs[name])
+    columns = answering(output, own)
+    if columns is None:
+        raise ConfigurationError(
+            f"the candidate does not answer the output {name}",
+            expected=", ".join(own.names),
+            received=", ".join(output.names),
+            action="evaluate it under the outputs that it was fitted for",
+        )
+    return list(columns)
 
 
 def score(workspace: Workspace, candidate: Candidate, arrays: dict[str, Any]) -> np.ndarray:

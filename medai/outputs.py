@@ -189,3 +189,27 @@ class Multilabel(Frozen):
 
 
 Output = Annotated[Binary | Multiclass | Multilabel, Field(discriminator="kind")]
+
+
+def answering(asked: Output, own: Output) -> tuple[int, ...] | None:
+    """Which of a model's score columns answer an output, in its order; None where they do not.
+
+    A model of several findings answers some of them, and a single one as a binary output whose positive class it is.
+
+    Args:
+        asked: what is to be measured.
+        own: what the model was fitted for.
+
+    >>> own = Multilabel(kind="multilabel", classes={"a": "Mass", "b": "Edema", "c": "Hernia"})
+    >>> answering(Multilabel(kind="multilabel", classes={"x": "Hernia", "y": "Mass"}), own)
+    (2, 0)
+    >>> answering(Binary(kind="binary", classes={0: "none", 1: "Edema"}, positive="Edema"), own)
+    (1,)
+    """
+    if isinstance(own, Multilabel) and not isinstance(asked, Multiclass):
+        wanted = (asked.positive,) if isinstance(asked, Binary) else asked.names
+        places = {finding: place for place, finding in enumerate(own.names)}
+        return tuple(places[finding] for finding in wanted) if places.keys() >= set(wanted) else None
+    if (asked.kind, asked.names) != (own.kind, own.names):
+        return None
+    return tuple(range(own.columns))

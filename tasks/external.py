@@ -1,4 +1,4 @@
-"""``hold out``: all of a labelled cohort in one role; and the audit's note of the look at it."""
+"""``hold out``: all of a labelled cohort in one role; ``gap`` and ``page``; and the audit's note of the look at it."""
 
 from __future__ import annotations
 
@@ -12,6 +12,8 @@ from medai.records import Candidate, Scorecard
 from tasks.stage import UNCACHED, stage
 
 hold_out = stage(external.hold_out)
+gap = stage(external.gap)
+page = stage(external.write_page)
 
 
 @task(name="note evaluation", **UNCACHED)

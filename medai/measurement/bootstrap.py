@@ -298,6 +298,50 @@ def paired_difference(
     return interval(metric_name, value, drawn_a - drawn_b, confidence)
 
 
+Rows = tuple[NDArray[Any], NDArray[Any], NDArray[Any], tuple[float, ...]]
+"""Truth, scores (N, columns), unit id of each row, thresholds."""
+
+
+def unpaired_differences(
+    output: metrics.Scored,
+    a: Rows,
+    b: Rows,
+    *,
+    names: Collection[str],
+    confidence: float = 0.95,
+    resamples: int = 2000,
+    seed: int,
+) -> dict[str, Measure]:
+    """Each metric of a minus that of b, on two sets of rows that share no unit.
+
+    The units of each set are resampled by themselves (Efron & Tibshirani 1993, ch. 8: the two-sample problem), from two
+    streams of one seed, so that an interval tells the chance of both sets.
+
+    Args:
+        names: metrics of ``metrics.available(output)``.
+        confidence: of the intervals.
+        resamples, seed: of the bootstrap.
+
+    Returns:
+        metric → difference with its interval, of those that are defined on both sets and on most resamples.
+    """
+    points, drawn = [], []
+    streams = [int(one) for one in np.random.SeedSequence(seed).generate_state(2)]
+    for (truth, scores, units, thresholds), stream in zip((a, b), streams, strict=True):
+        figures = metrics.compute(output, truth, scores, thresholds, None, names)
+        points.append({name: float(figure[0]) for name, figure in figures.items() if np.isfinite(figure[0])})
+        whose = _matched(units, truth)
+        drawn.append(_drawn(output, truth, scores, thresholds, whose, resamples, stream, list(points[-1])))
+    found = {}
+    for name in points[0]:
+        if name in points[1]:
+            value = points[0][name] - points[1][name]
+            measure = interval(name, value, drawn[0][name] - drawn[1][name], confidence)
+            if measure is not None:
+                found[name] = measure
+    return found
+
+
 def interval(
     name: str, value: float, drawn: NDArray[np.float64], confidence: float, least: float = -np.inf
 ) -> Measure | None:

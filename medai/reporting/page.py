@@ -55,7 +55,7 @@ def write_page(workspace: Workspace, content: Content) -> Made[Page]:
     def build(folder: Path) -> Page:
         labels = words.labels(next(iter(content.problem["inputs"].values())))
         facts = _facts(workspace, content, files["style.css"], labels)
-        page = _environment(files, labels).get_template("page.html").render(facts)
+        page = environment(files, labels).get_template("page.html").render(facts)
         Guard.of(workspace, content.snapshot).refuse("the report", page_text(page))
         path = folder / FILE
         path.touch(mode=0o600 if content.examples else 0o644)
@@ -65,7 +65,8 @@ def write_page(workspace: Workspace, content: Content) -> Made[Page]:
     return workspace.materialise("report", key, Page, build)
 
 
-def _environment(files: dict[str, str], labels: dict[str, str]) -> Environment:
+def environment(files: dict[str, str], labels: dict[str, str]) -> Environment:
+    """How templates are filled: names and numbers by their filters; a name that nobody gave is an error."""
     from jinja2 import DictLoader, Environment, StrictUndefined
 
     environment = Environment(
