@@ -20,8 +20,8 @@ from medai.errors import ConfigurationError
 from medai.external import (
     MINIMUM,
     Elsewhere,
+    OwnTest,
     Site,
-    Tested,
     label_columns,
     lacking,
     match_labels,
@@ -147,7 +147,7 @@ def evaluate(
         output=outputs[name].model_dump(mode="json"),
         cohort=cohort,
         scorecard=scorecard,
-        own=None if tested is None else Tested(samples=tested.samples, subjects=tested.subjects),
+        own=None if tested is None else OwnTest(samples=tested.samples, subjects=tested.subjects),
         own_rows=own_rows,
         gap=apart,
         reasons=reasons,

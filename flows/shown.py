@@ -42,6 +42,18 @@ def _figure(measure: dict[str, float] | None) -> str:
     return "–" if measure is None else _interval(measure)
 
 
+def _alone(apart: dict[str, Any] | None) -> str:
+    """The own test's figure where its interval is of other findings."""
+    return "–" if apart is None else f"{apart['own']:.3f}"
+
+
+def _difference(apart: dict[str, Any] | None) -> str:
+    if apart is None:
+        return "–"
+    one = apart["difference"]
+    return f"{one['value']:+.3f} [{one['low']:+.3f}, {one['high']:+.3f}]"
+
+
 def _few(rarest: dict[str, Any] | None) -> str:
     """A caveat where an interval rests on a handful of cases; empty elsewhere."""
     from medai.reporting.cautions import RARE
@@ -123,17 +135,22 @@ def evaluation(outcome: dict[str, Any]) -> None:
     if seen["samples"]:
         what = "scored all the same" if seen["scored"] else "left out"
         typer.echo(f"{seen['samples']} samples of {seen['subjects']} subjects that it was fitted on were {what}")
+    if missing := outcome.get("missing"):
+        typer.echo(f"not measured, as these data have no label for it: {', '.join(missing)}")
+    apart = outcome.get("gap") or {}
     for output, metrics in outcome["metrics"].items():
-        tested = own["metrics"].get(output, {}) if own else {}
+        tested = own["metrics"].get(output, {}) if own and not missing else {}
         rows = [
             (
                 metric.replace("_", " "),
                 _interval(measure),
-                _interval(tested[metric]) if metric in tested else "–",
+                _interval(tested[metric]) if metric in tested else _alone(apart.get(metric)),
+                *([_difference(apart.get(metric))] if apart else []),
             )
             for metric, measure in metrics.items()
         ]
-        table("the champion on these data", (output, "these data", "its own test"), rows)
+        headings = (output, "these data", "its own test", *(["gap"] if apart else []))
+        table("the champion on these data", headings, rows)
         for group in outcome["subgroups"].get(output, ()):
             auroc = group["metrics"].get("auroc")
             typer.echo(
@@ -150,6 +167,8 @@ def evaluation(outcome: dict[str, Any]) -> None:
             f"{lower} (required: lower bound at least {floor['floor']:g})"
         )
     typer.echo(f"looks of this champion at labelled data, this one included: {outcome['looks']}")
+    if "report" in outcome:
+        typer.echo(f"report: {outcome['report']}")
 
 
 def prediction(outcome: dict[str, Any]) -> None:

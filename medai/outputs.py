@@ -7,7 +7,7 @@ probability of the positive class, for binary; one column a class otherwise.
 
 from __future__ import annotations
 
-from typing import Annotated, Literal, TypeVar
+from typing import Annotated, Any, Literal, TypeVar
 
 import numpy as np
 from pydantic import AfterValidator, Field, model_validator
@@ -163,10 +163,23 @@ class Multilabel(Frozen):
 
     Attributes:
         classes: column of the labels table → finding.
+        order: those columns in the order of the scores; that of ``classes`` when left out. A record keeps it, since
+            its JSON sorts the keys of ``classes``, and equal classes in another order are another output.
     """
 
     kind: Literal["multilabel"]
     classes: Findings = Field(min_length=2)
+    order: tuple[str, ...] = ()
+
+    @model_validator(mode="before")
+    @classmethod
+    def _classes_stand_in_order(cls, data: Any) -> Any:
+        if not isinstance(data, dict) or not isinstance(classes := data.get("classes"), dict):
+            return data
+        order = data.get("order") or tuple(classes)
+        if not isinstance(order, list | tuple) or sorted(map(str, order)) != sorted(map(str, classes)):
+            raise ValueError("order names each column of classes once")
+        return data | {"classes": {column: classes[column] for column in order}, "order": tuple(order)}
 
     @property
     def names(self) -> tuple[str, ...]:

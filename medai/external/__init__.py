@@ -18,7 +18,7 @@ from medai.external.labelled import (
     same_reading,
     seen,
 )
-from medai.external.page import Elsewhere, Tested, write_page
+from medai.external.page import Elsewhere, OwnTest, write_page
 from medai.external.sites import (
     Matched,
     Site,
@@ -35,8 +35,8 @@ __all__ = [
     "Elsewhere",
     "Gap",
     "Matched",
+    "OwnTest",
     "Site",
-    "Tested",
     "gap",
     "hold_out",
     "label_columns",

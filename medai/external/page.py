@@ -18,7 +18,7 @@ TEMPLATE = Path(__file__).with_name("elsewhere.html")
 FINDING = ("auroc", "auprc", "sensitivity", "specificity")
 
 
-class Tested(Frozen):
+class OwnTest(Frozen):
     """How many the champion's own test held."""
 
     samples: int
@@ -52,7 +52,7 @@ class Elsewhere(Frozen):
     output: dict[str, Any]
     cohort: Cohort
     scorecard: Scorecard
-    own: Tested | None
+    own: OwnTest | None
     own_rows: int | None
     gap: Gap | None
     reasons: tuple[str, ...]

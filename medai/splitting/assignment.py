@@ -86,7 +86,9 @@ def split(workspace: Workspace, snapshot: Snapshot, cohort: Cohort, config: Spli
                     f"no sample is in {role}",
                     expected=f"samples in {', '.join(config.needed)}",
                     received=", ".join(f"{name}: {count}" for name, count in present.items()),
-                    action="give the split other fractions, or more data",
+                    action="let split.divide_train divide the publisher's train, or use split kind keyed_hash"
+                    if isinstance(config, Publisher)
+                    else "give the split other fractions, or more data",
                 )
         table = table.select("sample_id", "subject_id", pl.lit(0, pl.Int8).alias("fold"), "role").sort("sample_id")
         write_table(folder / "splits.parquet", table.to_arrow())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from typing import Any
 
@@ -9,7 +10,8 @@ import numpy as np
 import pytest
 from pydantic import ValidationError
 
-from medai.outputs import Output
+from medai.outputs import Output, answering
+from medai.records import canonical_json
 
 
 @pytest.mark.parametrize(
@@ -39,6 +41,33 @@ def test_multilabel_keeps_the_findings_order(output_of: Callable[..., Output]) -
     truth = output.truth([np.array([1, 0, 1]), np.array([0, 0, 1])])
     assert truth.tolist() == [[1, 0], [0, 0], [1, 1]]
     assert (output.names, output.columns, output.labels) == (("effusion", "mass"), 2, ("b", "a"))
+
+
+def test_findings_stand_in_their_order_whatever_json_makes_of_it(output_of: Callable[..., Output]) -> None:
+    """A record sorts its keys, and a model's columns must not move; another order is another output."""
+    given = output_of(kind="multilabel", classes={"label_2": "mass", "label_10": "effusion"})
+    record = json.loads(canonical_json(given.model_dump(mode="json")))
+    assert list(record["classes"]) == ["label_10", "label_2"]
+    assert output_of(**record) == given
+    assert output_of(**record).names == ("mass", "effusion")
+    turned = output_of(kind="multilabel", classes={"label_10": "effusion", "label_2": "mass"})
+    assert canonical_json(turned.model_dump(mode="json")) != canonical_json(given.model_dump(mode="json"))
+    with pytest.raises(ValidationError, match="order names each column"):
+        output_of(kind="multilabel", classes={"a": "mass", "b": "effusion"}, order=["a"])
+
+
+def test_a_model_answers_some_of_its_findings_and_nothing_else(output_of: Callable[..., Output]) -> None:
+    """Findings go by name, in the asker's order; one alone is a binary output; classes must be the model's own."""
+    own = output_of(kind="multilabel", classes={"a": "mass", "b": "effusion", "c": "edema"})
+    some = output_of(kind="multilabel", classes={"x": "edema", "y": "mass"})
+    one = output_of(kind="binary", classes={0: "none", 1: "effusion"}, positive="effusion")
+    other = output_of(kind="binary", classes={0: "none", 1: "hernia"}, positive="hernia")
+    stages = output_of(kind="multiclass", classes={0: "mass", 1: "effusion", 2: "edema"})
+    assert [answering(asked, own) for asked in (own, some, one, other, stages)] == [(0, 1, 2), (2, 0), (1,), None, None]
+    assert answering(stages, stages) == (0, 1, 2)
+    assert answering(one, one) == (0,)
+    assert answering(other, one) is None
+    assert answering(own, some) is None
 
 
 @pytest.mark.parametrize(

@@ -18,6 +18,7 @@ from medai.outputs import Output
 from medai.records import Cohort, QualityReport, Snapshot
 from medai.sources.synthetic import Synthetic, generate
 from medai.splitting import KeyedHash, Listed, Publisher, Time, most_protected, split
+from medai.splitting.definition import hashed_role
 from medai.workspace import Workspace
 
 Put = Callable[..., tuple[Workspace, Snapshot, QualityReport]]
@@ -148,6 +149,28 @@ def test_dropping_never_leaves_a_patient_on_two_sides(stands: list[tuple[int, st
     assert dict(found.select("subject_id", "roles").iter_rows()) == {
         subject: len({role for other, role in stands if other == subject}) for subject in best
     }
+
+
+def test_a_publishers_train_is_divided_by_patient_and_its_test_is_kept(
+    chosen: Callable[..., tuple[Workspace, Snapshot, Cohort]],
+) -> None:
+    """By a hash of the site's id, whatever else is there; nothing of test moves, and no fraction may ask for it."""
+    subjects = [subject for subject in range(60) for _ in range(2)]
+    roles = ["test" if subject % 4 == 0 else "train" for subject in subjects]
+    fractions = {"train": 0.5, "validation": 0.3, "gate": 0.2}
+    division = {"kind": "publisher", "divide_train": {"key": "k", "fractions": fractions}}
+    publisher = Publisher.model_validate(division)
+    assert publisher.needed == ("train", "validation", "test", "gate")
+    made = chosen(subjects, roles)
+    splits = split(*made, publisher).record
+    assigned = roles_of(made[0], splits.key)
+    for sample, subject in enumerate(subjects):
+        expected = "test" if subject % 4 == 0 else hashed_role("k", fractions, str(subject))
+        assert assigned[sample] == expected
+    assert set(splits.samples) == {"train", "validation", "gate", "test"}
+    for wrong in ({"train": 0.5, "validation": 0.3, "test": 0.2}, {"train": 1.0}):
+        with pytest.raises(ValidationError):
+            Publisher.model_validate({**division, "divide_train": {"key": "k", "fractions": wrong}})
 
 
 def test_a_sample_without_a_publishers_role_is_refused(

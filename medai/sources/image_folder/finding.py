@@ -89,7 +89,7 @@ def find(classes: Sequence[str], ignore: Sequence[str], path: Path) -> Finding:
     if received != "folder":
         raise other_kind("the data path", "a folder of class folders, unpacked", received)
     root = path.resolve()
-    top = _list(path, root, ignore)
+    path, top = _inmost(path, root, ignore)
     of_roles = [folder for folder in top.folders if folder[1] in ROLES]
     if of_roles and len(of_roles) < len(top.folders):
         position, name, _ = next(folder for folder in top.folders if folder[1] not in ROLES)
@@ -130,6 +130,23 @@ def find(classes: Sequence[str], ignore: Sequence[str], path: Path) -> Finding:
                 "correct --data, or classes of the Problem's source",
             )
     return Finding(tuple(sorted(files, key=lambda file: file.place)), passed_over + len(loose))
+
+
+def _inmost(path: Path, root: Path, ignore: Sequence[str]) -> tuple[Path, _Listing]:
+    """The folder of the data and what is in it: where a folder holds an ignored one and nothing else, that one.
+
+    An archive may unpack into a folder of its own name; what is ignored beside the data is then the data.
+    """
+    top = _list(path, root, ignore)
+    for _ in range(_DEEPEST):
+        if top.folders or top.files:
+            break
+        within = [one for one in _list(path, root, ()).folders if one[1] in {folded(name) for name in ignore}]
+        if len(within) != 1:
+            break
+        path = within[0][2]
+        top = _list(path, root, ignore)
+    return path, top
 
 
 def find_unlabelled(path: Path) -> Finding:

@@ -339,3 +339,38 @@ def test_a_mean_is_resampled_by_patient() -> None:
     assert once == often
     assert once.value == 2.5
     assert once.low < 2.5 < once.high
+
+
+def test_two_sets_that_share_nobody_are_resampled_each_by_itself() -> None:
+    """The difference is that of the figures; its interval is wider than either set's own, about as wide as the root of
+    the sum of their squares, holds 0 where nothing differs, and turns round with the sets.
+    """
+    here, own = cohort(400, 1), cohort(500, 2)
+    a, b = ((truth, scores, np.arange(len(truth)), (0.5,)) for truth, scores in (here, own))
+    asked: dict[str, Any] = {"names": ["auroc", "sensitivity"], "resamples": 1000, "seed": 4}
+    found = bootstrap.unpaired_differences(BINARY, a, b, **asked)
+    assert list(found) == ["auroc", "sensitivity"]
+    single = [
+        bootstrap.intervals(BINARY, *part[:2], part[3], part[2], confidence=0.95, resamples=1000, seed=9)
+        for part in (a, b)
+    ]
+    for metric, measure in found.items():
+        one, other = (card[metric] for card in single)
+        assert measure.value == pytest.approx(one.value - other.value)
+        assert measure.low <= 0 <= measure.high
+        expected = np.hypot(one.high - one.low, other.high - other.low)
+        assert measure.high - measure.low == pytest.approx(expected, rel=0.12)
+    turned = bootstrap.unpaired_differences(BINARY, b, a, **asked)
+    assert turned["auroc"].value == -found["auroc"].value
+    assert bootstrap.unpaired_differences(BINARY, a, b, **asked) == found
+
+
+def test_a_figure_that_one_of_two_sets_does_not_have_has_no_difference() -> None:
+    """One class only: no ranking, and no sensitivity; what hangs on negatives alone remains."""
+    truth, scores = cohort(200)
+    full = (truth, scores, np.arange(200), (0.5,))
+    none = (np.zeros_like(truth), scores, np.arange(200), (0.5,))
+    names = ["auroc", "sensitivity", "specificity"]
+    assert list(bootstrap.unpaired_differences(BINARY, full, none, names=names, resamples=200, seed=0)) == [
+        "specificity"
+    ]

@@ -26,7 +26,7 @@ from medai.tables import Facts, read_table
 from medai.validation import catalogue_suite, validate
 from medai.workspace import Workspace
 
-KERMANY = "(?P<subject>person[0-9]+|IM-[0-9]+)"
+KERMANY = "(?P<subject>person[0-9]+|IM-[0-9]+|(?<=[ASL]-)[0-9]{6,})"
 GOLDEN = {
     "images": "7c8742814fe4d400",
     "labels": "662a586d7772bfde",
@@ -290,6 +290,25 @@ def test_what_computers_leave_behind_is_passed_over(tmp_path: Path) -> None:
     read_set(tmp_path / "a", kermany())
     read_set(tmp_path / "b", kermany() | left, ignore=["Chest_Xray"])
     assert contents(tmp_path / "a read") == contents(tmp_path / "b read")
+
+
+def test_both_releases_of_kermanys_set_are_read_as_they_unpack(tmp_path: Path) -> None:
+    """Beside what an archive's maker left, in a folder of the set's own name once or twice, with and without a folder
+    for validation; of the release with other names the patient is the number.
+    """
+    plain = read_set(tmp_path / "plain", kermany())[1]
+    for depth in (1, 2):
+        files = {"__MACOSX/chest_xray/._train": b"x", ".DS_Store": b"x"}
+        files |= {"chest_xray/" * depth + name: content for name, content in kermany().items()}
+        nested = read_set(tmp_path / f"nested {depth}", files, ignore=["chest_xray"])[1]
+        assert nested.equals(plain)
+    names = ("NORMAL/NORMAL-1003233-0001", "NORMAL/NORMAL-1003233-0002", "PNEUMONIA/BACTERIA-1008087-0001",
+             "PNEUMONIA/VIRUS-1008087-0003", "PNEUMONIA/VIRUS-1980593-0001")  # fmt: skip
+    other = {f"{role}/{name}.jpeg": picture(place + 9 * (role == "test"), "JPEG") for role in ("train", "test")
+             for place, name in enumerate(names)}  # fmt: skip
+    facts, table, _ = read_set(tmp_path / "other", other)
+    assert (facts.unit, table["subject_id"].n_unique(), table["fault"].null_count()) == ("patient", 3, 10)
+    assert facts.counts["subjects_straddling_publisher_roles"] == 3
 
 
 def test_a_moved_or_renamed_file_is_other_data(tmp_path: Path) -> None:
