@@ -24,9 +24,9 @@ def test_planted_findings_are_learnt_and_the_gap_elsewhere_is_told(medai: Any, t
     """
     home, own, there = tmp_path / "home", tmp_path / "own", tmp_path / "there"
     size = ("--size", "64")
-    medai("synth", "nih", str(own), "--patients", "800", "--seed", "1", "--signal", "1.6", *size, home=home)
+    medai("synth", "nih", str(own), "--patients", "800", "--seed", "1", *size, home=home)
     medai(
-        "synth", "nih", str(there), "--patients", "200", "--seed", "2", "--signal", "1.6", "--first-patient", "900001",
+        "synth", "nih", str(there), "--patients", "200", "--seed", "2", "--first-patient", "900001",
         "--exposure", "-0.1", "--contrast", "0.6", "--archives", "2", *size, home=home,
     )  # fmt: skip
     found = medai.run("nih_chest_xray", "--data", str(own), *SIZE, *NET, home=home)
