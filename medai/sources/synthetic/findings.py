@@ -154,8 +154,8 @@ def _pleural_thickening(down: Field, across: Field, spot: list[float]) -> Field:
     import numpy as np
 
     edge = 0.78 if spot[0] < 0.5 else -0.78
-    strip: Field = np.clip((0.09 + 0.02 * spot[1] - np.abs(across - edge)) * 25, 0, 1)
-    return 1.1 * strip * np.clip((0.7 - np.abs(down)) * 8, 0, 1)
+    strip: Field = np.clip((0.11 + 0.02 * spot[1] - np.abs(across - edge)) * 25, 0, 1)
+    return 1.5 * strip * np.clip((0.7 - np.abs(down)) * 8, 0, 1)
 
 
 def _pneumonia(down: Field, across: Field, spot: list[float]) -> Field:
