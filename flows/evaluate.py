@@ -22,6 +22,7 @@ from medai.external import (
     Elsewhere,
     OwnTest,
     Site,
+    known_again,
     label_columns,
     lacking,
     match_labels,
@@ -116,7 +117,8 @@ def evaluate(
     refuse_if_failed(fit_for_scoring(quality, labelled=True))
     refuse_unlabelled(workspace, snapshot, outputs)
     cohort = steps.take("select", select(workspace, snapshot, quality, definition, outputs))
-    splits = steps.take("hold out", hold_out(workspace, cohort, champion, include_seen=include_seen))
+    known = known_again(workspace, snapshot, champion)
+    splits = steps.take("hold out", hold_out(workspace, cohort, champion, include_seen=include_seen, known=known))
     own = TypeAdapter(Preprocessing).validate_python(champion.preprocessing)
     arrays = steps.take("prepare", prepare(workspace, snapshot, quality, cohort, own))
     scorecard = steps.take(
@@ -126,8 +128,9 @@ def evaluate(
     # Under whatever problem: an equal candidate of another one opened the same test set, and is noted once.
     opened = [entry for entry in ledger.entries(kind="opened") if entry.facts["candidate"] == champion.key]
     tested = own_scorecard(workspace, champion, [entry.facts["test_sha256"] for entry in opened], scorecard)
-    samples_seen, subjects_seen = seen(workspace, cohort, champion)
-    own_rows = None if tested is None else rows_of_both(workspace, scorecard, tested)
+    samples_seen, subjects_seen = seen(workspace, cohort, champion, known)
+    home = "" if champion.origin is None else champion.origin.snapshot
+    own_rows = None if tested is None else rows_of_both(workspace, scorecard, tested, (snapshot.key, home))
     apart = None
     if tested is not None and own_rows == 0:
         apart = steps.take("gap", gap(workspace, champion, tested, scorecard, outputs, question.evaluation))

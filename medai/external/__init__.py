@@ -10,6 +10,7 @@ from medai.external.gaps import Gap, gap
 from medai.external.labelled import (
     MINIMUM,
     hold_out,
+    known_again,
     lacking,
     own_scorecard,
     refuse_unlabelled,
@@ -39,6 +40,7 @@ __all__ = [
     "Site",
     "gap",
     "hold_out",
+    "known_again",
     "label_columns",
     "lacking",
     "match_labels",

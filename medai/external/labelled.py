@@ -1,7 +1,8 @@
 """External evaluation: the champion on labelled data that played no part in its making. It promotes nothing.
 
 Every sample of the cohort is scored, in the role ``test`` of a split that has no other. Who the champion was fitted on
-is left out unless somebody asks for it, since a model knows its own patients.
+is left out unless somebody asks for it, since a model knows its own patients. Patients are known by their ids, and by
+their pictures: another source calls the same patient otherwise, and equal pixels are one patient's.
 """
 
 from __future__ import annotations
@@ -96,13 +97,55 @@ def refuse_unlabelled(workspace: Workspace, snapshot: Snapshot, outputs: dict[st
             )
 
 
-def hold_out(workspace: Workspace, cohort: Cohort, candidate: Candidate, *, include_seen: bool = False) -> Made[Splits]:
+def known_again(workspace: Workspace, snapshot: Snapshot, candidate: Candidate) -> frozenset[int]:
+    """Subjects with a picture that is, pixel by pixel, one of somebody whom the candidate was fitted on.
+
+    Nobody is known where there are no pictures, or where the store no longer holds those of the fit.
+    """
+    import polars as pl
+
+    if candidate.origin is None:
+        return frozenset()
+    here, learnt = _pictures(workspace, snapshot.key), _pictures(workspace, candidate.origin.snapshot)
+    if here is None or learnt is None:
+        return frozenset()
+    fitted = pl.Series(sorted(trained_subjects(workspace, candidate)), dtype=pl.Int64)
+    contents = learnt.filter(pl.col("subject_id").is_in(fitted.implode()))["content_hash"]
+    return frozenset(here.filter(pl.col("content_hash").is_in(contents.implode()))["subject_id"].drop_nulls().to_list())
+
+
+def _pictures(workspace: Workspace, snapshot: str) -> pl.DataFrame | None:
+    """row_id, subject_id and content_hash of a snapshot's pictures; None where there are none."""
+    import polars as pl
+
+    from medai.tables import read_table
+
+    path = workspace.folder("ingest", snapshot) / "images.parquet" if snapshot else None
+    if path is None or not path.is_file():
+        return None
+    return pl.DataFrame(read_table(path, ["row_id", "subject_id", "content_hash"]))
+
+
+def hold_out(
+    workspace: Workspace,
+    cohort: Cohort,
+    candidate: Candidate,
+    *,
+    include_seen: bool = False,
+    known: frozenset[int] = frozenset(),
+) -> Made[Splits]:
     """All of a cohort in the role test; who the candidate was fitted on has none, and is counted in ``dropped``.
+
+    Args:
+        include_seen: leave nobody out.
+        known: subjects who are known again, by other means than their ids.
 
     Raises:
         DataRefused: nobody is left.
     """
     inputs = {"cohort": cohort.key} | ({} if include_seen else {"candidate": candidate.key})
+    if known and not include_seen:
+        inputs["known"] = sha256_of(sorted(known))
     key = stage_key("split", VERSION, inputs, _Division(), ("polars", "pyarrow"))
 
     def build(folder: Path) -> Splits:
@@ -113,7 +156,7 @@ def hold_out(workspace: Workspace, cohort: Cohort, candidate: Candidate, *, incl
         table = pl.DataFrame(
             read_table(workspace.folder("select", cohort.key) / "cohort.parquet", ["sample_id", "subject_id"])
         )
-        kept = table if include_seen else table.filter(~_seen(workspace, table, candidate))
+        kept = table if include_seen else table.filter(~_seen(workspace, table, candidate, known))
         if kept.height == 0:
             raise DataRefused(
                 "the champion was fitted on every patient of these data",
@@ -136,23 +179,24 @@ def hold_out(workspace: Workspace, cohort: Cohort, candidate: Candidate, *, incl
     return workspace.materialise("split", key, Splits, build)
 
 
-def seen(workspace: Workspace, cohort: Cohort, candidate: Candidate) -> tuple[int, int]:
-    """Samples and subjects of a cohort that the candidate was fitted on."""
+def seen(
+    workspace: Workspace, cohort: Cohort, candidate: Candidate, known: frozenset[int] = frozenset()
+) -> tuple[int, int]:
+    """Samples and subjects of a cohort that the candidate was fitted on, or that are known again."""
     import polars as pl
 
     from medai.tables import read_table
 
     table = pl.DataFrame(read_table(workspace.folder("select", cohort.key) / "cohort.parquet", ["subject_id"]))
-    known = table.filter(_seen(workspace, table, candidate))
-    return known.height, known["subject_id"].n_unique()
+    found = table.filter(_seen(workspace, table, candidate, known))
+    return found.height, found["subject_id"].n_unique()
 
 
-def _seen(workspace: Workspace, table: pl.DataFrame, candidate: Candidate) -> pl.Series:
+def _seen(workspace: Workspace, table: pl.DataFrame, candidate: Candidate, known: frozenset[int]) -> pl.Series:
     import polars as pl
 
-    return table["subject_id"].is_in(
-        pl.Series(sorted(trained_subjects(workspace, candidate)), dtype=pl.Int64).implode()
-    )
+    subjects = sorted(trained_subjects(workspace, candidate) | known)
+    return table["subject_id"].is_in(pl.Series(subjects, dtype=pl.Int64).implode())
 
 
 def own_scorecard(
@@ -179,17 +223,28 @@ def own_scorecard(
     return None
 
 
-def rows_of_both(workspace: Workspace, scorecard: Scorecard, other: Scorecard) -> int:
-    """Samples of a scorecard whose subject stands in another: what it repeats."""
+def rows_of_both(
+    workspace: Workspace, scorecard: Scorecard, other: Scorecard, snapshots: tuple[str, str] = ("", "")
+) -> int:
+    """Samples of a scorecard whose subject stands in another, by its id or by a picture: what it repeats.
+
+    Args:
+        snapshots: key of each scorecard's snapshot; without pictures ids alone are compared.
+    """
     import polars as pl
 
     from medai.tables import read_table
 
     ours, theirs = (
-        pl.DataFrame(read_table(workspace.folder("evaluate", card.key) / SCORES, ["subject_id"]))["subject_id"]
-        for card in (scorecard, other)
+        pl.DataFrame(read_table(workspace.folder("evaluate", card.key) / SCORES)) for card in (scorecard, other)
     )
-    return int(ours.is_in(theirs.implode()).sum())
+    both = ours["subject_id"].is_in(theirs["subject_id"].implode())
+    here, there = (_pictures(workspace, key) for key in snapshots)
+    if here is not None and there is not None:
+        shown = there.filter(pl.col("row_id").is_in(theirs["sample_id"].implode()))["content_hash"]
+        again = here.filter(pl.col("content_hash").is_in(shown.implode()))["subject_id"].drop_nulls()
+        both = both | ours["subject_id"].is_in(again.implode())
+    return int(both.sum())
 
 
 def _subjects_sha256(scores: Path) -> str:

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import shutil
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import numpy as np
 import polars as pl
 import pytest
+from PIL import Image
 from pydantic import TypeAdapter
 
 from medai.cohort import Pictures, select
@@ -18,9 +22,11 @@ from medai.external import (
     Site,
     gap,
     hold_out,
+    known_again,
     label_columns,
     match_labels,
     rows_of_both,
+    seen,
     words_of,
     write_page,
 )
@@ -30,9 +36,9 @@ from medai.measurement.thresholds import Threshold
 from medai.models.baselines import LogisticRegression
 from medai.outputs import Output
 from medai.preprocessing import Pixels, prepare
-from medai.records import Candidate, Cohort, Scorecard
+from medai.records import Candidate, Cohort, Origin, Scorecard
 from medai.scores import read_scores
-from medai.sources import ImageTable, NIHChestXray, Source
+from medai.sources import NIHChestXray, Source
 from medai.sources.nih_chest_xray.listing import read_listing
 from medai.sources.synthetic import AnySynthetic, Generator, generate
 from medai.splitting import Publisher, split
@@ -96,6 +102,7 @@ def champion(tmp_path_factory: pytest.TempPathFactory, output_of: Callable[..., 
         workspace, name="logistic_regression", model=LogisticRegression(), training=None, arrays=arrays, cohort=cohort,
         splits=splits, outputs=outputs, preprocessing=PIXELS, threshold=Threshold(),
         calibration=CalibrationChoice(method="platt"), execution=Execution(), seed=0,
+        origin=Origin(snapshot=snapshot.key, unit="patient", source={}, cohort={}),
     ).record  # fmt: skip
     card = evaluate(workspace, candidate, arrays, cohort, splits, outputs, "test", CONFIG).record
     return Champion(workspace, candidate, card)
@@ -209,7 +216,42 @@ def test_one_finding_is_asked_of_a_model_of_several(champion: Champion, table: P
     assert found.metrics["auroc"].own == pytest.approx(own.metrics["findings"]["auroc/Effusion"].value)
 
 
-def test_sources_are_a_union(table: Path) -> None:
-    """A site's source is read by the kind that it names."""
-    assert isinstance(Site.model_validate(SITE).source, ImageTable)
-    assert table.is_dir()
+def test_the_champions_own_pictures_are_known_again_under_other_names(
+    champion: Champion, tmp_path: Path, table: Path
+) -> None:
+    """Another source gives its patients other ids; by equal pixels those of the fit are left out, with all of their
+    pictures, and those of the own test are counted, so that no gap is made of them.
+    """
+    workspace, candidate, own = champion
+    root = tmp_path / "site"
+    shutil.copytree(table, root)
+    assert candidate.origin is not None
+    pictures = pl.read_parquet(workspace.folder("ingest", candidate.origin.snapshot) / "images.parquet")
+    fitted = pl.read_parquet(workspace.folder("fit", candidate.key) / "subjects.parquet")["subject_id"]
+    tested = pl.read_parquet(workspace.folder("evaluate", own.key) / "scores.parquet")["sample_id"]
+    pixels = np.load(workspace.folder("ingest", candidate.origin.snapshot) / "pixels.npy")
+    learnt = pictures.filter(pl.col("subject_id").is_in(fitted.implode()))["row_id"][0]
+    lines = (root / "pictures.csv").read_text().splitlines()
+    patients = Counter(line.split(",")[1] for line in lines[1:])
+    twice = next(patient for patient, number in patients.items() if number > 1)
+    single = next(patient for patient, number in patients.items() if number == 1)
+    for patient, row in ((twice, learnt), (single, tested[0])):
+        file = next(line.split(",")[0] for line in lines if line.split(",")[1] == patient)
+        Image.fromarray(pixels[row, :, :, 0]).save(root / file)
+    site = Site.model_validate(SITE)
+    snapshot = ingest(workspace, site.source, root).record
+    outputs = {
+        "findings": match_labels(candidate, ("fluid", "Cardiomegaly"), words_of(site.source), site.labels).output
+    }
+    snapshot, quality, cohort = selected(workspace, site.source, root, outputs)
+    known = known_again(workspace, snapshot, candidate)
+    assert len(known) == 1
+    assert seen(workspace, cohort, candidate) == (0, 0)
+    assert seen(workspace, cohort, candidate, known) == (patients[twice], 1)
+    splits = hold_out(workspace, cohort, candidate, known=known).record
+    assert splits.dropped == {"test": patients[twice]}
+    assert splits.key != hold_out(workspace, cohort, candidate).record.key
+    arrays = prepare(workspace, snapshot, quality, cohort, PIXELS).record
+    card = evaluate(workspace, candidate, arrays, cohort, splits, outputs, "test", CONFIG).record
+    assert rows_of_both(workspace, card, own) == 0
+    assert rows_of_both(workspace, card, own, (snapshot.key, candidate.origin.snapshot)) == 1
