@@ -6,6 +6,7 @@ each today. Unknown keys are refused with the near match. The file is read once;
 
 from __future__ import annotations
 
+import operator
 import re
 from collections.abc import Iterable
 from pathlib import Path, PurePosixPath
@@ -188,8 +189,14 @@ class Problem(Frozen):
                 raise ValueError(f"{part} kind {kind!r} does not fit a source of {shape}; use {' or '.join(known)}")
         source, prepared = self.input.source, self.input.preprocessing
         if isinstance(source, ImageFolder) and isinstance(prepared, Pixels):
-            if (prepared.size, prepared.channels) != (source.size, source.channels):
-                raise ValueError("preprocessing: size and channels must be the source's own; pictures are resized once")
+            fits = prepared.size == source.size or (
+                prepared.resize is not None and all(map(operator.le, prepared.size, source.size))
+            )
+            if not fits or prepared.channels != source.channels:
+                raise ValueError(
+                    "preprocessing: size and channels must be the source's own; pictures are resized once, or with"
+                    " resize: area made smaller again"
+                )
             if any(output.kind == "multilabel" for output in self.outputs.values()):
                 raise ValueError(
                     "a folder of class folders gives one class a picture; use output kind binary or multiclass"

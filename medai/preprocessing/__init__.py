@@ -41,13 +41,15 @@ def prepare(
     Raises:
         DataRefused: the snapshot's shape does not fit the preprocessing.
     """
+    if isinstance(config, Pixels):
+        pixels.need_libraries(config)
     version = pixels.VERSION if isinstance(config, Pixels) else series.VERSION
     key = stage_key(
         "prepare",
         version,
         {"snapshot": snapshot.key, "quality": quality.key, "cohort": cohort.key},
         config,
-        series.LIBRARIES,
+        (*series.LIBRARIES, *(config.libraries if isinstance(config, Pixels) else ())),
     )
 
     def build(folder: Path) -> Arrays:

@@ -265,6 +265,16 @@ def test_a_picture_folder_s_parts_fit_together(override: str, received: str) -> 
     assert received in raised.value.received
 
 
+def test_pictures_are_made_smaller_where_the_problem_says_so() -> None:
+    """A crop of a larger picture keeps its detail; larger than its source no picture becomes."""
+    smaller = "inputs.radiograph.preprocessing={kind: pixels, size: [96, 96], resize: area, crop: {kind: lung_field}}"
+    prepared = load_problem("chest_xray_pneumonia", [smaller]).input.preprocessing
+    assert prepared.model_dump()["crop"] == {"kind": "lung_field", "margin": 0.05}
+    with pytest.raises(ConfigurationError, match="cannot be followed") as raised:
+        load_problem("chest_xray_pneumonia", [smaller.replace("[96, 96]", "[225, 96]")])
+    assert "size and channels must be the source's own" in raised.value.received
+
+
 def test_the_first_faults_of_many_are_told() -> None:
     """Five, and how many more there are."""
     overrides = [f"training.{key}=-1" for key in ("epochs", "batch_size", "learning_rate", "weight_decay")]
