@@ -158,7 +158,7 @@ def fit(
         train, validation = rows.of("train"), rows.of("validation")
         truth = rows.truth[output_name]
         _refuse_one_sided(output_name, output, truth[train])
-        statistics = fit_statistics(data, train)
+        statistics = fit_statistics(data, train, ranges=getattr(model, "scaling", None) == "percentiles")
         epochs, parameters, fitted_samples = 0, 0, len(train)
         log.info("fit %s on %d samples …", name, len(train))
         # Small classical models lose more to threads than they gain, and logistic regression's bytes depend on them.

@@ -244,7 +244,7 @@ def test_a_path_that_leads_nowhere_is_refused_at_once(make: str, tmp_path: Path)
 def test_series_have_no_pixels_to_augment() -> None:
     """Told when the file is read, not after the arrays are made."""
     with pytest.raises(ConfigurationError) as raised:
-        load_problem("synthetic_stays", ["training.augmentation={flip: true}"])
+        load_problem("synthetic_stays", ["training.augmentation={flip: horizontal}"])
     assert "training.augmentation is for pictures" in raised.value.received
 
 

@@ -38,7 +38,7 @@ TRAINING = Training.model_validate(
         "weight_decay": 0.01,
         "class_weights": "balanced",
         "weight_averaging": 0.9,
-        "augmentation": {"shift": 0.1, "flip": True, "contrast": 0.1},
+        "augmentation": {"shift": 0.1, "zoom": 0.1, "flip": "horizontal", "contrast": 0.1, "noise": 0.2},
     }
 )
 
