@@ -206,6 +206,9 @@ class Problem(Frozen):
         self._check_folders()
         if not pictures and self.training.augmentation is not None:
             raise ValueError("training.augmentation is for pictures; remove it")
+        for output in self.outputs.values():
+            if (unfit := self.training.unfit_for(output)) is not None:
+                raise ValueError(unfit)
         if self.calibration.method == "platt" and any(output.kind == "multiclass" for output in self.outputs.values()):
             raise ValueError("calibration.method 'platt' does not fit a multiclass output; use 'none'")
 

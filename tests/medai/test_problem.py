@@ -275,6 +275,34 @@ def test_pictures_are_made_smaller_where_the_problem_says_so() -> None:
     assert "size and channels must be the source's own" in raised.value.received
 
 
+@pytest.mark.parametrize(
+    ("override", "received"),
+    [
+        ("training={epochs: 1, sampling: over, class_weights: balanced}", "both even classes out; use one of them"),
+        (
+            "training.class_weights={absent: 1, here: 3}",
+            "there is no class 'here'; give one for each of absent, present",
+        ),
+        ("training.class_weights={present: 3}", "not every class has a weight"),
+        ("training.class_weights={absent: 1, present: 0}", "training.class_weights.by_class.present: more than 0"),
+        ("training.class_weights=even", "training.class_weights.balanced: 'balanced'"),
+        ("training.focal=0", "training.focal: more than 0"),
+    ],
+)
+def test_imbalance_is_met_in_one_way(override: str, received: str) -> None:
+    """By weights of classes that there are, or by sampling; what cannot be followed is told before any work."""
+    with pytest.raises(ConfigurationError) as raised:
+        load_problem("synthetic_pictures", [override])
+    assert received in raised.value.expected + raised.value.received
+
+
+def test_findings_are_not_sampled() -> None:
+    """A row may have a rare finding and lack a common one: there is no class to draw it by."""
+    with pytest.raises(ConfigurationError) as raised:
+        load_problem("mimic3_phenotyping", ["training.sampling=under"])
+    assert "needs one class a sample; for findings use class_weights or focal" in raised.value.received
+
+
 def test_the_first_faults_of_many_are_told() -> None:
     """Five, and how many more there are."""
     overrides = [f"training.{key}=-1" for key in ("epochs", "batch_size", "learning_rate", "weight_decay")]
