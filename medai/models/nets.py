@@ -80,6 +80,13 @@ class Layers:
         start = keras.initializers.HeNormal(seed=self.seed_of(name))
         return keras.layers.Conv2D(filters, size, kernel_initializer=start, name=name, **options)
 
+    def convolution_3d(self, name: str, filters: int, size: int, **options: Any) -> Any:
+        """A convolution over depth, height and width with He's normal initialisation."""
+        import keras
+
+        start = keras.initializers.HeNormal(seed=self.seed_of(name))
+        return keras.layers.Conv3D(filters, size, kernel_initializer=start, name=name, **options)
+
     def dense(self, name: str, units: int, activation: str | None) -> Any:
         """A dense layer with Glorot's uniform initialisation."""
         import keras

@@ -22,10 +22,11 @@ HOURS, VARIABLES, STATIC, SUMMARIES = 12, 5, 3, 30
 NETS: dict[str, dict[str, Any]] = {
     "residual_cnn": {"kind": "residual_cnn", "filters": [8, 16], "dropout": 0.2},
     "small_cnn": {"kind": "small_cnn", "filters": [4, 8], "dense": 16, "dropout": 0.2},
+    "cnn3d": {"kind": "cnn3d", "filters": [4, 8], "dropout": 0.2},
     "gru": {"kind": "gru", "units": 6, "wide": 8, "projection": 4},
     "lstm": {"kind": "lstm", "units": 6, "wide": None},
 }
-PICTURES = ("residual_cnn", "small_cnn")
+PICTURES = ("residual_cnn", "small_cnn", "cnn3d")
 
 
 def net(name_or_values: str | dict[str, Any]) -> Any:
@@ -38,6 +39,11 @@ def pictures(samples: int = 8, side: int = 20, channels: int = 1) -> dict[str, n
     """Random raw pixels."""
     random = np.random.default_rng(1)
     return {"pixels": random.integers(0, 256, (samples, side, side, channels), dtype=np.uint8)}
+
+
+def volumes(samples: int = 8) -> dict[str, np.ndarray]:
+    """Random raw voxels."""
+    return {"volume": np.random.default_rng(1).integers(0, 256, (samples, 7, 12, 10, 1), dtype=np.uint8)}
 
 
 def series(samples: int = 8) -> dict[str, np.ndarray]:
@@ -63,7 +69,7 @@ def series(samples: int = 8) -> dict[str, np.ndarray]:
 def statistics(arrays: dict[str, np.ndarray]) -> dict[str, Any]:
     """Means and deviations a column, None where nothing was measured, as they stand in a Candidate."""
     made = {}
-    for name in ("pixels", "last", "static", "summaries"):
+    for name in ("pixels", "volume", "last", "static", "summaries"):
         if name not in arrays:
             continue
         columns = arrays[name].reshape(-1, arrays[name].shape[-1]).astype(np.float64)
@@ -88,6 +94,8 @@ def built(name: str, arrays: dict[str, np.ndarray], head: Head = BINARY, seed: i
 
 def arrays_for(name: str) -> dict[str, np.ndarray]:
     """Raw arrays that the net of this name reads."""
+    if name == "cnn3d":
+        return volumes()
     return pictures() if name in PICTURES else series()
 
 
@@ -149,16 +157,17 @@ def test_levels_are_scaled_inside_the_net(name: str, scaling: str) -> None:
     import keras
     import onnxruntime
 
-    arrays = pictures(channels=3)
+    arrays = volumes() if name == "cnn3d" else pictures(channels=3)
+    (array,) = arrays
     known = fit_statistics(arrays, np.arange(6), ranges=True)
     values = dict(NETS[name], scaling=scaling)
-    shapes = {"pixels": arrays["pixels"].shape[1:]}
+    shapes = {array: arrays[array].shape[1:]}
     model = net(values).build(shapes, known, BINARY, Augmentation(brightness=1.0), 3)
     layer = {"standardise": "standardise", "unit": "scale", "percentiles": "window"}[scaling]
     levels = np.asarray(keras.Model(model.inputs, model.get_layer(layer).output)(arrays))
-    raw = arrays["pixels"].astype(np.float64)
-    low, high = (np.array(known["pixels_range"][end]) for end in ("low", "high"))
-    mean, deviation = (np.array(known["pixels"][figure]) for figure in ("mean", "deviation"))
+    raw = arrays[array].astype(np.float64)
+    low, high = (np.array(known[f"{array}_range"][end]) for end in ("low", "high"))
+    mean, deviation = (np.array(known[array][figure]) for figure in ("mean", "deviation"))
     wanted = {
         "standardise": (raw - mean) / deviation,
         "unit": raw / 255,
