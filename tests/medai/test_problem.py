@@ -275,6 +275,26 @@ def test_pictures_are_made_smaller_where_the_problem_says_so() -> None:
     assert "size and channels must be the source's own" in raised.value.received
 
 
+VOLUME = "inputs.cube.preprocessing={kind: volume, size: [8, 8, 8]%s}"
+
+
+@pytest.mark.parametrize(
+    ("override", "received"),
+    [
+        ("inputs.cube.preprocessing={kind: pixels, size: [8, 8]}", "cnn3d and the preprocessing volume go together"),
+        ("inputs.cube.encoder={kind: small_cnn}", "cnn3d and the preprocessing volume go together"),
+        (VOLUME % ", spacing: [2, 1, 1]", "a cohort of slice_series and a volume's spacing go together"),
+        ("cohort={kind: slice_series}", "a cohort of slice_series and a volume's spacing go together"),
+        (VOLUME % ", spacing: [2, 1, 0]", "inputs.cube.preprocessing.volume.spacing.2: 0"),
+    ],
+)
+def test_a_volume_s_parts_fit_together(override: str, received: str) -> None:
+    """Net and preprocessing are of three dimensions both; millimetres are those of a series of slices."""
+    with pytest.raises(ConfigurationError) as raised:
+        load_problem("synthetic_nodules", [override])
+    assert received in raised.value.received
+
+
 @pytest.mark.parametrize(
     ("override", "received"),
     [
