@@ -11,12 +11,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from pydantic import Field, model_validator
 
 from medai.errors import ConfigurationError, DataRefused
-from medai.preprocessing.pixels.cropping import Crop, box_of
+from medai.preprocessing.pixels.cropping import Box, Crop, box_of
 from medai.preprocessing.pixels.enhancing import CLAHE, Denoise, contrasted, denoised, resized
 from medai.records import ArrayFile, Arrays, Cohort, Frozen, Snapshot
 from medai.threads import each_of
@@ -88,17 +88,24 @@ def need_libraries(config: Pixels) -> None:
             ) from None
 
 
-def prepared(picture: np.ndarray, config: Pixels) -> tuple[np.ndarray, str | None]:
-    """One picture as the model reads it, and what is to be counted of it.
+class Prepared(NamedTuple):
+    """One picture as the model reads it.
 
-    Args:
-        picture: (height, width, channels) uint8.
-
-    Returns:
-        (\\*config.size, channels) uint8, and ``frame_cut``, ``frame_not_cut``, ``lung_field_cut`` or
-        ``lung_field_not_found``; None without a crop, or where there was no frame to cut.
+    Attributes:
+        picture: (height, width, channels) uint8 of the size asked for.
+        box: which part of the picture it shows; None: all of it.
+        told: what is to be counted of it: ``frame_cut``, ``frame_not_cut``, ``lung_field_cut`` or
+            ``lung_field_not_found``; None without a crop, or where there was no frame to cut.
     """
-    told = None
+
+    picture: np.ndarray
+    box: Box | None
+    told: str | None
+
+
+def prepared(picture: np.ndarray, config: Pixels) -> Prepared:
+    """One picture, (height, width, channels) uint8, as the model reads it."""
+    box, told = None, None
     if config.crop is not None:
         box, (height, width) = box_of(picture, config.crop), picture.shape[:2]
         if config.crop.kind == "lung_field":
@@ -113,7 +120,20 @@ def prepared(picture: np.ndarray, config: Pixels) -> tuple[np.ndarray, str | Non
         picture = denoised(picture, config.denoise)
     if config.contrast is not None:
         picture = contrasted(picture, config.contrast)
-    return resized(picture, config.size), told
+    return Prepared(resized(picture, config.size), box, told)
+
+
+def prepared_mask(mask: np.ndarray, box: Box | None, size: tuple[int, int]) -> np.ndarray:
+    """A mask, (height, width) uint8, of the part that its picture shows, at its size; each value is one it had."""
+    import cv2
+    import numpy as np
+
+    if box is not None:
+        mask = mask[box.top : box.bottom, box.left : box.right]
+    if mask.shape == size:
+        return mask
+    nearest = cv2.INTER_NEAREST_EXACT
+    return np.asarray(cv2.resize(np.ascontiguousarray(mask), size[::-1], interpolation=nearest))
 
 
 def write(
@@ -153,10 +173,10 @@ def write(
         for start in range(0, len(rows), step):
             target[start : start + step] = cache[rows[start : start + step]]
     else:
-        for row, (picture, told) in enumerate(_each(cache, rows, config)):
-            target[row] = picture
-            if told is not None:
-                counts[told] = counts.get(told, 0) + 1
+        for row, made in enumerate(_each(cache, rows, config)):
+            target[row] = made.picture
+            if made.told is not None:
+                counts[made.told] = counts.get(made.told, 0) + 1
     target.flush()
     del target
     write_table(folder / "samples.parquet", samples.with_row_index("row").cast({"row": pl.Int64}).to_arrow())
@@ -170,7 +190,7 @@ def write(
     )
 
 
-def _each(cache: np.ndarray, rows: np.ndarray, config: Pixels) -> Iterator[tuple[np.ndarray, str | None]]:
+def _each(cache: np.ndarray, rows: np.ndarray, config: Pixels) -> Iterator[Prepared]:
     """The pictures in the order of the rows, several in the making at once."""
     return each_of(rows.tolist(), lambda row: prepared(cache[row], config))
 

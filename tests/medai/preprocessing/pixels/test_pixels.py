@@ -15,7 +15,7 @@ from medai.cohort import Pictures, select
 from medai.errors import ConfigurationError, DataRefused
 from medai.outputs import Output
 from medai.preprocessing import Pixels, Preprocessing, pixels, prepare
-from medai.preprocessing.pixels import prepared
+from medai.preprocessing.pixels import prepared, prepared_mask
 from medai.preprocessing.pixels.cropping import BorderCrop, box_of
 from medai.preprocessing.pixels.enhancing import CLAHE, Median, contrasted, denoised, resized
 
@@ -100,11 +100,11 @@ def test_what_a_crop_did_is_told() -> None:
     scene = np.random.default_rng(0).integers(0, 256, (16, 16, 1), dtype=np.uint8)
     framed, blank = np.pad(scene, ((4, 4), (0, 0), (0, 0))), np.zeros((16, 16, 1), np.uint8)
     border = Pixels.model_validate(ENHANCED)
-    assert [prepared(one, border)[1] for one in (framed, scene, blank)] == ["frame_cut", None, "frame_not_cut"]
+    assert [prepared(one, border).told for one in (framed, scene, blank)] == ["frame_cut", None, "frame_not_cut"]
     lungs = np.full((32, 32, 1), 180, np.uint8)
     lungs[6:26, 4:14] = lungs[6:26, 18:28] = 50
     field = Pixels.model_validate(dict(ENHANCED, crop={"kind": "lung_field"}))
-    assert [prepared(one, field)[1] for one in (lungs, blank)] == ["lung_field_cut", "lung_field_not_found"]
+    assert [prepared(one, field).told for one in (lungs, blank)] == ["lung_field_cut", "lung_field_not_found"]
 
 
 def test_a_picture_alone_is_prepared_as_among_others(picture_road: Any, put: Callable[..., Any]) -> None:
@@ -124,6 +124,22 @@ def test_a_picture_alone_is_prepared_as_among_others(picture_road: Any, put: Cal
     again = TypeAdapter(Preprocessing).validate_python(config.model_dump(mode="json"))
     alone = prepare(workspace, snapshot, quality, cohort, again).record
     np.testing.assert_array_equal(np.load(workspace.folder("prepare", alone.key) / "pixels.npy")[0], expected[77])
+
+
+@pytest.mark.parametrize("size", [(12, 10), (24, 24)])
+def test_a_mask_shows_what_its_picture_shows(size: tuple[int, int]) -> None:
+    """Cut by the same box and brought to the same size, each of its values one that it had."""
+    scene = np.random.default_rng(0).integers(0, 90, (16, 16, 1), dtype=np.uint8)
+    scene[4:12, 2:8] = 255
+    mask = (scene[..., 0] == 255).astype(np.uint8) * 3
+    config = Pixels(kind="pixels", size=size, crop=BorderCrop(kind="border"), resize="area")
+    made = prepared(np.pad(scene, ((5, 0), (0, 7), (0, 0))), config)
+    assert made.box == (5, 21, 0, 16)
+    found = prepared_mask(np.pad(mask, ((5, 0), (0, 7))), made.box, size)
+    assert found.shape == size
+    assert set(np.unique(found)) == {0, 3}
+    assert ((made.picture[..., 0] > 170) == (found == 3)).mean() > 0.9
+    np.testing.assert_array_equal(prepared_mask(mask, None, (16, 16)), mask)
 
 
 def test_a_smaller_cache_is_not_enlarged(picture_road: Any) -> None:
