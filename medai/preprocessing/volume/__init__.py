@@ -7,8 +7,8 @@ told by these columns, beside those of every picture:
     series            which slices belong together
     slice_position    millimetres along the normal of the slices: the dot product of ImagePositionPatient with the
                       cross product of ImageOrientationPatient's row and column (DICOM PS3.3 C.7.6.2.1.1)
-    spacing_down      millimetres between the middles of two rows of the picture as it was stored
-    spacing_across    the same of two columns (DICOM PS3.3 10.7.1.3, PixelSpacing)
+    spacing_down      millimetres between the middles of two rows of the picture as it lies in the cache
+    spacing_across    the same of two columns (DICOM PS3.3 10.7.1.3, PixelSpacing, by which it was made smaller)
 """
 
 from __future__ import annotations
@@ -165,12 +165,11 @@ def _volumes(
     def made(name: str) -> tuple[np.ndarray, bool]:
         part = parts[name,]
         first = part.row(0, named=True)
-        down, across = cache.shape[1:3]
         stack = Stack(
             levels=cache[part["row_id"].to_numpy(), :, :, 0],
             positions=part["slice_position"].to_numpy(),
-            down=first["spacing_down"] * first["height"] / down,
-            across=first["spacing_across"] * first["width"] / across,
+            down=first["spacing_down"],
+            across=first["spacing_across"],
         )
         assert config.spacing is not None  # noqa: S101 - asked by the caller
         return resampled(stack, config.size, config.spacing)

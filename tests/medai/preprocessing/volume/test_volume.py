@@ -79,8 +79,8 @@ def scans(**changes: Any) -> tuple[dict[str, pl.DataFrame], np.ndarray]:
             "slice_position": [row[1] for row in rows],
             "height": [16] * len(rows),
             "width": [16] * len(rows),
-            "spacing_down": [0.5] * len(rows),
-            "spacing_across": [0.5] * len(rows),
+            "spacing_down": [1.125] * len(rows),
+            "spacing_across": [0.75] * len(rows),
         },
         schema_overrides={"time": pl.Datetime("us")},
     ).with_columns(**changes)
@@ -89,8 +89,8 @@ def scans(**changes: Any) -> tuple[dict[str, pl.DataFrame], np.ndarray]:
 
 
 def test_slices_become_a_volume_by_their_positions(put: Callable[..., Any], output_of: Callable[..., Output]) -> None:
-    """Each whole series is one sample with its label, its slices in the order of their positions and at the cache's
-    own spacing; the attrition says who is not whole; and who is predicted is prepared alike."""
+    """Each whole series is one sample with its label, its slices in the order of their positions; the attrition says
+    who is not whole; and who is predicted is prepared alike."""
     tables, cache = scans()
     workspace, snapshot, quality = put(tables, "images", (), pixels=cache)
     cohort = select(workspace, snapshot, quality, SLICES, {"ill": output_of(**ILL)}).record
@@ -114,8 +114,7 @@ def test_slices_become_a_volume_by_their_positions(put: Callable[..., Any], outp
     for row, sample in zip(found, chosen.iter_rows(named=True), strict=True):
         series = tables["images"].filter(pl.col("subject_id") == sample["subject_id"]).sort("slice_position")
         assert sample["sample_id"] == series["row_id"].min()
-        # 16 rows 0.5 mm apart were made 8: a millimetre each
-        stack = Stack(cache[series["row_id"].to_numpy(), ..., 0], series["slice_position"].to_numpy(), 1.0, 1.0)
+        stack = Stack(cache[series["row_id"].to_numpy(), ..., 0], series["slice_position"].to_numpy(), 1.125, 0.75)
         np.testing.assert_array_equal(row[..., 0], resampled(stack, MADE.size, (2.0, 1.0, 1.0))[0])
     asked = selection.select(workspace, snapshot, quality, SLICES).record
     assert asked.samples == 2
