@@ -27,6 +27,9 @@ _ONCE = {
     "decompression_bomb": "The file claims to unfold to more pixels than any picture of its kind; it was not decoded.",
     "several_frames": "The file holds several pictures, and nobody can say which is meant; it was not read.",
     "brighter_than_white": "Values lie above what the picture's own depth allows; it was not read.",
+    "decoder_crashed": "The file ended the process that decoded it, twice; that process was all that it could harm.",
+    "decoder_timed_out": "Decoding the file came to no end in the time that is given to one file, twice.",
+    "decoder_out_of_memory": "Decoding the file took more memory than is given to one file, twice.",
     "unknown_subject": "The file's name does not say whose picture it is; marked for the rules to judge.",
     "subjects_straddling_publisher_roles": "A subject stands in several parts of the publisher's split.",
     # stays

@@ -11,38 +11,33 @@ rules:
 - The subject is found in the file's name by a pattern. A name that does not match is nobody's picture: it is set aside,
   or all are refused (``unmatched``); never silently a subject of its own.
 - A picture that cannot be read whole, or that no rule covers, keeps its row with a ``fault`` and black pixels, so that
-  validation sets it aside and counts it. ``decoding`` holds the rules of pixels.
+  validation sets it aside and counts it. ``pictures.decoding`` holds the rules of pixels.
 - Height, width, channels, bits and aspect are the original's. Grey levels and the content's hash are of the picture at
   the working size, which is what a model sees: two pictures that are equal there are copies of one.
 - Rows are ordered by role, then by content, so that neither names nor the file system's order leave a trace.
 
-    finding     which files, with their role and label
-    decoding    one file's bytes to pixels
-    tables      rows, twins, subjects
+``finding`` knows which files, with their role, label and subject; the rest is what all readers of pictures share.
 """
 
 from __future__ import annotations
 
 import logging
-import os
 import re
-from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
-from itertools import islice
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 from pydantic import Field, field_validator, model_validator
 
 from medai.errors import DataRefused
 from medai.records import Frozen, sha256_of
 from medai.sources.files import token_of
-from medai.sources.image_folder import decoding, finding, tables
+from medai.sources.image_folder import finding
 from medai.sources.image_folder.finding import Found
-from medai.tables import Facts, new_pixels
-
-if TYPE_CHECKING:
-    from medai.sources.image_folder.decoding import Decoded
+from medai.sources.pictures import tables
+from medai.sources.pictures.decoding import Target, decode_file
+from medai.sources.pictures.filling import fill, put_in_order
+from medai.tables import Facts
 
 __all__ = ["SHAPE", "VERSION", "ImageFolder", "raw_files", "read"]
 
@@ -52,10 +47,6 @@ VERSION = 2
 SHAPE: Literal["images", "events"] = "images"
 LIBRARIES = ("pillow",)
 """Decoding and resizing are Pillow's: another version may round another way."""
-
-_THREADS = 4
-_BLOCK = 32 << 20
-"""Bytes of finished pictures that wait in memory; beside them at most one decoded original a thread."""
 
 
 class ImageFolder(Frozen):
@@ -148,8 +139,8 @@ def _above(file: Found, labelled: bool) -> str:
 def read(config: ImageFolder, path: Path, folder: Path) -> Facts:
     """Write images, labels, identifiers, picture_identifiers and ``pixels.npy``.
 
-    The pixels are uint8, pictures × height × width × channels, by row_id. Each picture is decoded once, on a few
-    threads; results are taken in a fixed order, so the number of threads leaves no trace.
+    The pixels are uint8, pictures × height × width × channels, by row_id. Each picture is decoded once, in a
+    worker process; what the workers find is taken in a fixed order, so their number leaves no trace.
 
     Raises:
         DataRefused: as ``raw_files``, or a file's name tells no subject and ``unmatched`` is ``refuse``.
@@ -157,7 +148,7 @@ def read(config: ImageFolder, path: Path, folder: Path) -> Facts:
     found = _find(config, path)
     if found.passed_over:  # not in the snapshot's counts: a hidden file must not change what equal data give
         log.info("ingest: %d hidden or system entries and files beside the class folders left out", found.passed_over)
-    subjects = tables.subjects_of(config.subject, [file.path.name for file in found.files])
+    subjects = finding.subjects_of(config.subject, [file.path.name for file in found.files])
     nobody = sum(subject is None for subject in subjects)
     if config.subject is not None and config.labelled and config.unmatched == "refuse" and nobody:
         raise DataRefused(
@@ -166,25 +157,21 @@ def read(config: ImageFolder, path: Path, folder: Path) -> Facts:
             received=f"{nobody} of {len(subjects)} names without a match",
             action="correct the pattern, or set unmatched: set_aside to go on without these pictures",
         )
-    pixels = new_pixels(folder / "pixels.npy", (len(found.files), *config.size, config.channels))
-    pictures = []
-    for row, decoded in enumerate(_decoded(config, found.files)):
-        if decoded.pixels is not None:
-            pixels[row] = decoded.pixels
-        pictures.append(decoded._replace(pixels=None))
-    rows = tables.arrange(found.files, pictures, subjects)
-    tables.rearrange(pixels, rows.order)
-    pixels.flush()
-    del pixels
-    return tables.write(rows, folder, named=config.subject is not None, labelled=config.labelled)
-
-
-def _decoded(config: ImageFolder, files: tuple[Found, ...]) -> Iterator[Decoded]:
-    """Each file's picture, in the files' order; a block at a time, so that memory does not grow with the set."""
-    step = max(_THREADS, _BLOCK // (config.size[0] * config.size[1] * config.channels))
-    waiting = iter(files)
-    target = decoding.Target(*config.size, config.channels, config.resize == "pad", config.white)
-    decoding.prepare()
-    with ThreadPoolExecutor(min(_THREADS, os.cpu_count() or 1)) as threads:
-        while block := list(islice(waiting, step)):
-            yield from threads.map(lambda file: decoding.decode_file(file.path, target), block)
+    target = Target(*config.size, config.channels, config.resize == "pad", config.white)
+    files = [file.path for file in found.files]
+    shape = (*config.size, config.channels)
+    pictures = list(fill(folder / "pixels.npy", shape, partial(decode_file, target=target), files, lambda file: file))
+    entries = [
+        tables.Entry(file.place, file.role, subject, (file.label,))
+        for file, subject in zip(found.files, subjects, strict=True)
+    ]
+    order = tables.arrange(entries, pictures)
+    put_in_order(folder / "pixels.npy", order)
+    return tables.write(
+        "image_folder",
+        [entries[at] for at in order],
+        [pictures[at] for at in order],
+        folder,
+        named=config.subject is not None,
+        labelled=config.labelled,
+    )

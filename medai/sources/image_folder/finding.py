@@ -8,6 +8,7 @@ sorted folder, since a name may come from a patient.
 from __future__ import annotations
 
 import os
+import re
 import stat
 import unicodedata
 from collections.abc import Sequence
@@ -16,14 +17,29 @@ from typing import NamedTuple
 
 from medai.errors import DataRefused, near_match
 from medai.sources.files import is_text, look, other_kind, what_is
+from medai.sources.pictures.decoding import PICTURE_KINDS
 
 ROLES = {"train": "train", "val": "validation", "validation": "validation", "test": "test"}
 """Folder name, in any case → the publisher's role."""
 
-PICTURE_KINDS = (what_is(b"\x89PNG"), what_is(b"\xff\xd8\xff"))
 _LEFT_BEHIND = frozenset({"__macosx", "thumbs.db", "desktop.ini"})
 _HEAD = 16
 _DEEPEST = 2
+
+
+def subjects_of(pattern: str | None, names: Sequence[str]) -> list[str | None]:
+    """The site's own subject of each file; None where the pattern does not match, or there is no pattern.
+
+    Names are composed first: one patient's name in two of Unicode's spellings is one subject.
+
+    >>> subjects_of("(?P<subject>person[0-9]+)_", ["person7_virus_2.jpeg", "scan.jpeg"])
+    ['person7', None]
+    """
+    if pattern is None:
+        return [None] * len(names)
+    search = re.compile(composed(pattern)).search
+    matches = [search(composed(name)) for name in names]
+    return [(match["subject"] or None) if match else None for match in matches]
 
 
 class Found(NamedTuple):

@@ -19,8 +19,9 @@ from medai.records import Comparison, Condition, Decision, Evidence, Failure, Me
 from medai.reporting import Content, write_page
 from medai.reporting.numbers import between, three
 from medai.reporting.settled import FALLBACK, sentence
-from medai.sources.image_folder.decoding import FAULTS
 from medai.sources.physionet2012.stays import FAULTS as STAY_FAULTS
+from medai.sources.pictures.decoding import FAULTS
+from medai.sources.pictures.workers import REASONS
 
 Page = Callable[[Any, Content], str]
 
@@ -338,7 +339,7 @@ def test_every_reason_of_a_reader_has_a_sentence() -> None:
     """Whatever a reader counts by name is told in words."""
     sources = Path(medai.sources.__file__).parent
     code = "\n".join(path.read_text() for path in sorted(sources.rglob("*.py")) if "synthetic" not in path.parts)
-    reasons = set(re.findall(r'counts\["([a-z0-9_]+)"\]', code)) | {*FAULTS, *STAY_FAULTS}
+    reasons = set(re.findall(r'counts\["([a-z0-9_]+)"\]', code)) | {*FAULTS, *REASONS, *STAY_FAULTS}
     reasons |= {f"{start}_labevents" for start in re.findall(r'f"([a-z_]+)_\{self\._name\}"', code)}
     assert len(reasons) > 40
     assert [reason for reason in sorted(reasons) if sentence(reason) == FALLBACK] == []

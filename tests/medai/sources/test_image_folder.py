@@ -21,8 +21,9 @@ from pydantic import ValidationError
 from medai.errors import DataRefused, MedaiError
 from medai.ingestion import ingest
 from medai.records import Snapshot
-from medai.sources import ImageFolder, image_folder
-from medai.sources.image_folder import raw_files, read, tables
+from medai.sources import ImageFolder
+from medai.sources.image_folder import finding, raw_files, read
+from medai.sources.pictures import filling, workers
 from medai.tables import Facts, read_table
 from medai.validation import catalogue_suite, validate
 from medai.workspace import Workspace
@@ -133,10 +134,10 @@ def test_names_stay_with_their_owner(tmp_path: Path) -> None:
 def test_neither_order_nor_names_of_equal_pictures_leave_a_trace(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Written in another order, read in small blocks on one thread: the same bytes, the owner's list apart."""
+    """Written in another order, read one at a time by one worker: the same bytes, the owner's list apart."""
     read_set(tmp_path / "a", kermany())
-    monkeypatch.setattr(image_folder, "_BLOCK", 1)
-    monkeypatch.setattr(image_folder, "_THREADS", 1)
+    monkeypatch.setattr(workers, "_MOST_PROCESSES", 1)
+    monkeypatch.setattr(workers, "_MOST_AT_ONCE", 1)
     read_set(tmp_path / "b", dict(reversed(kermany().items())))
     assert contents(tmp_path / "a read") == contents(tmp_path / "b read")
     monkeypatch.undo()
@@ -498,7 +499,7 @@ def test_rows_are_rearranged_in_place(order: list[int], seed: int) -> None:
     """As NumPy's own indexing would, whatever the cycles."""
     pixels = np.random.default_rng(seed).integers(0, 256, (7, 2, 3, 1), np.uint8)
     expected = pixels[order]
-    tables.rearrange(pixels, np.array(order))
+    filling.rearrange(pixels, np.array(order))
     np.testing.assert_array_equal(pixels, expected)
 
 
@@ -520,7 +521,7 @@ def test_kermanys_names_tell_the_child(name: str, subject: str | None) -> None:
     for problem in ("chest_xray_pneumonia", "chest_xray_pneumonia_rgb"):
         source = load_problem(problem).input.source
         assert isinstance(source, ImageFolder)
-        assert tables.subjects_of(source.subject, [name]) == [subject]
+        assert finding.subjects_of(source.subject, [name]) == [subject]
 
 
 def faulty(patients: int = 40) -> Files:

@@ -8,15 +8,14 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from medai.sources import pictures
-from medai.sources.pictures import STANDING, conflicts_of, content_hash, copies_of, grey_levels, twins_of
+from medai.sources.pictures import STANDING, conflicts_of, content_hash, copies_of, grey_levels, sameness, twins_of
 
 ROWS = st.lists(st.tuples(st.sampled_from(["train", "validation", "test", None]), st.sampled_from("abc")), max_size=12)
 
 
 def test_the_examples_hold() -> None:
     """Those in the docstrings."""
-    tried = doctest.testmod(pictures)
+    tried = doctest.testmod(sameness)
     assert (tried.failed, tried.attempted > 0) == (0, True)
 
 

@@ -31,8 +31,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from medai.sources.files import what_is
-from medai.sources.image_folder.finding import PICTURE_KINDS
-from medai.sources.pictures import content_hash, grey_levels
+from medai.sources.pictures.sameness import content_hash, grey_levels
 
 if TYPE_CHECKING:
     import numpy as np
@@ -43,6 +42,7 @@ PIXEL_LIMIT = 1 << 26
 FILE_LIMIT = 256 << 20
 """Most bytes of a file."""
 FAULTS = ("not_a_picture", "unreadable_picture", "decompression_bomb", "several_frames", "brighter_than_white")
+PICTURE_KINDS = (what_is(b"\x89PNG"), what_is(b"\xff\xd8\xff"))
 _PNG, _JPEG = PICTURE_KINDS
 _HEAD = 512
 _ORIENTATION = 0x0112

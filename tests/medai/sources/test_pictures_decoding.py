@@ -16,8 +16,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image, ImageFile, PngImagePlugin
 
-from medai.sources.image_folder import decoding
-from medai.sources.image_folder.decoding import Decoded, Target, decode, decode_file
+from medai.sources.pictures import decoding
+from medai.sources.pictures.decoding import Decoded, Target, decode, decode_file
 
 GREY = Target(4, 4, 1, pad=False, white=65535)
 RGB = GREY._replace(channels=3)

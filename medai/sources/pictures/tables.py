@@ -1,0 +1,186 @@
+"""Decoded pictures to canonical tables: the order of rows, subjects, and which pictures are the same."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from medai.sources.files import token_of
+from medai.sources.pictures.decoding import FAULTS, Decoded
+from medai.sources.pictures.sameness import STANDING, conflicts_of, copies_of, twins_of
+from medai.sources.pictures.workers import REASONS
+from medai.tables import (
+    IDENTIFIERS,
+    IMAGES,
+    OWNER_ALONE,
+    PICTURE_IDENTIFIERS,
+    Facts,
+    subject_ids,
+    table_of,
+    write_table,
+)
+
+if TYPE_CHECKING:
+    import numpy as np
+
+FILE_IMAGES = IMAGES | {"aspect": "float32", "fault": "string", "of_another_subject": "bool"}
+"""Column → type. ``aspect`` is the longer side over the shorter one; ``fault`` is why a picture was not read, null
+where it was; ``of_another_subject`` marks a copy whose pixels stand earlier in the role under another subject.
+``label_conflict`` marks pixels that carry another label anywhere in the set."""
+
+NOBODY = "unknown_subject"
+ONE_LABEL = {"label": "int64"}
+"""Label column → type, where each picture has one class."""
+
+
+class Entry(NamedTuple):
+    """What a reader knows of a picture before it is decoded.
+
+    Attributes:
+        place: where it lies below the data, with its frame where a file holds several; for the owner alone.
+        role: the publisher's role; None where there is none.
+        subject: the site's own subject; None where nobody can tell.
+        labels: a value a label column; None where untold.
+        attributes: a value an attribute column (age, sex, view, …); None where unknown.
+    """
+
+    place: str
+    role: str | None
+    subject: str | None
+    labels: tuple[Any, ...]
+    attributes: tuple[Any, ...] = ()
+
+
+def arrange(entries: Sequence[Entry], pictures: Sequence[Decoded]) -> np.ndarray:
+    """The order of rows, (rows,) int64: row → place as found.
+
+    By role, content, labels, subject and attributes; rows still equal are equal in every column.
+    """
+    import numpy as np
+
+    def place(at: int) -> tuple[object, ...]:
+        entry, picture = entries[at], pictures[at]
+        return (
+            STANDING[entry.role], picture.content_hash, _known_last(entry.labels), entry.subject or "",
+            picture.height, picture.width, picture.channels, picture.bits, _known_last(entry.attributes),
+        )  # fmt: skip
+
+    return np.array(sorted(range(len(entries)), key=place), np.int64)  # stable: what is equal stays in the order found
+
+
+def _known_last(values: Sequence[Any]) -> tuple[tuple[bool, Any], ...]:
+    """Values that can be compared though some are None: those first."""
+    return tuple((value is not None, 0 if value is None else value) for value in values)
+
+
+def write(
+    kind: str,
+    entries: Sequence[Entry],
+    pictures: Sequence[Decoded],
+    folder: Path,
+    *,
+    labels: Mapping[str, str] = ONE_LABEL,
+    attributes: Mapping[str, str] | None = None,
+    named: bool = True,
+    labelled: bool = True,
+) -> Facts:
+    """Write images, labels, identifiers and picture_identifiers.
+
+    Args:
+        kind: of the source; a subject's number is known by it and the site's own subject.
+        entries, pictures: in the order of rows.
+        folder: where the tables go.
+        labels: label column → type.
+        attributes: attribute column → type; columns of ``IMAGES`` that are null otherwise (``time``, ``known_time``,
+            ``frame``) may be among them.
+        named: whether entries tell subjects; otherwise each distinct content is one.
+        labelled: without labels, for prediction, an entry that tells nobody makes its content a subject; and nothing is
+            marked that is a fault only of what is learnt or judged.
+    """
+    import numpy as np
+
+    attributes = attributes or {}
+    roles = [entry.role for entry in entries]
+    hashes = [picture.content_hash for picture in pictures]
+    told = [entry.labels for entry in entries]
+    known = named and (labelled or any(entry.subject for entry in entries))
+    people = [
+        entry.subject if (named and labelled) or entry.subject is not None else content
+        for entry, content in zip(entries, hashes, strict=True)
+    ]
+    faults = [
+        picture.fault or (NOBODY if person is None else None) for picture, person in zip(pictures, people, strict=True)
+    ]
+    within = list(zip(roles, hashes, strict=True))
+    twins, copies, conflicts = twins_of(roles, hashes), copies_of(within), conflicts_of(hashes, told)
+    first = dict(reversed(list(zip(within, people, strict=True))))
+    others = [labelled and first[key] != person for key, person in zip(within, people, strict=True)]
+    site_ids = sorted({person for person in people if person is not None})
+    ids = dict(zip(site_ids, subject_ids(kind, site_ids), strict=True))
+    count = len(hashes)
+    rows = np.arange(count, dtype=np.int64)
+    columns = {
+        "row_id": rows,
+        "subject_id": [None if person is None else ids[person] for person in people],
+        "source_id": [
+            f"{role or 'pictures'}/{token_of(content)}/{copy}"
+            for role, content, copy in zip(roles, hashes, copies, strict=True)
+        ],
+        "publisher_role": roles,
+        "frame": np.zeros(count, np.int32),
+        "height": [picture.height for picture in pictures],
+        "width": [picture.width for picture in pictures],
+        "channels": [picture.channels for picture in pictures],
+        "bits": [picture.bits for picture in pictures],
+        "mean": np.array([picture.levels[0] for picture in pictures], np.float32),
+        "std": np.array([picture.levels[1] for picture in pictures], np.float32),
+        "minimum": [int(picture.levels[2]) for picture in pictures],
+        "maximum": [int(picture.levels[3]) for picture in pictures],
+        "content_hash": hashes,
+        "twin_of": twins,
+        "copy_number": copies,
+        "label_conflict": conflicts,
+        "aspect": np.array([_aspect(picture) for picture in pictures], np.float32),
+        "fault": faults,
+        "of_another_subject": others,
+    }
+    columns |= {name: [entry.attributes[at] for entry in entries] for at, name in enumerate(attributes)}
+    label_columns = {name: [values[at] for values in told] for at, name in enumerate(labels)}
+    tables = {
+        "images": write_table(folder / "images.parquet", table_of(columns, FILE_IMAGES | dict(attributes))),
+        "labels": write_table(
+            folder / "labels.parquet", table_of({"row_id": rows, **label_columns}, {"row_id": "int64", **labels})
+        ),
+    }
+    identifiers = {"subject_id": [ids[person] for person in site_ids], "site_id": site_ids}
+    write_table(
+        folder / "identifiers.parquet", table_of(identifiers, IDENTIFIERS).sort_by("subject_id"), mode=OWNER_ALONE
+    )
+    places = {"row_id": rows, "site_id": [entry.place for entry in entries]}
+    write_table(folder / "picture_identifiers.parquet", table_of(places, PICTURE_IDENTIFIERS), mode=OWNER_ALONE)
+    noticed: Counter[str] = Counter(fault for fault in faults if fault is not None)
+    order = (*FAULTS, *REASONS, NOBODY)
+    counts = {fault: noticed[fault] for fault in (*order, *sorted(set(noticed) - set(order)))}
+    readable = [at for at in range(count) if faults[at] is None]
+    counts |= {
+        "twin_in_another_role": sum(twins[at] is not None for at in readable),
+        "copy_in_same_role": sum(copies[at] > 0 for at in readable),
+        "copy_of_another_subject": sum(others[at] for at in readable),
+        "label_conflict": sum(conflicts[at] for at in readable),
+    }
+    counts = {reason: number for reason, number in counts.items() if number}
+    if any(roles) and labelled:  # said even when nobody straddles: whoever asks for the publisher's split must know
+        counts["subjects_straddling_publisher_roles"] = _straddling([(people[at], roles[at]) for at in readable])
+    return Facts(unit="patient" if known else "image", tables=tables, counts=counts)
+
+
+def _aspect(picture: Decoded) -> float:
+    shorter, longer = sorted((picture.height, picture.width))
+    return longer / shorter if shorter else 0.0
+
+
+def _straddling(stands: Sequence[tuple[str | None, str | None]]) -> int:
+    """How many subjects stand in more than one of the publisher's roles."""
+    return sum(number > 1 for number in Counter(person for person, _ in set(stands)).values())
