@@ -211,7 +211,9 @@ def demo(seed: Seed = 0, overrides: Overrides = None, as_json: Json = False) -> 
 
 @app.command()
 def synth(
-    kind: Annotated[str, typer.Argument(metavar="KIND", help="hospital, mimic4, mimic3, medmnist or physionet2012.")],
+    kind: Annotated[
+        str, typer.Argument(metavar="KIND", help="hospital, lesions, mimic4, mimic3, medmnist or physionet2012.")
+    ],
     out: Annotated[Path, typer.Argument(metavar="OUT", help="A folder that is absent or empty.")],
     patients: Annotated[int, typer.Option(metavar="N", help="Patients, stays or pictures.")] = 1500,
     seed: Annotated[int, typer.Option(help="Another seed makes other patients.")] = 0,
@@ -238,7 +240,7 @@ def synth(
     ] = None,
     as_json: Json = False,
 ) -> None:
-    """Write generated data: a hospital with radiographs, MIMIC's tables at any size, pictures, or stays."""
+    """Write generated data: a hospital with radiographs, MIMIC's tables at any size, pictures, masks, or stays."""
 
     def act(_settings: Settings) -> dict[str, Any]:
         from flows.synth import rates

@@ -19,7 +19,7 @@ from medai.problem import catalogue
 from medai.sources.synthetic import AnySynthetic, Generator, generate
 from medai.yaml_files import read_yaml
 
-KINDS = ("hospital", "medmnist", "mimic3", "mimic4", "physionet2012")
+KINDS = ("hospital", "lesions", "medmnist", "mimic3", "mimic4", "physionet2012")
 
 
 def synth(kind: str, out: Path, options: dict[str, Any], workers: int | None = None) -> dict[str, Any]:
@@ -28,7 +28,7 @@ def synth(kind: str, out: Path, options: dict[str, Any], workers: int | None = N
     Args:
         kind: the layout, one of KINDS.
         out: a folder that is absent or empty.
-        options: fields of ``Synthetic``, ``SyntheticHospital`` or ``SyntheticDatabase``.
+        options: fields of ``Synthetic``, ``SyntheticHospital``, ``SyntheticLesions`` or ``SyntheticDatabase``.
         workers: processes that write a large database; they change no byte.
 
     Returns:

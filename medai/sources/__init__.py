@@ -13,8 +13,9 @@ from typing import Annotated, Any, Literal, Protocol, TypeVar, runtime_checkable
 from pydantic import Field
 
 from medai.records import Frozen
-from medai.sources import image_folder, medmnist, meds, mimic3, mimic4, physionet2012
+from medai.sources import image_folder, image_masks, medmnist, meds, mimic3, mimic4, physionet2012
 from medai.sources.image_folder import ImageFolder
+from medai.sources.image_masks import ImageMasks
 from medai.sources.medmnist import MedMNIST
 from medai.sources.meds import Meds
 from medai.sources.mimic3 import Mimic3
@@ -24,6 +25,7 @@ from medai.tables import Facts, Names
 
 __all__ = [
     "ImageFolder",
+    "ImageMasks",
     "MedMNIST",
     "Meds",
     "Mimic3",
@@ -38,7 +40,9 @@ __all__ = [
     "unlabelled",
 ]
 
-Source = Annotated[ImageFolder | MedMNIST | Meds | Mimic3 | Mimic4 | Physionet2012, Field(discriminator="kind")]
+Source = Annotated[
+    ImageFolder | ImageMasks | MedMNIST | Meds | Mimic3 | Mimic4 | Physionet2012, Field(discriminator="kind")
+]
 
 S = TypeVar("S", bound=Frozen)
 
@@ -60,6 +64,7 @@ class Reader(Protocol):
 
 _READERS: dict[str, Reader] = {
     "image_folder": image_folder,
+    "image_masks": image_masks,
     "medmnist": medmnist,
     "meds": meds,
     "mimic3": mimic3,
@@ -107,6 +112,7 @@ def unlabelled(config: S) -> S:
 
 _OF_ONE_SET: dict[str, frozenset[str]] = {
     "image_folder": frozenset({"classes", "ignore", "labelled", "subject", "unmatched"}),
+    "image_masks": frozenset({"labelled", "missing", "spacing", "subject", "unmatched"}),
     "medmnist": frozenset({"expect", "labelled"}),
     "meds": frozenset({"categories", "labels"}),
     "mimic3": frozenset({"phenotypes"}),
@@ -122,6 +128,6 @@ def reading(config: Frozen) -> dict[str, Any]:
     return {name: value for name, value in dumped.items() if name not in _OF_ONE_SET.get(dumped["kind"], ())}
 
 
-def reader(config: ImageFolder | MedMNIST | Meds | Mimic3 | Mimic4 | Physionet2012) -> Reader:
+def reader(config: ImageFolder | ImageMasks | MedMNIST | Meds | Mimic3 | Mimic4 | Physionet2012) -> Reader:
     """The module that reads a source of this kind."""
     return _READERS[config.kind]

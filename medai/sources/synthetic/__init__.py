@@ -17,7 +17,15 @@ from pydantic import Field, model_validator
 from medai.records import Frozen
 from medai.sources.synthetic.database.planted import KINDS, DatabaseFault, share_of
 
-__all__ = ["AnySynthetic", "Generator", "Synthetic", "SyntheticDatabase", "SyntheticHospital", "generate"]
+__all__ = [
+    "AnySynthetic",
+    "Generator",
+    "Synthetic",
+    "SyntheticDatabase",
+    "SyntheticHospital",
+    "SyntheticLesions",
+    "generate",
+]
 
 
 class Synthetic(Frozen):
@@ -83,6 +91,25 @@ class SyntheticHospital(Frozen):
     size: int = Field(112, ge=32, le=1024)
 
 
+class SyntheticLesions(Frozen):
+    """Pictures with planted lesions and their masks; see ``medai.sources.synthetic.lesions``.
+
+    Attributes:
+        subjects: patients, with one to three pictures each.
+        signal: how strongly a lesion shows; 1 is faint, 0 not there at all.
+        prevalence: share of pictures with a lesion.
+        size: of the pictures, in pixels.
+    """
+
+    kind: Literal["synthetic"]
+    layout: Literal["lesions"]
+    subjects: int = Field(ge=10, le=99_999)
+    signal: float = Field(1.0, ge=0, le=4)
+    seed: int = Field(0, ge=0, lt=1 << 63)
+    prevalence: float = Field(0.7, gt=0, lt=1)
+    size: int = Field(64, ge=32, le=1024)
+
+
 class SyntheticDatabase(Frozen):
     """A hospital's tables at any size, in MIMIC-III's or MIMIC-IV's layout: see ``medai.sources.synthetic.database``.
 
@@ -121,7 +148,7 @@ class SyntheticDatabase(Frozen):
         return self
 
 
-AnySynthetic = Synthetic | SyntheticHospital | SyntheticDatabase
+AnySynthetic = Synthetic | SyntheticHospital | SyntheticLesions | SyntheticDatabase
 Generator = Annotated[AnySynthetic, Field(discriminator="layout")]
 """What a Problem's ``data:`` may hold."""
 
@@ -145,6 +172,10 @@ def generate(config: AnySynthetic, folder: Path, workers: int | None = None) -> 
         from medai.sources.synthetic.stays import write_stays
 
         return write_stays(config, folder)
+    if config.layout == "lesions":
+        from medai.sources.synthetic.lesions import write_lesions
+
+        return write_lesions(config, folder)
     from medai.sources.synthetic.hospital import write_hospital
 
     return write_hospital(config, folder)
