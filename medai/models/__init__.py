@@ -12,8 +12,9 @@ from pydantic import Field
 from medai.models.convolutional import ResidualCNN, SmallCNN
 from medai.models.nets import Augmentation, Head
 from medai.models.recurrent import GRU, LSTM
+from medai.models.unet import UNet
 
-Net = Annotated[ResidualCNN | SmallCNN | GRU | LSTM, Field(discriminator="kind")]
+Net = Annotated[ResidualCNN | SmallCNN | UNet | GRU | LSTM, Field(discriminator="kind")]
 """One of the nets, told apart by its ``kind``."""
 
-__all__ = ["GRU", "LSTM", "Augmentation", "Head", "Net", "ResidualCNN", "SmallCNN"]
+__all__ = ["GRU", "LSTM", "Augmentation", "Head", "Net", "ResidualCNN", "SmallCNN", "UNet"]

@@ -63,7 +63,7 @@ class SmallCNN(Frozen):
         if self.scaling == "unit":
             features = keras.layers.Rescaling(1 / 255, name="scale")(inputs["pixels"])
         else:
-            features = _standardise(inputs["pixels"], statistics)
+            features = standardised(inputs["pixels"], statistics)
         features = layers.augment(augmentation)(features)
         pools = len(self.filters) if self.pools is None else self.pools
         for number, filters in enumerate(self.filters, start=1):
@@ -128,7 +128,7 @@ class ResidualCNN(Frozen):
 
         layers = Layers(seed)
         inputs = inputs_of(shapes, PIXELS, self.kind)
-        features = layers.augment(augmentation)(_standardise(inputs["pixels"], statistics))
+        features = layers.augment(augmentation)(standardised(inputs["pixels"], statistics))
         features = self._convolve(layers, "stem", features, self.filters[0], 3, 1)
         features = keras.layers.ReLU(name="stem_relu")(features)
         for stage, filters in enumerate(self.filters, start=1):
@@ -160,7 +160,8 @@ class ResidualCNN(Frozen):
         return keras.layers.ReLU(name=f"{name}_relu")(features)
 
 
-def _standardise(pixels: Any, statistics: dict[str, Any]) -> Any:
+def standardised(pixels: Any, statistics: dict[str, Any]) -> Any:
+    """Raw pixels by the training pixels' mean and deviation."""
     from medai.models.layers import Standardise
 
     return Standardise(**statistics["pixels"], name="standardise")(pixels)

@@ -1,7 +1,11 @@
-"""Pictures to a uint8 array (samples, height, width, channels), from the pixel cache that ``ingest`` wrote."""
+"""Pictures to a uint8 array (samples, height, width, channels), from the pixel cache that ``ingest`` wrote.
+
+Where the source gave masks, too, they become a second one, ``masks`` (samples, height, width) of class numbers.
+"""
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -11,6 +15,8 @@ from medai.errors import DataRefused
 from medai.records import ArrayFile, Arrays, Cohort, Frozen, Snapshot
 
 if TYPE_CHECKING:
+    import numpy as np
+
     from medai.workspace import Workspace
 
 VERSION = 1
@@ -44,7 +50,7 @@ def write(
     import numpy as np
     import polars as pl
 
-    from medai.tables import new_pixels, read_table, write_table
+    from medai.tables import SPACING, read_table, write_table
 
     if snapshot.shape != "images":
         raise DataRefused(
@@ -64,17 +70,32 @@ def write(
             action="set size and channels of the preprocessing to the data's, or give data of that size",
         )
     rows = samples["sample_id"].to_numpy()  # a picture's sample_id is its row in the cache
-    target = new_pixels(folder / "pixels.npy", (len(rows), *expected))
-    step = min(_BLOCK, max(1, _BYTES // (config.size[0] * config.size[1] * config.channels)))
-    for start in range(0, len(rows), step):
-        target[start : start + step] = cache[rows[start : start + step]]
-    target.flush()
-    del target
-    write_table(folder / "samples.parquet", samples.with_row_index("row").cast({"row": pl.Int64}).to_arrow())
+    arrays = {"pixels": _chosen(cache, rows, folder / "pixels.npy")}
+    masks = workspace.folder("ingest", snapshot.key) / "masks.npy"
+    if masks.exists():
+        arrays["masks"] = _chosen(np.load(masks, mmap_mode="r"), rows, folder / "masks.npy")
+    index = samples.with_row_index("row").cast({"row": pl.Int64})
+    images = pl.DataFrame(read_table(workspace.folder("ingest", snapshot.key) / "images.parquet"))
+    if set(SPACING) <= set(images.columns):
+        spacing = images.select(pl.col("row_id").alias("sample_id"), *SPACING)
+        index = index.join(spacing, on="sample_id", how="left", maintain_order="left")
+    write_table(folder / "samples.parquet", index.to_arrow())
     (folder / "samples.parquet").chmod(0o600)
     return Arrays(
         key=key,
         kind="pixels",
-        arrays={"pixels": ArrayFile(file="pixels.npy", dtype="uint8", shape=(len(rows), *expected))},
+        arrays=arrays,
         samples=len(rows),
     )
+
+
+def _chosen(cache: np.ndarray, rows: np.ndarray, path: Path) -> ArrayFile:
+    """Copy these rows of a cache, a block at a time."""
+    from medai.tables import new_pixels
+
+    target = new_pixels(path, (len(rows), *cache.shape[1:]))
+    step = min(_BLOCK, max(1, _BYTES // math.prod(cache.shape[1:])))
+    for start in range(0, len(rows), step):
+        target[start : start + step] = cache[rows[start : start + step]]
+    target.flush()
+    return ArrayFile(file=path.name, dtype="uint8", shape=tuple(target.shape))

@@ -20,7 +20,7 @@ def fit_statistics(arrays: dict[str, Any], rows: np.ndarray) -> dict[str, Any]:
 
     Args:
         arrays: name → array, or what answers to shape and rows like one; ``pixels`` (N, H, W, C) is taken per channel,
-            float arrays per last axis, and the series' ``mask`` and ``elapsed`` need none.
+            float arrays per last axis; the series' ``mask`` and ``elapsed``, and pictures' ``masks`` need none.
         rows: positions of the train samples.
 
     Returns:
@@ -31,7 +31,7 @@ def fit_statistics(arrays: dict[str, Any], rows: np.ndarray) -> dict[str, Any]:
     if len(rows) > _ROWS:
         rows = rows[np.linspace(0, len(rows) - 1, _ROWS).astype(np.int64)]
     for name, array in sorted(arrays.items()):
-        if name in ("mask", "elapsed"):
+        if name in ("mask", "elapsed", "masks"):
             continue
         width = array.shape[-1]
         count, total, squares = np.zeros(width), np.zeros(width), np.zeros(width)

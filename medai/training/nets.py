@@ -25,8 +25,9 @@ import tensorflow as tf
 from medai.errors import ConfigurationError, ServiceFailed
 from medai.models import Head
 from medai.models.exchange import onnx_bytes
-from medai.outputs import Output
+from medai.outputs import Mask, Output
 from medai.training import PARITY, Execution, Progress, Training
+from medai.training.masks import MaskBatch, in_graph
 from medai.workspace import write_durably
 
 log = logging.getLogger(__name__)
@@ -35,6 +36,8 @@ CHECKPOINT = "epoch.npz"
 SECONDS_BETWEEN_LINES = 10.0
 """At most one line of progress in so many seconds."""
 _PARITY_ROWS = 64
+_MOVES = 1
+"""Tells the draws of a batch from those of an epoch's order."""
 _HELD_OUT_VALUES = 1 << 22
 _HELD_OUT_ROWS = 1 << 16
 """Validation rows behind the curves of an epoch: evenly spaced ones where there are more."""
@@ -51,6 +54,7 @@ class EpochBatches(keras.utils.PyDataset):  # type: ignore[misc]  # keras is not
         batch_size: rows a batch; the last one may be smaller.
         seed: keys the permutations; None keeps the order (validation).
         steps: full batches an epoch, drawn on from one permutation to the next; None: each row once an epoch.
+        mask: how the truth, where it is a mask, is made ready.
     """
 
     def __init__(
@@ -62,16 +66,18 @@ class EpochBatches(keras.utils.PyDataset):  # type: ignore[misc]  # keras is not
         batch_size: int,
         seed: int | None,
         steps: int | None = None,
+        mask: MaskBatch | None = None,
     ) -> None:
         super().__init__()
         self.arrays, self.truth, self.rows = arrays, truth, rows
         self.sample_weights, self.batch_size, self.seed, self.steps = sample_weights, batch_size, seed, steps
-        self.order = rows
+        self.order, self.epoch, self.mask = rows, 0, mask
 
     def arrange(self, epoch: int) -> None:
         """Arrange an epoch's order. Keras' own ``on_epoch_end`` cannot count: it is also called before the first."""
         if self.seed is None:
             return
+        self.epoch = epoch
         if self.steps is None:
             self.order = self._permuted(epoch)
             return
@@ -92,6 +98,9 @@ class EpochBatches(keras.utils.PyDataset):  # type: ignore[misc]  # keras is not
     def __getitem__(self, index: int) -> tuple[Any, ...]:
         rows = self.order[index * self.batch_size : (index + 1) * self.batch_size]
         inputs = {name: values[rows] for name, values in self.arrays.items()}
+        if self.mask is not None:
+            draws = None if self.seed is None else np.random.default_rng((self.seed, self.epoch, index, _MOVES))
+            return self.mask.made(inputs, np.asarray(self.truth[rows]), draws)
         if self.sample_weights is None:
             return inputs, self.truth[rows]
         return inputs, self.truth[rows], self.sample_weights[rows]
@@ -209,9 +218,14 @@ def compile_net(model: keras.Model, training: Training, output: Output, steps: i
         "rmsprop": keras.optimizers.RMSprop,
         "sgd": keras.optimizers.SGD,
     }
-    if output.kind == "multiclass":
-        loss: Any = keras.losses.CategoricalCrossentropy(label_smoothing=training.label_smoothing)
-        metric: Any = keras.metrics.CategoricalAccuracy(name="accuracy")
+    if isinstance(output, Mask):
+        from medai.models.losses import DiceCrossEntropy, dice
+
+        loss: Any = DiceCrossEntropy(output.columns, training.label_smoothing)
+        metric: Any = dice
+    elif output.kind == "multiclass":
+        loss = keras.losses.CategoricalCrossentropy(label_smoothing=training.label_smoothing)
+        metric = keras.metrics.CategoricalAccuracy(name="accuracy")
     else:
         loss = keras.losses.BinaryCrossentropy(label_smoothing=training.label_smoothing)
         metric = keras.metrics.BinaryAccuracy(name="accuracy")
@@ -220,7 +234,9 @@ def compile_net(model: keras.Model, training: Training, output: Output, steps: i
 
 
 def targets(truth: np.ndarray, output: Output) -> np.ndarray:
-    """Truth as the loss takes it: float32 (samples, columns), one-hot for multiclass."""
+    """Truth as the loss takes it: float32 (samples, columns), one-hot for multiclass; a mask is made so by batches."""
+    if output.kind == "mask":
+        return truth
     if output.kind == "multiclass":
         return np.asarray(np.eye(output.columns, dtype=np.float32)[truth])
     return truth.reshape(len(truth), -1).astype(np.float32)
@@ -249,15 +265,19 @@ def fit_net(
     pin_execution(execution)
     keras.utils.clear_session()
     keras.utils.set_random_seed(seed)
-    shapes = {name: tuple(values.shape[1:]) for name, values in arrays.items()}
+    shapes = {name: tuple(values.shape[1:]) for name, values in arrays.items() if name != "masks"}  # which are truth
     head = Head(kind=output.kind, columns=output.columns)
-    model = encoder.build(shapes, statistics, head, training.augmentation, seed)
+    augmentation, mask = training.augmentation, None
+    if isinstance(output, Mask):
+        mask = MaskBatch(output.columns, augmentation)
+        augmentation = None if augmentation is None else in_graph(augmentation)
+    model = encoder.build(shapes, statistics, head, augmentation, seed)
     arrays = {name: arrays[name] for name in (tensor.name for tensor in model.inputs)}
     goal = targets(truth, output)
     weights = None
-    if training.class_weights == "balanced" and output.kind != "multilabel":
+    if training.class_weights == "balanced" and output.kind in ("binary", "multiclass"):
         weights = balanced_weights(truth, train)
-    batches = EpochBatches(arrays, goal, train, weights, training.batch_size, seed, training.steps_per_epoch)
+    batches = EpochBatches(arrays, goal, train, weights, training.batch_size, seed, training.steps_per_epoch, mask)
     compile_net(model, training, output, len(batches))
     model.optimizer.build(model.trainable_variables)
 
@@ -265,7 +285,9 @@ def fit_net(
     finished = _restore(model, scratch / CHECKPOINT, curves)
     if len(validation) > _HELD_OUT_ROWS:
         validation = validation[np.linspace(0, len(validation) - 1, _HELD_OUT_ROWS).astype(np.int64)]
-    held_out = EpochBatches(arrays, goal, validation, None, max(training.batch_size, _held_out_rows(shapes)), None)
+    held_out = EpochBatches(
+        arrays, goal, validation, None, max(training.batch_size, _held_out_rows(shapes)), None, mask=mask
+    )
     model.fit(
         batches,
         validation_data=held_out,
