@@ -256,7 +256,6 @@ def draw_reach(path: Path, curves: Sequence[Curve], *, title: str = "Dice reache
     def draw(figure: Figure) -> None:
         axes = _unit(figure, title, "Dice", "Share of pictures with a finding that reach it")
         _lines(axes, curves, "mean")
-        axes.set_aspect("equal")
         figure.legend(*_ordered(axes), loc="outside lower center", ncols=min(2, len(curves)))
 
     _save(path, (4.8, _below(4.9, len(curves))), draw)
@@ -271,10 +270,15 @@ def draw_sizes(path: Path, area: ArrayLike, dice: ArrayLike, *, title: str = "Di
         title: above the plot.
     """
 
+    from matplotlib.ticker import LogLocator, NullFormatter, ScalarFormatter
+
     def draw(figure: Figure) -> None:
         axes = figure.subplots()
         _dress(axes, title, "Pixels of the true finding", "Dice")
         axes.set_xscale("log")
+        axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        axes.xaxis.set_major_formatter(ScalarFormatter())  # powers of ten would need parsed mathematics
+        axes.xaxis.set_minor_formatter(NullFormatter())
         axes.set(ylim=(-0.02, 1.03))
         axes.scatter(_array(area), _array(dice), s=14, color=COLOURS[0], alpha=0.55, linewidths=0)
 

@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 KINDS = ("best", "median", "worst", "vain")
 TRUE, ANSWER = (230, 159, 0), (86, 180, 233)
 """Orange for the truth and sky blue for the answer (Okabe & Ito 2008)."""
+_LINE = 2
+"""Pixels of an outline's width."""
 _SIDE = 192
 """Pixels that a shown picture's longer side has at least, so that an outline hides none of what it encloses."""
 
@@ -154,7 +156,7 @@ def enlarged(pixels: np.ndarray) -> np.ndarray:
 
 
 def outlined(pixels: np.ndarray, truth: np.ndarray, answer: np.ndarray) -> np.ndarray:
-    """The same with two outlines: of what is true, just inside its border, and of the answer over it."""
+    """The same with two outlines: of what is true just outside its border, of the answer just inside."""
     import numpy as np
     from scipy import ndimage
 
@@ -163,9 +165,10 @@ def outlined(pixels: np.ndarray, truth: np.ndarray, answer: np.ndarray) -> np.nd
     for mask, colour in ((truth, TRUE), (answer, ANSWER)):
         for value in np.unique(mask[mask > 0]):
             large = (mask == value).repeat(factor, axis=0).repeat(factor, axis=1)
-            line = outline(large)
-            if factor > 1:  # two pixels wide, still inside
-                line = large & ndimage.binary_dilation(line)
+            if colour == TRUE:
+                line = ndimage.binary_dilation(large, iterations=_LINE) & ~large
+            else:
+                line = large & ndimage.binary_dilation(outline(large), iterations=_LINE - 1)
             picture[line] = colour
     return picture
 
