@@ -100,7 +100,7 @@ def test_pictures_and_masks_are_paired_united_and_resized(folder: Path, tmp_path
         "identifiers.parquet", "images.parquet", "labels.parquet", "masks.npy", "picture_identifiers.parquet",
         "pixels.npy",
     ]  # fmt: skip
-    again = snapshot(source(spacing=0.5), folder, tmp_path / "again")
+    snapshot(source(spacing=0.5), folder, tmp_path / "again")
     for file in found["files"]:
         assert (tmp_path / "out" / file).read_bytes() == (tmp_path / "again" / file).read_bytes()
     roles = {role for role, _ in raw_files(source(), folder)}
