@@ -42,7 +42,7 @@ from tasks.select import select
 
 log = logging.getLogger("medai.run")
 
-AUDITED = ("auroc", "auprc", "sensitivity", "specificity")
+AUDITED = ("auroc", "auprc", "sensitivity", "specificity", "dice", "dice_lesions", "hd95")
 """Metrics that the audit's line carries."""
 
 
@@ -165,6 +165,8 @@ def _lacking(question: Problem, scorecard: Scorecard) -> tuple[str, ...]:
     name = next(iter(question.outputs))
     gate = question.gate
     positives, negatives = (gate.minimum_positives, gate.minimum_negatives) if gate else (MINIMUM, MINIMUM)
+    if question.outputs[name].kind == "mask":  # overlap and distance speak of who has a finding alone
+        negatives = 0
     return lacking(scorecard.evidence[name], scorecard.unit, positives, negatives)
 
 
