@@ -6,6 +6,7 @@ each today. Unknown keys are refused with the near match. The file is read once;
 
 from __future__ import annotations
 
+import operator
 import re
 from collections.abc import Iterable
 from pathlib import Path, PurePosixPath
@@ -13,7 +14,7 @@ from typing import Any, Literal
 
 from pydantic import Field, PrivateAttr, ValidationError, field_validator, model_validator
 
-from medai.cohort import KIDNEY_VARIABLES, OWN_COLUMNS, CohortDefinition, Stays, Windows, derived
+from medai.cohort import KIDNEY_VARIABLES, OWN_COLUMNS, CohortDefinition, SliceSeries, Stays, Windows, derived
 from medai.errors import ConfigurationError, near_match
 from medai.evaluation import Evaluation
 from medai.faults import SHOWN, disguised, faults_of, override_key, told
@@ -24,7 +25,7 @@ from medai.models import Net, UNet
 from medai.models.baselines import Baseline
 from medai.outputs import Mask, Output
 from medai.paths import expanded
-from medai.preprocessing import Pixels, Preprocessing, Series
+from medai.preprocessing import Pixels, Preprocessing, Series, Volume
 from medai.promotion import Gate, Rules
 from medai.records import Frozen, sha256_of
 from medai.reporting.content import Report
@@ -179,10 +180,10 @@ class Problem(Frozen):
         pictures = reader(self.input.source).SHAPE == "images"
         shape = "pictures" if pictures else "events"
         masks = any(output.kind == "mask" for output in self.outputs.values())
-        nets = ("unet",) if masks else ("residual_cnn", "small_cnn") if pictures else ("gru", "lstm")
+        nets = ("unet",) if masks else ("residual_cnn", "small_cnn", "cnn3d") if pictures else ("gru", "lstm")
         fitting = {
-            "cohort": (self.cohort.kind, ("pictures",) if pictures else ("stays", "windows")),
-            "preprocessing": (self.input.preprocessing.kind, ("pixels",) if pictures else ("series",)),
+            "cohort": (self.cohort.kind, ("pictures", "slice_series") if pictures else ("stays", "windows")),
+            "preprocessing": (self.input.preprocessing.kind, ("pixels", "volume") if pictures else ("series",)),
             "encoder": (self.input.encoder.kind, nets),
         }
         for part, (kind, known) in fitting.items():
@@ -191,12 +192,21 @@ class Problem(Frozen):
                 raise ValueError(f"{part} kind {kind!r} does not fit {asked}; use {' or '.join(known)}")
         self._check_masks(masks)
         source, prepared = self.input.source, self.input.preprocessing
-        if (
-            isinstance(source, ImageFolder | ImageMasks)
-            and isinstance(prepared, Pixels)
-            and (prepared.size, prepared.channels) != (source.size, source.channels)
-        ):
-            raise ValueError("preprocessing: size and channels must be the source's own; pictures are resized once")
+        if (self.input.encoder.kind == "cnn3d") != isinstance(prepared, Volume):
+            raise ValueError("the encoder cnn3d and the preprocessing volume go together")
+        if isinstance(self.cohort, SliceSeries) != (isinstance(prepared, Volume) and prepared.spacing is not None):
+            raise ValueError(
+                "a cohort of slice_series and a volume's spacing go together: slices become a volume by them"
+            )
+        if isinstance(source, ImageFolder | ImageMasks) and isinstance(prepared, Pixels):
+            fits = prepared.size == source.size or (
+                prepared.resize is not None and all(map(operator.le, prepared.size, source.size))
+            )
+            if not fits or prepared.channels != source.channels:
+                raise ValueError(
+                    "preprocessing: size and channels must be the source's own; pictures are resized once, or with"
+                    " resize: area made smaller again"
+                )
         multilabel = any(output.kind == "multilabel" for output in self.outputs.values())
         if isinstance(source, ImageFolder) and multilabel:
             raise ValueError(
@@ -207,6 +217,9 @@ class Problem(Frozen):
         self._check_folders()
         if not pictures and self.training.augmentation is not None:
             raise ValueError("training.augmentation is for pictures; remove it")
+        for output in self.outputs.values():
+            if (unfit := self.training.unfit_for(output)) is not None:
+                raise ValueError(unfit)
         if self.calibration.method == "platt" and any(output.kind == "multiclass" for output in self.outputs.values()):
             raise ValueError("calibration.method 'platt' does not fit a multiclass output; use 'none'")
 

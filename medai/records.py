@@ -240,7 +240,8 @@ class Arrays(Record):
     """Pixels or series on disk, unstandardised, independent of the split.
 
     Attributes:
-        kind: ``pixels`` (height, width, channels) or ``series`` (steps, variables).
+        kind: ``pixels`` (height, width, channels), ``volume`` (depth, height, width, channels) or ``series`` (steps,
+            variables).
         layout: ``sample``: the first axis of each array is the sample. ``stay``: a stay's series is stored once, all
             behind each other, and samples are an index into them (``begin``, ``length``).
         steps: of a sample's window, where the layout is ``stay``.
@@ -248,7 +249,7 @@ class Arrays(Record):
         samples: rows of ``samples.parquet``, the index from sample to array row.
     """
 
-    kind: Literal["pixels", "series"]
+    kind: Literal["pixels", "volume", "series"]
     layout: Literal["sample", "stay"] = "sample"
     steps: int = 0
     arrays: dict[str, ArrayFile]

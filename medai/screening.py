@@ -142,8 +142,11 @@ def _columns(
 
     from medai.tables import read_table
 
-    if arrays.kind == "pixels":
-        places = np.stack([_places(rows.arrays["pixels"][row]) for row in train])
+    if arrays.kind in ("pixels", "volume"):
+        levels = rows.arrays[arrays.kind]
+        # A volume is looked through along its depth, as an X-ray would: the mean of its slices.
+        flat = (levels[row].mean(axis=0, dtype=np.float32) if arrays.kind == "volume" else levels[row] for row in train)
+        places = np.stack([_places(one) for one in flat])
         yield [f"place.{row}.{column}" for row in range(_GRID) for column in range(_GRID)], places
         images = pl.DataFrame(
             read_table(workspace.folder("ingest", snapshot.key) / "images.parquet", ["row_id", *_FILE_COLUMNS])

@@ -15,7 +15,7 @@ from typing import Annotated
 
 from pydantic import Field
 
-from medai.cohort.definition import OWN_COLUMNS, Criterion, Pictures, Stays
+from medai.cohort.definition import OWN_COLUMNS, Criterion, Pictures, SliceSeries, Stays
 from medai.cohort.events import observed_stays
 from medai.cohort.kidney import VARIABLES as KIDNEY_VARIABLES
 from medai.cohort.kidney import kidney_schema
@@ -24,7 +24,7 @@ from medai.cohort.stays import condition
 from medai.cohort.truth import amount_columns, count_classes, truth_columns
 from medai.cohort.windows import Windows
 
-CohortDefinition = Annotated[Pictures | Stays | Windows, Field(discriminator="kind")]
+CohortDefinition = Annotated[Pictures | SliceSeries | Stays | Windows, Field(discriminator="kind")]
 
 __all__ = [
     "KIDNEY_VARIABLES",
@@ -33,6 +33,7 @@ __all__ = [
     "CohortDefinition",
     "Criterion",
     "Pictures",
+    "SliceSeries",
     "Stays",
     "Windows",
     "amount_columns",

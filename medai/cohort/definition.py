@@ -34,6 +34,20 @@ class Pictures(Frozen):
     groups: Groups = ()
 
 
+class SliceSeries(Frozen):
+    """Every series of slices (CT, MR) that validation left whole is one prediction, and one volume.
+
+    Its sample_id is the row of its first slice; groups and labels are that slice's.
+
+    Attributes:
+        least_slices: series of fewer are left out: scouts and localisers.
+    """
+
+    kind: Literal["slice_series"]
+    least_slices: int = Field(8, ge=2, le=4096)
+    groups: Groups = ()
+
+
 class Criterion(Frozen):
     """Who stays in, as one line of the attrition table. Criteria apply in their order, each to who is left.
 

@@ -13,11 +13,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from medai.cohort.attrition import Attrition
-from medai.cohort.definition import Pictures, Stays
+from medai.cohort.definition import Pictures, SliceSeries, Stays
 from medai.cohort.events import set_aside
 from medai.cohort.extraction import LABEL, triggers
 from medai.cohort.kidney import LABELS as KIDNEY
 from medai.cohort.kidney import kidney_labels
+from medai.cohort.slices import all_slices, first_of_each, judged, kept_slices
 from medai.cohort.stays import chosen_stays, predictions
 from medai.cohort.truth import ASKED_AT, count_classes, with_truth
 from medai.cohort.windows import Windows
@@ -41,7 +42,7 @@ Labelled = tuple["pl.DataFrame", tuple[str, ...]]
 class _Selection(Frozen):
     """What ``select`` reads: the narrow configuration that enters its key."""
 
-    cohort: Pictures | Stays | Windows
+    cohort: Pictures | SliceSeries | Stays | Windows
     outputs: dict[str, Output]
 
 
@@ -58,7 +59,7 @@ def select(
         DataRefused: the snapshot's shape does not fit the definition, a label is outside the Problem's classes, or
             nobody is left.
     """
-    wanted = "images" if isinstance(definition, Pictures) else "events"
+    wanted = "images" if isinstance(definition, Pictures | SliceSeries) else "events"
     if snapshot.shape != wanted:
         raise DataRefused(
             f"a cohort of {definition.kind} cannot be selected from a snapshot of {snapshot.shape}",
@@ -121,8 +122,11 @@ def _tables(
     raw: Path, aside: Path, definition: CohortDefinition, outputs: dict[str, Output], attrition: Attrition
 ) -> Iterator[pl.DataFrame]:
     """The cohort, block by block, in the order of sample_id."""
-    if isinstance(definition, Pictures):
-        images, labels = _pictures(raw, aside, attrition)
+    if isinstance(definition, Pictures | SliceSeries):
+        if isinstance(definition, SliceSeries):
+            images, labels = _series(raw, aside, definition, attrition)
+        else:
+            images, labels = _pictures(raw, aside, attrition)
         yield with_truth(images, labels, outputs, definition.groups, attrition)
         return
     if isinstance(definition, Windows):
@@ -164,6 +168,29 @@ def _pictures(raw: Path, aside: Path, attrition: Attrition) -> Labelled:
     images, labels = _with_labels(images, "row_id", raw, aside, attrition)
     times = pl.col("row_id").alias("sample_id"), pl.col("time").alias("prediction_time")
     return images.with_columns(times).sort("sample_id"), labels
+
+
+def _series(raw: Path, aside: Path, definition: SliceSeries, attrition: Attrition) -> Labelled:
+    """One row a series that is whole, with the labels of its slices, which must agree, and which columns are labels."""
+    import polars as pl
+
+    attrition.note("series in the snapshot", first_of_each(all_slices(raw)))
+    slices = kept_slices(raw, aside)
+    table = first_of_each(slices)
+    attrition.note("with a slice that was not set aside", table)
+    for criterion, series in judged(slices, definition):
+        table = table.join(series, on="series", how="semi", maintain_order="left")
+        attrition.note(criterion, table)
+    slices = slices.join(table.select("series"), on="series", how="semi", maintain_order="left")
+    every, labels = _with_labels(slices, "row_id", raw, aside, Attrition())
+    agreed = every.group_by("series").agg(pl.struct(labels).n_unique() == 1) if labels else every.select("series")
+    if labels:
+        agreed = agreed.filter(pl.col(labels[0])).select("series")
+    table = table.join(agreed, on="series", how="semi", maintain_order="left")
+    attrition.note("its slices' labels agree", table)
+    table = table.join(every.select("row_id", *labels), on="row_id", how="inner", maintain_order="left")
+    times = pl.col("row_id").alias("sample_id"), pl.col("time").alias("prediction_time")
+    return table.with_columns(times).sort("sample_id"), labels
 
 
 def _labelled_stays(raw: Path, aside: Path, attrition: Attrition) -> Labelled:

@@ -5,6 +5,7 @@ A baseline takes the arrays by the names the nets use and does the rest inside t
 - ``pixels`` (N, H, W, C) uint8: pictures larger than ``side`` are area-averaged to ``side`` (each output pixel is the
   mean of the part of the picture it covers), divided by 255 and flattened. The sums are whole numbers in float64, so
   NumPy and ONNX Runtime agree to the bit.
+- ``volume`` (N, D, H, W, C) uint8: the same in three dimensions.
 - ``static`` (N, S) and ``summaries`` (N, F) float32, NaN where nothing was measured, side by side; other series arrays
   are not read.
 
@@ -34,6 +35,8 @@ log = logging.getLogger(__name__)
 
 LIBRARIES = ("numpy", "scikit-learn", "skl2onnx", "onnx")
 """Distributions whose version may change a baseline's bytes."""
+LEVELS = ("pixels", "volume")
+"""Arrays of grey levels."""
 SERIES = ("static", "summaries")
 """Series arrays that baselines read, in the order of their features."""
 OPSETS = {"": 18, "ai.onnx.ml": 3}
@@ -288,12 +291,12 @@ def _moments(features: NDArray[np.float32]) -> tuple[NDArray[np.float32], NDArra
 
 def _shapes(arrays: dict[str, NDArray[Any]]) -> dict[str, tuple[int, ...]]:
     """The arrays a baseline reads, with their shape behind the first axis."""
-    names = ("pixels",) if "pixels" in arrays else SERIES
+    names = next(((name,) for name in LEVELS if name in arrays), SERIES)
     shapes = {name: tuple(arrays[name].shape[1:]) for name in names if name in arrays and arrays[name].shape[1]}
     if not shapes:
         raise MedaiError(
             "a baseline got no array that it can read",
-            expected="pixels, or static or summaries",
+            expected="pixels or volume, or static or summaries",
             received=", ".join(sorted(arrays)) or "no arrays",
             action="report this as a defect of medai",
         )
@@ -304,6 +307,8 @@ def _features(arrays: dict[str, NDArray[Any]], shapes: dict[str, tuple[int, ...]
     """(N, features) float32."""
     if "pixels" in shapes:
         return np.concatenate(list(_pictures(arrays["pixels"], side)))
+    if "volume" in shapes:
+        return np.concatenate(list(_volumes(arrays["volume"], side)))
     rows, widths = len(arrays[next(iter(shapes))]), [shape[0] for shape in shapes.values()]
     features = np.empty((rows, sum(widths)), np.float32)
     for name, columns in zip(shapes, np.split(np.arange(sum(widths)), np.cumsum(widths)[:-1]), strict=True):
@@ -319,6 +324,17 @@ def _pictures(pixels: NDArray[np.uint8], side: int) -> Iterator[NDArray[np.float
     for start in range(0, len(pixels), step):
         block = pixels[start : start + step].transpose(0, 3, 1, 2).astype(np.float64)
         yield (down @ block @ across / whole).astype(np.float32).reshape(len(block), -1)
+
+
+def _volumes(volumes: NDArray[np.uint8], side: int) -> Iterator[NDArray[np.float32]]:
+    _, depth, height, width, channels = volumes.shape
+    through, down, across = _overlaps(depth, side), _overlaps(height, side), _overlaps(width, side).T
+    step = max(1, _BLOCK // (depth * height * width * channels))
+    for start in range(0, len(volumes), step):
+        block = volumes[start : start + step].transpose(0, 4, 1, 2, 3).astype(np.float64)
+        slices = down @ block @ across
+        cells = through @ slices.reshape(*slices.shape[:3], -1) / (255.0 * depth * height * width)
+        yield cells.astype(np.float32).reshape(len(block), -1)
 
 
 def _overlaps(length: int, side: int) -> NDArray[np.float64]:
@@ -380,7 +396,7 @@ def _to_onnx(fitted: Fitted) -> bytes:
         "baseline",
         [
             helper.make_tensor_value_info(
-                name, TensorProto.UINT8 if name == "pixels" else TensorProto.FLOAT, ["samples", *shape]
+                name, TensorProto.UINT8 if name in LEVELS else TensorProto.FLOAT, ["samples", *shape]
             )
             for name, shape in fitted.shapes.items()
         ],
@@ -404,7 +420,28 @@ def _feature_nodes(fitted: Fitted) -> tuple[list[Any], dict[str, NDArray[Any]]]:
     node = helper.make_node
     raw = "features" if fitted.centre is None else "raw"
     constants: dict[str, NDArray[Any]] = {}
-    if "pixels" in fitted.shapes:
+    if "volume" in fitted.shapes:
+        depth, height, width, _ = fitted.shapes["volume"]
+        constants |= {
+            "through": _overlaps(depth, fitted.side),
+            "down": _overlaps(height, fitted.side),
+            "across": np.ascontiguousarray(_overlaps(width, fitted.side).T),
+            "whole": np.array(255.0 * depth * height * width),
+            "slices": np.array([0, 0, 0, -1], np.int64),
+            "flat": np.array([0, -1], np.int64),
+        }
+        nodes = [
+            node("Cast", ["volume"], ["wide"], to=TensorProto.DOUBLE),
+            node("Transpose", ["wide"], ["planes"], perm=[0, 4, 1, 2, 3]),
+            node("MatMul", ["down", "planes"], ["lowered"]),
+            node("MatMul", ["lowered", "across"], ["summed"]),
+            node("Reshape", ["summed", "slices"], ["stacked"]),
+            node("MatMul", ["through", "stacked"], ["piled"]),
+            node("Div", ["piled", "whole"], ["averaged"]),
+            node("Cast", ["averaged"], ["cells"], to=TensorProto.FLOAT),
+            node("Reshape", ["cells", "flat"], [raw]),
+        ]
+    elif "pixels" in fitted.shapes:
         height, width, _ = fitted.shapes["pixels"]
         constants |= {
             "down": _overlaps(height, fitted.side),

@@ -14,6 +14,33 @@ if TYPE_CHECKING:
 
 PIXELS = {"pixels": "uint8"}
 
+Scaling = Literal["standardise", "unit", "percentiles"]
+"""How grey levels come to a net, as constants of the net itself: less the training pixels' mean and by their standard
+deviation; 0–255 as 0–1; or from their 1st to their 99th percentile as 0–1, what lies beyond drawn in."""
+
+
+def scaled(inputs: Any, statistics: dict[str, Any], array: str, scaling: Scaling) -> tuple[Any, float]:
+    """Grey levels as a net takes them, and the training pixels' standard deviation in those units.
+
+    Args:
+        inputs: (samples, …, channels) uint8, a Keras tensor.
+        statistics: of the array: mean and deviation, one value a channel; for percentiles also ``ARRAY_range``.
+        array: its name in the statistics.
+    """
+    import keras
+
+    from medai.models.layers import Standardise, Window
+
+    deviation = statistics[array]["deviation"]
+    spread = sum(value or 0.0 for value in deviation) / len(deviation)
+    if scaling == "unit":
+        return keras.layers.Rescaling(1 / 255, name="scale")(inputs), spread / 255
+    if scaling == "percentiles":
+        levels = statistics[f"{array}_range"]
+        widths = [high - low or 1 for low, high in zip(levels["low"], levels["high"], strict=True)]
+        return Window(**levels, name="window")(inputs), spread * len(widths) / sum(widths)
+    return Standardise(**statistics[array], name="standardise")(inputs), 1.0
+
 
 class SmallCNN(Frozen):
     """Convolutions 3×3 with ReLU and max-pooling by 2, then dense layers: the net that textbooks start with.
@@ -28,7 +55,7 @@ class SmallCNN(Frozen):
         pools: how many of the convolutions, from the first on, are followed by a max-pool; all of them when null.
         dense: units of the dense layer before the head, none when null.
         dropout: share of the features before the head that is dropped in training.
-        scaling: ``standardise`` by the training pixels' mean and deviation, or ``unit``: 0–255 becomes 0–1.
+        scaling: see ``Scaling``.
         binary_head: how a binary output is scored: one unit's ``sigmoid``, or ``softmax`` over two units, negative and
             positive, of which the positive's probability is the score: the same loss, twice the head's weights.
     """
@@ -38,7 +65,7 @@ class SmallCNN(Frozen):
     pools: int | None = Field(default=None, ge=0)
     dense: PositiveInt | None = 128
     dropout: float = Field(default=0.0, ge=0, lt=1)
-    scaling: Literal["standardise", "unit"] = "standardise"
+    scaling: Scaling = "standardise"
     binary_head: Literal["sigmoid", "softmax"] = "sigmoid"
 
     @model_validator(mode="after")
@@ -60,11 +87,8 @@ class SmallCNN(Frozen):
 
         layers = Layers(seed)
         inputs = inputs_of(shapes, PIXELS, self.kind)
-        if self.scaling == "unit":
-            features = keras.layers.Rescaling(1 / 255, name="scale")(inputs["pixels"])
-        else:
-            features = standardised(inputs["pixels"], statistics)
-        features = layers.augment(augmentation)(features)
+        features, spread = scaled(inputs["pixels"], statistics, "pixels", self.scaling)
+        features = layers.augment(augmentation, spread)(features)
         pools = len(self.filters) if self.pools is None else self.pools
         for number, filters in enumerate(self.filters, start=1):
             features = layers.convolution(f"convolution_{number}", filters, 3, activation="relu")(features)
@@ -94,6 +118,7 @@ class ResidualCNN(Frozen):
         reduce_first: whether the first stage halves height and width too: a quarter of the work.
         dropout: share of the pooled features that is dropped in training.
         normalisation_momentum: how slowly batch normalisation's running mean and variance move.
+        scaling: see ``Scaling``.
     """
 
     kind: Literal["residual_cnn"]
@@ -102,6 +127,7 @@ class ResidualCNN(Frozen):
     reduce_first: bool = True
     dropout: float = Field(default=0.0, ge=0, lt=1)
     normalisation_momentum: float = Field(default=0.9, gt=0, lt=1)
+    scaling: Scaling = "standardise"
 
     def build(
         self,
@@ -128,7 +154,8 @@ class ResidualCNN(Frozen):
 
         layers = Layers(seed)
         inputs = inputs_of(shapes, PIXELS, self.kind)
-        features = layers.augment(augmentation)(standardised(inputs["pixels"], statistics))
+        features, spread = scaled(inputs["pixels"], statistics, "pixels", self.scaling)
+        features = layers.augment(augmentation, spread)(features)
         features = self._convolve(layers, "stem", features, self.filters[0], 3, 1)
         features = keras.layers.ReLU(name="stem_relu")(features)
         for stage, filters in enumerate(self.filters, start=1):
@@ -158,10 +185,3 @@ class ResidualCNN(Frozen):
         features = self._convolve(layers, f"{name}_second", features, filters, 3, 1)
         features = keras.layers.Add(name=f"{name}_add")([features, shortcut])
         return keras.layers.ReLU(name=f"{name}_relu")(features)
-
-
-def standardised(pixels: Any, statistics: dict[str, Any]) -> Any:
-    """Raw pixels by the training pixels' mean and deviation."""
-    from medai.models.layers import Standardise
-
-    return Standardise(**statistics["pixels"], name="standardise")(pixels)

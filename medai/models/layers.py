@@ -7,7 +7,6 @@ of the saved graph: the exported net takes the raw arrays.
 from __future__ import annotations
 
 import hashlib
-import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -72,85 +71,24 @@ class Missing(keras.layers.Layer):  # type: ignore[misc]  # keras is not typed
 
 
 @keras.saving.register_keras_serializable(package="medai")
-class Augment(keras.layers.Layer):  # type: ignore[misc]  # keras is not typed
-    """Shift, turn, mirror, and change of contrast and brightness, drawn anew for each picture; nothing at inference.
-
-    Takes standardised pixels. Shift, turn and mirror are one bilinear resampling; pixels from outside repeat the edge.
+class Window(keras.layers.Layer):  # type: ignore[misc]  # keras is not typed
+    """Levels from low to high become 0 to 1, as float32, along the last axis; what lies beyond is drawn in.
 
     Args:
-        shift: largest shift along each axis, as a fraction of the side.
-        rotation: largest turn to either side, in degrees.
-        flip: whether half of the pictures are mirrored left to right.
-        contrast: largest relative change of the distance to the picture's own mean.
-        brightness: largest change of level, in standard deviations of the training pixels.
-        seed: of this layer's own random generator, whose state is among the net's variables.
+        low, high: one value a column; where they are equal, a step: 0 at it and below, 1 above.
     """
 
-    def __init__(
-        self,
-        shift: float,
-        rotation: float,
-        flip: bool,
-        contrast: float,
-        brightness: float,
-        seed: int,
-        **names: Any,
-    ) -> None:
+    def __init__(self, low: Sequence[float], high: Sequence[float], **names: Any) -> None:
         super().__init__(**names)
-        self.shift, self.rotation, self.flip = shift, rotation, flip
-        self.contrast, self.brightness = contrast, brightness
-        self.seed = seed
-        self.supports_jit = False  # XLA has no image resampling; Keras would otherwise compile it by default
-        self.generator = keras.random.SeedGenerator(seed, name="generator")
+        self.low, self.high = [float(value) for value in low], [float(value) for value in high]
+        self._low = np.array(self.low, dtype=np.float32)
+        width = np.array(self.high, dtype=np.float32) - self._low
+        self._scale = np.float32(1) / np.where(width == 0, np.float32(1), width)
 
-    def _between(self, limit: float, pictures: Any) -> Any:
-        return keras.random.uniform((pictures, 1), -limit, limit, seed=self.generator)
-
-    def call(self, inputs: Any, training: bool = False) -> Any:
-        """(pictures, height, width, channels) float32 → the same shape."""
-        if not training:
-            return inputs
-        outputs = inputs
-        if self.shift or self.rotation or self.flip:
-            outputs = self._moved(outputs)
-        count = keras.ops.shape(outputs)[0]
-        if self.contrast:
-            mean = keras.ops.mean(outputs, axis=(1, 2, 3), keepdims=True)
-            gain = keras.ops.reshape(1 + self._between(self.contrast, count), (-1, 1, 1, 1))
-            outputs = mean + (outputs - mean) * gain
-        if self.brightness:
-            outputs = outputs + keras.ops.reshape(self._between(self.brightness, count), (-1, 1, 1, 1))
-        return outputs
-
-    def _moved(self, pictures: Any) -> Any:
-        count = keras.ops.shape(pictures)[0]
-        height, width = pictures.shape[1:3]
-        angle = self._between(math.radians(self.rotation), count)
-        down = self._between(self.shift * height, count)
-        right = self._between(self.shift * width, count)
-        mirror = keras.ops.ones_like(angle)
-        if self.flip:
-            mirror = keras.ops.where(self._between(1.0, count) < 0, -mirror, mirror)
-        cosine, sine = keras.ops.cos(angle), keras.ops.sin(angle)
-        # Each output point (column, row) reads the input at the turned, mirrored point about the picture's centre.
-        middle_x, middle_y = (width - 1) / 2, (height - 1) / 2
-        across, skew = mirror * cosine, -mirror * sine
-        offset_x = middle_x - across * middle_x - skew * middle_y + right
-        offset_y = middle_y - sine * middle_x - cosine * middle_y + down
-        none = keras.ops.zeros_like(angle)
-        matrix = keras.ops.concatenate([across, skew, offset_x, sine, cosine, offset_y, none, none], axis=1)
-        return keras.ops.image.affine_transform(
-            pictures, matrix, interpolation="bilinear", fill_mode="nearest", data_format="channels_last"
-        )
+    def call(self, inputs: Any) -> Any:
+        """(…, columns) of any number type → the same shape, float32 from 0 to 1."""
+        return keras.ops.clip((keras.ops.cast(inputs, "float32") - self._low) * self._scale, 0, 1)
 
     def get_config(self) -> dict[str, Any]:
         """What rebuilds this layer."""
-        return dict(
-            super().get_config(),
-            shift=self.shift,
-            rotation=self.rotation,
-            flip=self.flip,
-            contrast=self.contrast,
-            brightness=self.brightness,
-            seed=self.seed,
-        )
+        return dict(super().get_config(), low=self.low, high=self.high)

@@ -45,17 +45,25 @@ class Augmentation(Frozen):
 
     Attributes:
         shift: largest shift along each axis, as a fraction of the side.
-        rotation: largest turn to either side, in degrees.
-        flip: mirror half of the pictures left to right.
+        rotation: largest turn to either side, in degrees; of a volume, within the slices' plane.
+        zoom: largest relative change of size, to either side.
+        flip: ``horizontal`` mirrors half of the pictures left to right; only where anatomy allows: a chest has its
+            heart on one side, and a mirrored one is another finding.
         contrast: largest relative change of contrast.
         brightness: largest change of level, in standard deviations of the training pixels.
+        noise: largest standard deviation of normal noise, in those of the training pixels; each picture draws its own.
+        fill: what comes in from outside: ``edge`` repeats the edge; ``constant`` is the training mean where pixels are
+            standardised, else black.
     """
 
     shift: float = Field(default=0.0, ge=0, le=0.5)
     rotation: float = Field(default=0.0, ge=0, le=180)
-    flip: bool = False
+    zoom: float = Field(default=0.0, ge=0, le=0.5)
+    flip: Literal["horizontal"] | None = None
     contrast: float = Field(default=0.0, ge=0, lt=1)
     brightness: float = Field(default=0.0, ge=0, le=3)
+    noise: float = Field(default=0.0, ge=0, le=3)
+    fill: Literal["edge", "constant"] = "edge"
 
 
 class Layers:
@@ -74,6 +82,13 @@ class Layers:
 
         start = keras.initializers.HeNormal(seed=self.seed_of(name))
         return keras.layers.Conv2D(filters, size, kernel_initializer=start, name=name, **options)
+
+    def convolution_3d(self, name: str, filters: int, size: int, **options: Any) -> Any:
+        """A convolution over depth, height and width with He's normal initialisation."""
+        import keras
+
+        start = keras.initializers.HeNormal(seed=self.seed_of(name))
+        return keras.layers.Conv3D(filters, size, kernel_initializer=start, name=name, **options)
 
     def dense(self, name: str, units: int, activation: str | None) -> Any:
         """A dense layer with Glorot's uniform initialisation."""
@@ -102,13 +117,19 @@ class Layers:
         layer: Callable[[Any], Any] = keras.layers.Dropout(rate, seed=self.seed_of(name), name=name)
         return layer
 
-    def augment(self, augmentation: Augmentation | None) -> Callable[[Any], Any]:
-        """The augmentation layer; nothing at all when there is none."""
-        from medai.models.layers import Augment
+    def augment(self, augmentation: Augmentation | None, spread: float = 1.0) -> Callable[[Any], Any]:
+        """The augmentation layer; nothing at all when there is none.
+
+        Args:
+            spread: standard deviation of the training pixels in the units that the layer takes; 1 of standardised ones.
+        """
+        from medai.models.augmenting import Augment
 
         if augmentation is None:
             return lambda inputs: inputs
-        layer: Callable[[Any], Any] = Augment(**augmentation.model_dump(), seed=self.seed_of("augment"), name="augment")
+        layer: Callable[[Any], Any] = Augment(
+            **augmentation.model_dump(), spread=spread, seed=self.seed_of("augment"), name="augment"
+        )
         return layer
 
     def scores(self, head: Head) -> Any:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import Field, PositiveInt
 
-from medai.models.convolutional import PIXELS, standardised
+from medai.models.convolutional import PIXELS, scaled
 from medai.models.nets import Augmentation, Head, Layers, inputs_of
 from medai.records import Frozen
 
@@ -70,7 +70,8 @@ class UNet(Frozen):
 
         layers = Layers(seed)
         inputs = inputs_of(shapes, PIXELS, self.kind)
-        features = layers.augment(augmentation)(standardised(inputs["pixels"], statistics))
+        features, spread = scaled(inputs["pixels"], statistics, "pixels", "standardise")
+        features = layers.augment(augmentation, spread)(features)
         seen: list[Any] = []
         for level, filters in enumerate(self.filters, start=1):
             if seen:

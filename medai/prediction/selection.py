@@ -13,8 +13,18 @@ from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from medai.cohort import CohortDefinition, Criterion, Stays, Windows, condition, kidney_schema, observed_stays
+from medai.cohort import (
+    CohortDefinition,
+    Criterion,
+    SliceSeries,
+    Stays,
+    Windows,
+    condition,
+    kidney_schema,
+    observed_stays,
+)
 from medai.cohort.events import kept_events
+from medai.cohort.slices import first_of_each, judged, kept_slices
 from medai.conditions import parse_condition
 from medai.errors import ConfigurationError
 from medai.records import Cohort, Exclusion, Frozen, QualityReport, Snapshot, stage_key
@@ -92,6 +102,8 @@ def select(
         if isinstance(definition, Stays):
             table, what = _stays(raw, aside, definition), "stays"
             own = ["stay_id", "series_start", "hours"] if definition.has_series else []
+        elif isinstance(definition, SliceSeries):
+            table, what, own = _series(raw, aside, definition), "series", []
         else:
             table, what, own = _pictures(raw, aside), "pictures", []
         names = ["sample_id", "subject_id", "prediction_time", "publisher_role"]
@@ -155,6 +167,20 @@ def _pictures(raw: Path, aside: Path) -> pl.DataFrame:
     return _with_status(images, "images", aside).with_columns(
         pl.col("row_id").alias("sample_id"), pl.col("time").alias("prediction_time")
     )
+
+
+def _series(raw: Path, aside: Path, definition: SliceSeries) -> pl.DataFrame:
+    """The first slice of each series, and every slice that was set aside."""
+    import polars as pl
+
+    pictures = _pictures(raw, aside)
+    slices = kept_slices(raw, aside)
+    table = first_of_each(slices).select("row_id", "series")
+    table = pictures.join(table, on="row_id", how="left", maintain_order="left")
+    table = table.filter(pl.col("series").is_not_null() | pl.col("status").is_not_null())
+    for criterion, series in judged(slices, definition):
+        table = _keep(table, table.join(series, on="series", how="semi"), criterion)
+    return table
 
 
 def _stays(raw: Path, aside: Path, definition: Stays) -> pl.DataFrame:

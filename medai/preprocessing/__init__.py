@@ -11,18 +11,19 @@ from typing import TYPE_CHECKING, Annotated
 
 from pydantic import Field
 
-from medai.preprocessing import pixels, series
+from medai.preprocessing import pixels, series, volume
 from medai.preprocessing.pixels import Pixels
 from medai.preprocessing.series import Series
+from medai.preprocessing.volume import Volume
 from medai.records import Arrays, Cohort, QualityReport, Snapshot, stage_key
 from medai.workspace import Made, Workspace
 
 if TYPE_CHECKING:
     from medai.shards import Spread
 
-Preprocessing = Annotated[Pixels | Series, Field(discriminator="kind")]
+Preprocessing = Annotated[Pixels | Series | Volume, Field(discriminator="kind")]
 
-__all__ = ["Pixels", "Preprocessing", "Series", "prepare"]
+__all__ = ["Pixels", "Preprocessing", "Series", "Volume", "prepare"]
 
 
 def prepare(
@@ -30,7 +31,7 @@ def prepare(
     snapshot: Snapshot,
     quality: QualityReport,
     cohort: Cohort,
-    config: Pixels | Series,
+    config: Pixels | Series | Volume,
     spread: Spread | None = None,
 ) -> Made[Arrays]:
     """Write the arrays of a cohort, one row a sample in the order of ``sample_id``.
@@ -41,18 +42,26 @@ def prepare(
     Raises:
         DataRefused: the snapshot's shape does not fit the preprocessing.
     """
-    version = pixels.VERSION if isinstance(config, Pixels) else series.VERSION
+    libraries: tuple[str, ...] = series.LIBRARIES
+    if isinstance(config, Series):
+        version = series.VERSION
+    else:
+        kind = pixels if isinstance(config, Pixels) else volume
+        version, libraries = kind.VERSION, (*libraries, *config.libraries)
+        kind.need_libraries(config)
     key = stage_key(
         "prepare",
         version,
         {"snapshot": snapshot.key, "quality": quality.key, "cohort": cohort.key},
         config,
-        series.LIBRARIES,
+        libraries,
     )
 
     def build(folder: Path) -> Arrays:
         if isinstance(config, Pixels):
             return pixels.write(workspace, snapshot, cohort, config, key, folder)
+        if isinstance(config, Volume):
+            return volume.write(workspace, snapshot, quality, cohort, config, key, folder)
         return series.write(workspace, snapshot, quality, cohort, config, key, folder, spread)
 
     return workspace.materialise("prepare", key, Arrays, build)

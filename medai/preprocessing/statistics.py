@@ -15,17 +15,24 @@ them is hardly more exact, and takes as long as an epoch."""
 _SMALLEST_DEVIATION = 1e-6  # a variable that never changes in train is left at zero instead of divided by zero
 
 
-def fit_statistics(arrays: dict[str, Any], rows: np.ndarray) -> dict[str, Any]:
+RANGE = (0.01, 0.99)
+"""Shares of the train values at or below the low and the high end of a range."""
+
+
+def fit_statistics(arrays: dict[str, Any], rows: np.ndarray, ranges: bool = False) -> dict[str, Any]:
     """Mean and standard deviation of each float or pixel array over the train rows, NaN ignored.
 
     Args:
         arrays: name → array, or what answers to shape and rows like one; ``pixels`` (N, H, W, C) is taken per channel,
             float arrays per last axis; the series' ``mask`` and ``elapsed``, and pictures' ``masks`` need none.
         rows: positions of the train samples.
+        ranges: whether grey levels (uint8 arrays of pictures or volumes) get their 1st and 99th percentile, too.
 
     Returns:
         name → {"mean": [...], "deviation": [...]}; a column without any value has mean 0 and deviation 1. Float64
-        sums in row order, so the same rows give the same figures.
+        sums in row order, so the same rows give the same figures. With ranges also ``NAME_range`` →
+        {"low": [...], "high": [...]}: the least level that a hundredth, or 99 of a hundred, of the values do not
+        exceed.
     """
     statistics: dict[str, Any] = {}
     if len(rows) > _ROWS:
@@ -48,4 +55,20 @@ def fit_statistics(arrays: dict[str, Any], rows: np.ndarray) -> dict[str, Any]:
         deviation = np.sqrt(np.maximum(variance, 0.0))
         deviation = np.where((count > 0) & (deviation > _SMALLEST_DEVIATION), deviation, 1.0)
         statistics[name] = {"mean": mean.tolist(), "deviation": deviation.tolist()}
+        if ranges and array.dtype == np.uint8:
+            low, high = _percentiles(array, rows)
+            statistics[f"{name}_range"] = {"low": low, "high": high}
     return statistics
+
+
+def _percentiles(array: Any, rows: np.ndarray) -> list[list[float]]:
+    """The range's low and high ends, one value a channel, counted exactly."""
+    width = array.shape[-1]
+    counts = np.zeros((width, 256), np.int64)
+    step = min(_BLOCK, max(1, _VALUES // (array[:1].size or 1)))
+    for start in range(0, len(rows), step):
+        block = np.asarray(array[rows[start : start + step]]).reshape(-1, width)
+        for channel in range(width):
+            counts[channel] += np.bincount(block[:, channel], minlength=256)
+    shares = counts.cumsum(axis=1) / counts.sum(axis=1, keepdims=True)
+    return [(shares >= share).argmax(axis=1).astype(float).tolist() for share in RANGE]

@@ -80,6 +80,8 @@ def illustrate(
                 one["truth"], one["answer"] = _told(output, truth, place, column, score, thresholds)
                 if arrays.kind == "pixels":
                     one["picture"] = thumbnail(data["pixels"][rows[place]])
+                elif arrays.kind == "volume":
+                    one["picture"] = thumbnail(middles(data["volume"][rows[place]]))
                 elif arrays.kind == "series":
                     one["hours"] = int(candidate.preprocessing["hours"])
                     one["series"] = _curves(data, rows[place], variables, arrays, candidate.preprocessing)
@@ -158,6 +160,20 @@ def _rows_of_array(workspace: Workspace, arrays: Arrays, samples: np.ndarray) ->
 
     index = pl.DataFrame(read_table(workspace.folder("prepare", arrays.key) / "samples.parquet"))
     return np.asarray(index["row"].to_numpy()[np.searchsorted(index["sample_id"].to_numpy(), samples)])
+
+
+def middles(volume: np.ndarray) -> np.ndarray:
+    """The middle planes of a volume across its depth, height and width, side by side on black.
+
+    Args:
+        volume: (depth, height, width, channels) uint8.
+    """
+    import numpy as np
+
+    planes = [np.take(volume, volume.shape[axis] // 2, axis=axis) for axis in range(3)]
+    tall = max(plane.shape[0] for plane in planes)
+    padded = [np.pad(plane, ((0, tall - plane.shape[0]), (0, 1), (0, 0))) for plane in planes]
+    return np.concatenate(padded, axis=1)[:, :-1]
 
 
 def thumbnail(pixels: np.ndarray) -> str:

@@ -1,8 +1,10 @@
-"""MedMNIST v2: 2-D pictures with the publisher's roles, one ``.npz`` a set.
+"""MedMNIST v2: pictures and volumes with the publisher's roles, one ``.npz`` a set.
 
-Six arrays ``{train,val,test}_{images,labels}``: images uint8 (pictures, height, width) grey or (…, 3) RGB; labels
-integer (pictures, 1), or (pictures, findings) for several findings at once. Yang J, Shi R, Wei D, et al. MedMNIST v2.
-Sci Data 2023. MedMNIST names no patients: each distinct picture stands for a subject of its own.
+Six arrays ``{train,val,test}_{images,labels}``: images uint8 (pictures, height, width) grey or (…, 3) RGB, or volumes
+(volumes, depth, height, width) grey; labels integer (pictures, 1), or (pictures, findings) for several findings at
+once. A volume is one row of the images table, which then has a column ``depth``, and one entry of the cache. Yang J,
+Shi R, Wei D, et al. MedMNIST v2. Sci Data 2023. MedMNIST names no patients: each distinct picture stands for a subject
+of its own.
 
 Rows are ordered by role, then by content, so that copies of a set in another order give the same bytes; which row of
 which array a picture was (``test/3``, from 0) stands in ``picture_identifiers.parquet``.
@@ -51,7 +53,7 @@ _ROLES = (("train", "train"), ("val", "validation"), ("test", "test"))
 
 
 class MedMNIST(Frozen):
-    """Any 2-D MedMNIST set, at any of its sizes.
+    """Any MedMNIST set, in 2-D or 3-D, at any of its sizes.
 
     Attributes:
         labelled: False for pictures to predict: one of the three ``…_images`` is enough, and no label is read.
@@ -104,7 +106,7 @@ class _Role(NamedTuple):
 def read(config: MedMNIST, path: Path, folder: Path) -> Facts:
     """Write images, labels, identifiers, picture_identifiers and ``pixels.npy``.
 
-    The pixels are uint8, pictures × height × width × channels, by row_id.
+    The pixels are uint8, pictures × height × width × channels, volumes × depth × height × width × 1, by row_id.
 
     The archive is inflated twice, once to hash and once to copy, so that memory does not grow with the set.
 
@@ -209,21 +211,23 @@ def _header(archive: zipfile.ZipFile, array: str) -> _Header:
         return header
 
 
-def _check_headers(headers: dict[tuple[str, str], _Header]) -> tuple[int, int, int]:
-    """Height, width and channels that all roles share; labels, where they are read, must fit their images."""
-    shapes, widths = {}, {}
+def _check_headers(headers: dict[tuple[str, str], _Header]) -> tuple[int, ...]:
+    """[Depth,] height, width and channels that all roles share; labels, where they are read, must fit their images."""
+    shapes: dict[str, tuple[int, ...]] = {}
+    widths = {}
     for (split, part), header in headers.items():
         if part == "labels":
             widths[split] = _check_labels(split, header, headers[split, "images"])
             continue
         if header.dtype != "uint8":
             raise _refuse(f"{split}_images", "grey levels as uint8", f"{header.dtype}")
-        grey, colour = len(header.shape) == 3, len(header.shape) == 4 and header.shape[3] == 3
-        if not (grey or colour):
-            raise _refuse(f"{split}_images", "(pictures, height, width) or (…, 3)", f"shape {header.shape}")
+        axes, colour = len(header.shape), len(header.shape) == 4 and header.shape[3] == 3
+        if axes not in (3, 4):
+            expected = "(pictures, height, width), (…, 3) or (volumes, depth, height, width)"
+            raise _refuse(f"{split}_images", expected, f"shape {header.shape}")
         if 0 in header.shape:
             raise _refuse(f"{split}_images", "at least one picture", f"shape {header.shape}")
-        shapes[split] = (header.shape[1], header.shape[2], 1 if grey else 3)
+        shapes[split] = header.shape[1:] if colour else (*header.shape[1:], 1)
     first = next(iter(shapes))
     for split, shape in shapes.items():
         if shape != shapes[first]:
@@ -274,7 +278,7 @@ def _study(
     split: str,
     role: str,
     headers: dict[tuple[str, str], _Header],
-    shape: tuple[int, int, int],
+    shape: tuple[int, ...],
 ) -> _Role:
     """Hash and measure one role's pictures and put them in order of content, then label."""
     import numpy as np
@@ -297,7 +301,7 @@ def _study(
     return _Role(split, role, order, [hashes[row] for row in order], labels[order], np.concatenate(levels)[order])
 
 
-def _write_tables(roles: list[_Role], shape: tuple[int, int, int], folder: Path, ignored: int) -> Facts:
+def _write_tables(roles: list[_Role], shape: tuple[int, ...], folder: Path, ignored: int) -> Facts:
     import numpy as np
 
     hashes = [one for role in roles for one in role.hashes]
@@ -320,9 +324,9 @@ def _write_tables(roles: list[_Role], shape: tuple[int, int, int], folder: Path,
         ],
         "publisher_role": names,
         "frame": np.zeros(len(hashes), np.int32),
-        "height": np.full(len(hashes), shape[0], np.int32),
-        "width": np.full(len(hashes), shape[1], np.int32),
-        "channels": np.full(len(hashes), shape[2], np.int8),
+        "height": np.full(len(hashes), shape[-3], np.int32),
+        "width": np.full(len(hashes), shape[-2], np.int32),
+        "channels": np.full(len(hashes), shape[-1], np.int8),
         "bits": np.full(len(hashes), 8, np.int8),
         "mean": levels[:, 0].astype(np.float32),
         "std": levels[:, 1].astype(np.float32),
@@ -333,10 +337,13 @@ def _write_tables(roles: list[_Role], shape: tuple[int, int, int], folder: Path,
         "copy_number": copies,
         "label_conflict": conflicts,
     }
+    types = IMAGES
+    if len(shape) == 4:
+        types, columns["depth"] = IMAGES | {"depth": "int32"}, np.full(len(hashes), shape[0], np.int32)
     label_names = ["label"] if labels.shape[1] == 1 else [f"label_{column}" for column in range(labels.shape[1])]
     label_columns = {"row_id": rows, **{name: labels[:, column] for column, name in enumerate(label_names)}}
     tables = {
-        "images": write_table(folder / "images.parquet", table_of(columns, IMAGES)),
+        "images": write_table(folder / "images.parquet", table_of(columns, types)),
         "labels": write_table(
             folder / "labels.parquet", table_of(label_columns, dict.fromkeys(label_columns, "int64"))
         ),

@@ -18,9 +18,9 @@ import sys
 from collections.abc import Callable, Iterator
 from importlib.metadata import version
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from pydantic import Field
+from pydantic import Discriminator, Field, Tag, model_validator
 
 from medai.errors import DataRefused
 from medai.measurement.calibration import CalibrationChoice
@@ -35,15 +35,23 @@ from medai.workspace import Made, Workspace
 if TYPE_CHECKING:
     import numpy as np
 
-VERSION = 3
+VERSION = 4
 LIBRARIES = ("tensorflow", "keras", "tf2onnx", "numpy")
 BASELINE_LIBRARIES = ("scikit-learn", "skl2onnx", "numpy")
 PARITY = 1e-4
 """Largest difference tolerated between a net's own scores and its ONNX file's (1.5e-7 is usual)."""
 
 Progress = Callable[[float], None]
+Sampling = Literal["over", "under"]
 
 log = logging.getLogger(__name__)
+
+
+ClassWeights = Annotated[
+    Annotated[Literal["balanced"], Tag("balanced")]
+    | Annotated[dict[str, Annotated[float, Field(gt=0, le=1000)]], Tag("by_class")],
+    Discriminator(lambda value: "by_class" if isinstance(value, dict) else "balanced"),
+]
 
 
 class Training(Frozen):
@@ -51,11 +59,16 @@ class Training(Frozen):
 
     Attributes:
         steps_per_epoch: batches of an epoch; the train rows are then gone through again and again, shuffled anew each
-            time, in full batches, and an epoch begins where the last one ended. None: each row once an epoch.
+            time, in full batches, and an epoch begins where the last one ended. None: one pass an epoch.
         optimizer: ``adamw`` decays weights apart from the gradient (Loshchilov and Hutter 2019).
         schedule: ``cosine`` falls from learning_rate to zero over all steps.
         weight_decay: of AdamW; ignored by the others.
-        class_weights: ``balanced`` weighs each class by samples / (classes × its samples).
+        class_weights: ``balanced`` weighs each class by samples / (classes × its samples), and of findings each one's
+            presence and absence so that both weigh the same; or class → weight (of a finding: of its presence).
+        sampling: ``over`` repeats rows of smaller classes until each comes as often as the largest in a pass over the
+            train rows; ``under`` draws so many of each as the smallest has, others each time. Null: every row once.
+        focal: exponent of the focal loss, which lessens the weight of what is answered well already: 2 in its paper
+            (Lin et al. 2017, doi:10.1109/ICCV.2017.324). Null: cross-entropy.
         weight_averaging: momentum of the exponential moving average of the weights that the model ends with.
         label_smoothing: share of the truth spread evenly (Szegedy et al. 2016).
         augmentation: random changes of train pictures, inside the graph, off when scoring.
@@ -68,10 +81,33 @@ class Training(Frozen):
     learning_rate: float = Field(1e-3, gt=0)
     schedule: Literal["constant", "cosine"] = "constant"
     weight_decay: float = Field(0.0, ge=0)
-    class_weights: Literal["balanced"] | None = None
+    class_weights: ClassWeights | None = None
+    sampling: Sampling | None = None
+    focal: float | None = Field(None, gt=0, le=10)
     weight_averaging: float | None = Field(None, gt=0, lt=1)
     label_smoothing: float = Field(0.0, ge=0, lt=1)
     augmentation: Augmentation | None = None
+
+    @model_validator(mode="after")
+    def _classes_are_balanced_once(self) -> Training:
+        if self.sampling is not None and self.class_weights is not None:
+            raise ValueError("sampling and class_weights both even classes out; use one of them")
+        return self
+
+    def unfit_for(self, output: Output) -> str | None:
+        """Why this training does not fit an output; None where it does."""
+        if output.kind == "mask":
+            asked = [name for name in ("class_weights", "sampling", "focal") if getattr(self, name) is not None]
+            return (
+                f"training.{asked[0]}: the Dice loss of a mask weighs its classes alike; remove it" if asked else None
+            )
+        if self.sampling is not None and output.kind == "multilabel":
+            return "training.sampling needs one class a sample; for findings use class_weights or focal"
+        if isinstance(self.class_weights, dict) and set(self.class_weights) != set(output.names):
+            wrong = next((name for name in self.class_weights if name not in output.names), None)
+            told = "not every class has a weight" if wrong is None else f"there is no class {wrong!r}"
+            return f"training.class_weights: {told}; give one for each of {', '.join(output.names)}"
+        return None
 
 
 class Execution(Frozen):
@@ -158,7 +194,7 @@ def fit(
         train, validation = rows.of("train"), rows.of("validation")
         truth = rows.goal(output_name, output)
         _refuse_one_sided(output_name, output, rows.truth[output_name][train])
-        statistics = fit_statistics(data, train)
+        statistics = fit_statistics(data, train, ranges=getattr(model, "scaling", None) == "percentiles")
         epochs, parameters, fitted_samples = 0, 0, len(train)
         log.info("fit %s on %d samples …", name, len(train))
         # Small classical models lose more to threads than they gain, and logistic regression's bytes depend on them.

@@ -1,8 +1,8 @@
 """Batches of pictures with masks: what moves a picture in training moves its mask by the same draw.
 
-Levels (contrast, brightness) change inside the net's graph, where the truth has no part. Shift, turn and mirror move
-pixels, so they are drawn here, for picture and mask together: the picture is resampled bilinearly, the mask by its
-nearest pixel, and what comes in from outside repeats the edge, as the graph's own layer does it.
+Levels (contrast, brightness, noise) change inside the net's graph, where the truth has no part. Shift, turn, zoom and
+mirror move pixels, so they are drawn here, for picture and mask together: the picture is resampled bilinearly, the mask
+by its nearest pixel, and what comes in from outside repeats the edge, or is black and background (``fill: constant``).
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from medai.models import Augmentation
 
-_STILL = {"shift": 0.0, "rotation": 0.0, "flip": False}
+_STILL = {"shift": 0.0, "rotation": 0.0, "zoom": 0.0, "flip": None}
 
 
 @dataclass(frozen=True)
@@ -57,7 +57,7 @@ def in_graph(augmentation: Augmentation) -> Augmentation:
 def moved(
     pixels: NDArray[np.uint8], masks: NDArray[np.uint8], augmentation: Augmentation, generator: np.random.Generator
 ) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
-    """Pictures and masks, each pair shifted, turned and mirrored by one draw.
+    """Pictures and masks, each pair shifted, turned, zoomed and mirrored by one draw.
 
     Args:
         pixels: (n, height, width, channels).
@@ -66,21 +66,23 @@ def moved(
     from scipy import ndimage
 
     count, height, width = masks.shape
-    drawn = generator.uniform(-1, 1, (count, 4))
+    drawn = generator.uniform(-1, 1, (count, 5))
     pictures, truths = np.empty_like(pixels), np.empty_like(masks)
-    for row, (turn, down, right, side) in enumerate(drawn.tolist()):
+    mode = "nearest" if augmentation.fill == "edge" else "constant"
+    for row, (turn, down, right, side, size) in enumerate(drawn.tolist()):
         angle = math.radians(augmentation.rotation) * turn
         mirror = -1.0 if augmentation.flip and side < 0 else 1.0
+        scale = 1 / (1 + augmentation.zoom * size)
         # Each point of the result (down, across) reads the turned, mirrored point about the picture's centre.
-        matrix = np.array(
+        matrix = scale * np.array(
             [[math.cos(angle), math.sin(angle) * mirror], [-math.sin(angle), math.cos(angle) * mirror]], np.float64
         )
         centre = np.array([(height - 1) / 2, (width - 1) / 2])
         shift = augmentation.shift * np.array([down * height, right * width])
         offset = centre - matrix @ centre + shift
-        truths[row] = ndimage.affine_transform(masks[row], matrix, offset, order=0, mode="nearest")
+        truths[row] = ndimage.affine_transform(masks[row], matrix, offset, order=0, mode=mode)
         for channel in range(pixels.shape[-1]):
             plane = pixels[row, :, :, channel].astype(np.float32)
-            levels = ndimage.affine_transform(plane, matrix, offset, order=1, mode="nearest")
+            levels = ndimage.affine_transform(plane, matrix, offset, order=1, mode=mode)
             pictures[row, :, :, channel] = np.clip(np.rint(levels), 0, 255)
     return pictures, truths

@@ -27,7 +27,9 @@ from medai.models import Head
 from medai.models.exchange import onnx_bytes
 from medai.outputs import Mask, Output
 from medai.training import PARITY, Execution, Progress, Training
+from medai.training.losses import loss_of, sample_weights
 from medai.training.masks import MaskBatch, in_graph
+from medai.training.sampling import BalancedPass
 from medai.workspace import write_durably
 
 log = logging.getLogger(__name__)
@@ -53,7 +55,8 @@ class EpochBatches(keras.utils.PyDataset):  # type: ignore[misc]  # keras is not
         sample_weights: (samples,) or None.
         batch_size: rows a batch; the last one may be smaller.
         seed: keys the permutations; None keeps the order (validation).
-        steps: full batches an epoch, drawn on from one permutation to the next; None: each row once an epoch.
+        steps: full batches an epoch, drawn on from one permutation to the next; None: one permutation an epoch.
+        balanced: draws a pass in which the classes come equally often, in place of every row once.
         mask: how the truth, where it is a mask, is made ready.
     """
 
@@ -66,12 +69,14 @@ class EpochBatches(keras.utils.PyDataset):  # type: ignore[misc]  # keras is not
         batch_size: int,
         seed: int | None,
         steps: int | None = None,
+        balanced: BalancedPass | None = None,
         mask: MaskBatch | None = None,
     ) -> None:
         super().__init__()
         self.arrays, self.truth, self.rows = arrays, truth, rows
         self.sample_weights, self.batch_size, self.seed, self.steps = sample_weights, batch_size, seed, steps
-        self.order, self.epoch, self.mask = rows, 0, mask
+        self.order, self.balanced, self.epoch, self.mask = rows, balanced, 0, mask
+        self.length = len(rows) if balanced is None else len(balanced)
 
     def arrange(self, epoch: int) -> None:
         """Arrange an epoch's order. Keras' own ``on_epoch_end`` cannot count: it is also called before the first."""
@@ -82,18 +87,19 @@ class EpochBatches(keras.utils.PyDataset):  # type: ignore[misc]  # keras is not
             self.order = self._permuted(epoch)
             return
         drawn = self.steps * self.batch_size
-        first, skipped = divmod(epoch * drawn, len(self.rows))
-        last = (skipped + drawn - 1) // len(self.rows)
+        first, skipped = divmod(epoch * drawn, self.length)
+        last = (skipped + drawn - 1) // self.length
         passes = [self._permuted(first + number) for number in range(last + 1)]
         self.order = np.concatenate(passes)[skipped : skipped + drawn]
 
     def _permuted(self, number: int) -> np.ndarray:
-        """All rows once, in the order of this pass."""
+        """One pass over the rows, in its own order."""
         assert self.seed is not None  # noqa: S101 - without a seed nothing is arranged
-        return self.rows[np.random.default_rng((self.seed, number)).permutation(len(self.rows))]
+        random = np.random.default_rng((self.seed, number))
+        return self.rows[random.permutation(len(self.rows))] if self.balanced is None else self.balanced.drawn(random)
 
     def __len__(self) -> int:
-        return self.steps or -(-len(self.rows) // self.batch_size)
+        return self.steps or -(-self.length // self.batch_size)
 
     def __getitem__(self, index: int) -> tuple[Any, ...]:
         rows = self.order[index * self.batch_size : (index + 1) * self.batch_size]
@@ -189,19 +195,14 @@ def pin_execution(execution: Execution) -> None:
             ) from error
 
 
-def balanced_weights(truth: np.ndarray, rows: np.ndarray) -> np.ndarray:
-    """(samples,) float32: samples / (classes × samples of the class), counted on the train rows."""
-    classes, counts = np.unique(truth[rows], return_counts=True)
-    table = np.ones(int(classes.max()) + 1, np.float64)
-    table[classes] = len(rows) / (len(classes) * counts)
-    return np.asarray(table[truth], np.float32)
-
-
-def compile_net(model: keras.Model, training: Training, output: Output, steps: int) -> None:
+def compile_net(
+    model: keras.Model, training: Training, output: Output, steps: int, truth: Any, train: np.ndarray
+) -> None:
     """Give a net its loss and optimiser.
 
     Args:
         steps: batches of an epoch, for the schedule.
+        truth: of all rows, of which ``train`` are learnt from.
     """
     rate: Any = training.learning_rate
     if training.schedule == "cosine":
@@ -218,17 +219,15 @@ def compile_net(model: keras.Model, training: Training, output: Output, steps: i
         "rmsprop": keras.optimizers.RMSprop,
         "sgd": keras.optimizers.SGD,
     }
+    loss: Any
+    metric: Any
     if isinstance(output, Mask):
         from medai.models.losses import DiceCrossEntropy, dice
 
-        loss: Any = DiceCrossEntropy(output.columns, training.label_smoothing)
-        metric: Any = dice
-    elif output.kind == "multiclass":
-        loss = keras.losses.CategoricalCrossentropy(label_smoothing=training.label_smoothing)
-        metric = keras.metrics.CategoricalAccuracy(name="accuracy")
+        loss, metric = DiceCrossEntropy(output.columns, training.label_smoothing), dice
     else:
-        loss = keras.losses.BinaryCrossentropy(label_smoothing=training.label_smoothing)
-        metric = keras.metrics.BinaryAccuracy(name="accuracy")
+        accuracy = keras.metrics.CategoricalAccuracy if output.kind == "multiclass" else keras.metrics.BinaryAccuracy
+        loss, metric = loss_of(training, output, truth[train]), accuracy(name="accuracy")
     # Forced XLA makes a CNN 2 to 5 times slower on a CPU.
     model.compile(optimizers[training.optimizer](rate, **options), loss, metrics=[metric], jit_compile=False)
 
@@ -274,11 +273,11 @@ def fit_net(
     model = encoder.build(shapes, statistics, head, augmentation, seed)
     arrays = {name: arrays[name] for name in (tensor.name for tensor in model.inputs)}
     goal = targets(truth, output)
-    weights = None
-    if training.class_weights == "balanced" and output.kind in ("binary", "multiclass"):
-        weights = balanced_weights(truth, train)
-    batches = EpochBatches(arrays, goal, train, weights, training.batch_size, seed, training.steps_per_epoch, mask)
-    compile_net(model, training, output, len(batches))
+    weights = None if mask else sample_weights(training, output, truth, train)
+    balanced = BalancedPass(train, truth, training.sampling) if training.sampling else None
+    steps = training.steps_per_epoch
+    batches = EpochBatches(arrays, goal, train, weights, training.batch_size, seed, steps, balanced, mask)
+    compile_net(model, training, output, len(batches), truth, train)
     model.optimizer.build(model.trainable_variables)
 
     curves: dict[str, list[float]] = {}

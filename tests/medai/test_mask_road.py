@@ -86,7 +86,12 @@ def road(tmp_path_factory: pytest.TempPathFactory, pinned: None) -> Walked:
 
     def fitted(name: str, model: Any, home: Workspace = workspace, epochs: int = 6) -> Candidate:
         training = Training.model_validate(
-            {"epochs": epochs, "batch_size": 8, "learning_rate": 0.01, "augmentation": {"flip": True, "contrast": 0.1}}
+            {
+                "epochs": epochs,
+                "batch_size": 8,
+                "learning_rate": 0.01,
+                "augmentation": {"flip": "horizontal", "contrast": 0.1},
+            }
         )
         return fit(
             home,

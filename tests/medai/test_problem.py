@@ -244,7 +244,7 @@ def test_a_path_that_leads_nowhere_is_refused_at_once(make: str, tmp_path: Path)
 def test_series_have_no_pixels_to_augment() -> None:
     """Told when the file is read, not after the arrays are made."""
     with pytest.raises(ConfigurationError) as raised:
-        load_problem("synthetic_stays", ["training.augmentation={flip: true}"])
+        load_problem("synthetic_stays", ["training.augmentation={flip: horizontal}"])
     assert "training.augmentation is for pictures" in raised.value.received
 
 
@@ -263,6 +263,64 @@ def test_a_picture_folder_s_parts_fit_together(override: str, received: str) -> 
     with pytest.raises(ConfigurationError) as raised:
         load_problem("chest_xray_pneumonia", [override])
     assert received in raised.value.received
+
+
+def test_pictures_are_made_smaller_where_the_problem_says_so() -> None:
+    """A crop of a larger picture keeps its detail; larger than its source no picture becomes."""
+    smaller = "inputs.radiograph.preprocessing={kind: pixels, size: [96, 96], resize: area, crop: {kind: lung_field}}"
+    prepared = load_problem("chest_xray_pneumonia", [smaller]).input.preprocessing
+    assert prepared.model_dump()["crop"] == {"kind": "lung_field", "margin": 0.05}
+    with pytest.raises(ConfigurationError, match="cannot be followed") as raised:
+        load_problem("chest_xray_pneumonia", [smaller.replace("[96, 96]", "[225, 96]")])
+    assert "size and channels must be the source's own" in raised.value.received
+
+
+VOLUME = "inputs.cube.preprocessing={kind: volume, size: [8, 8, 8]%s}"
+
+
+@pytest.mark.parametrize(
+    ("override", "received"),
+    [
+        ("inputs.cube.preprocessing={kind: pixels, size: [8, 8]}", "cnn3d and the preprocessing volume go together"),
+        ("inputs.cube.encoder={kind: small_cnn}", "cnn3d and the preprocessing volume go together"),
+        (VOLUME % ", spacing: [2, 1, 1]", "a cohort of slice_series and a volume's spacing go together"),
+        ("cohort={kind: slice_series}", "a cohort of slice_series and a volume's spacing go together"),
+        (VOLUME % ", spacing: [2, 1, 0]", "inputs.cube.preprocessing.volume.spacing.2: 0"),
+    ],
+)
+def test_a_volume_s_parts_fit_together(override: str, received: str) -> None:
+    """Net and preprocessing are of three dimensions both; millimetres are those of a series of slices."""
+    with pytest.raises(ConfigurationError) as raised:
+        load_problem("synthetic_nodules", [override])
+    assert received in raised.value.received
+
+
+@pytest.mark.parametrize(
+    ("override", "received"),
+    [
+        ("training={epochs: 1, sampling: over, class_weights: balanced}", "both even classes out; use one of them"),
+        (
+            "training.class_weights={absent: 1, here: 3}",
+            "there is no class 'here'; give one for each of absent, present",
+        ),
+        ("training.class_weights={present: 3}", "not every class has a weight"),
+        ("training.class_weights={absent: 1, present: 0}", "training.class_weights.by_class.present: more than 0"),
+        ("training.class_weights=even", "training.class_weights.balanced: 'balanced'"),
+        ("training.focal=0", "training.focal: more than 0"),
+    ],
+)
+def test_imbalance_is_met_in_one_way(override: str, received: str) -> None:
+    """By weights of classes that there are, or by sampling; what cannot be followed is told before any work."""
+    with pytest.raises(ConfigurationError) as raised:
+        load_problem("synthetic_pictures", [override])
+    assert received in raised.value.expected + raised.value.received
+
+
+def test_findings_are_not_sampled() -> None:
+    """A row may have a rare finding and lack a common one: there is no class to draw it by."""
+    with pytest.raises(ConfigurationError) as raised:
+        load_problem("mimic3_phenotyping", ["training.sampling=under"])
+    assert "needs one class a sample; for findings use class_weights or focal" in raised.value.received
 
 
 def test_the_first_faults_of_many_are_told() -> None:

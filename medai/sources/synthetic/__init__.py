@@ -38,6 +38,7 @@ class Synthetic(Frozen):
         prevalence: share of positives of a binary label or of each finding; by default a half for pictures and a
             fifth for stays.
         size, channels: of the pictures, in pixels; 1 is grey, 3 is RGB.
+        volumes: cubes of ``size`` instead of pictures: see ``synthetic.volumes``.
         classes: label values from 0 (of pictures); with ``multilabel``, findings of which each may be there or not.
     """
 
@@ -51,6 +52,15 @@ class Synthetic(Frozen):
     channels: Literal[1, 3] = 1
     classes: int = Field(2, ge=2, le=10)
     multilabel: bool = False
+    volumes: bool = False
+
+    @model_validator(mode="after")
+    def _volumes_have_one_finding(self) -> Synthetic:
+        if self.volumes and (self.layout != "medmnist" or self.multilabel or (self.classes, self.channels) != (2, 1)):
+            raise ValueError("volumes are of layout medmnist, grey, with or without one nodule: two classes")
+        if self.volumes and self.size > 64:
+            raise ValueError("volumes are cubes of at most 64 voxels a side")
+        return self
 
     @model_validator(mode="after")
     def _stays_have_one_outcome(self) -> Synthetic:
@@ -166,8 +176,9 @@ def generate(config: AnySynthetic, folder: Path, workers: int | None = None) -> 
         return write_database(config, folder, workers)
     if config.layout == "medmnist":
         from medai.sources.synthetic.pictures import write_pictures
+        from medai.sources.synthetic.volumes import volume_block
 
-        return write_pictures(config, folder)
+        return write_pictures(config, folder, volume_block if config.volumes else None)
     if config.layout == "physionet2012":
         from medai.sources.synthetic.stays import write_stays
 

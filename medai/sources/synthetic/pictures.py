@@ -6,6 +6,7 @@ Only sums, products and roots are taken of the drawn numbers, so the pictures ar
 from __future__ import annotations
 
 import zipfile
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -26,16 +27,24 @@ _SPLITS = {"train": (0, 1, 2, 3, 4, 5, 6), "val": (7,), "test": (8, 9)}
 _ZIP_TIME = (1980, 1, 1, 0, 0, 0)
 
 
-def write_pictures(config: Synthetic, folder: Path) -> Path:
-    """Write ``synthetic.npz`` in MedMNIST's layout and return its path."""
+Block = Callable[["Synthetic", range], tuple["np.ndarray", "np.ndarray"]]
+"""Makes images and labels of some subjects."""
+
+
+def write_pictures(config: Synthetic, folder: Path, block: Block | None = None) -> Path:
+    """Write ``synthetic.npz`` in MedMNIST's layout and return its path.
+
+    Args:
+        block: what is on the images; chests in 2-D by default.
+    """
     import numpy as np
 
+    drawn = block or _picture_block
     blocks = [
-        _picture_block(config, range(start, min(start + _BLOCK, config.subjects)))
-        for start in range(0, config.subjects, _BLOCK)
+        drawn(config, range(start, min(start + _BLOCK, config.subjects))) for start in range(0, config.subjects, _BLOCK)
     ]
-    images = np.concatenate([block[0] for block in blocks])
-    labels = np.concatenate([block[1] for block in blocks])
+    images = np.concatenate([one[0] for one in blocks])
+    labels = np.concatenate([one[1] for one in blocks])
     path = folder / "synthetic.npz"
     digit = np.arange(config.subjects) % 10
     with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED, compresslevel=1) as archive:

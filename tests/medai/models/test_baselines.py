@@ -39,6 +39,14 @@ def pictures(rows: int = 160, shape: tuple[int, int, int] = (20, 33, 1)) -> tupl
     return {"pixels": np.clip(pixels, 0, 255).astype(np.uint8)}, hidden
 
 
+def volumes(rows: int = 160) -> tuple[dict[str, np.ndarray], np.ndarray]:
+    """Volumes whose brightness in one corner follows a hidden value, and that value."""
+    arrays, hidden = pictures(rows, (12, 13, 1))
+    cubes = np.repeat(arrays["pixels"][:, None], 9, axis=1)
+    cubes[:, 4:] = 90
+    return {"volume": cubes}, hidden
+
+
 def series(rows: int = 160) -> tuple[dict[str, np.ndarray], np.ndarray]:
     """Static and summary features with missing values, a constant column, an empty one, and series not read."""
     generator = np.random.default_rng(1)
@@ -70,7 +78,7 @@ def run(model: bytes, arrays: dict[str, np.ndarray]) -> np.ndarray:
 
 @pytest.mark.parametrize("output", [BINARY, MULTICLASS, MULTILABEL], ids=lambda output: output.kind)
 @pytest.mark.parametrize("config", CONFIGS, ids=lambda config: f"{config.kind}-{config.class_weight}")
-@pytest.mark.parametrize("data", [pictures, series])
+@pytest.mark.parametrize("data", [pictures, series, volumes])
 def test_onnx_runtime_scores_as_scikit_learn(data: Any, config: Any, output: Any) -> None:
     """Raw arrays in, probabilities of the right shape out, within 1e-5 of scikit-learn's, and better than chance."""
     arrays, hidden = data()
@@ -230,3 +238,17 @@ def test_pneumonia_baselines_are_good_and_fast() -> None:
         scores = run(fitted.onnx_bytes(), validation)
         np.testing.assert_allclose(scores, fitted.scores(validation), atol=1e-5)
         assert metrics.auroc(labels[1], scores[:, 0])[0] > 0.98
+
+
+def test_volumes_are_averaged_cell_by_cell() -> None:
+    """Each feature is the mean of its part of the volume, in NumPy and in the file alike."""
+    arrays, hidden = volumes(40)
+    fitted = LogisticRegression(side=3).fit(arrays, truth_of(BINARY, hidden), BINARY, seed=0, threads=1)
+    cube = arrays["volume"][:, :9, :12, :12]
+    means = cube.reshape(40, 3, 3, 3, 4, 3, 4).mean(axis=(2, 4, 6), dtype=np.float64) / 255
+    square = {"volume": cube}
+    again = LogisticRegression(side=3).fit(square, truth_of(BINARY, hidden), BINARY, seed=0, threads=1)
+    assert fitted.parameters == again.parameters == 28
+    scaled = (means.reshape(40, -1) - again.centre) / again.spread
+    np.testing.assert_allclose(again.scores(square)[:, 0], again.estimators[0].predict_proba(scaled)[:, 1], atol=1e-6)
+    np.testing.assert_allclose(run(again.onnx_bytes(), square), again.scores(square), atol=1e-6)

@@ -75,3 +75,14 @@ def test_pixels_are_taken_by_channel() -> None:
     assert fit_statistics({"pixels": pixels}, np.arange(2)) == {
         "pixels": {"mean": [0.0, 9.0, 100.0], "deviation": [1.0, 1.0, 100.0]}
     }
+
+
+def test_a_range_is_counted_exactly() -> None:
+    """The least level that a hundredth, or 99 of a hundred, of the train values do not exceed, a channel by itself;
+    only where asked for, and of grey levels alone."""
+    levels = np.stack([np.arange(200), np.full(200, 7)], axis=-1).astype(np.uint8).reshape(4, 50, 1, 2)
+    arrays = {"pixels": levels, "static": np.ones((4, 2), np.float32)}
+    found = fit_statistics(arrays, np.arange(4), ranges=True)
+    assert found["pixels_range"] == {"low": [1.0, 7.0], "high": [197.0, 7.0]}
+    assert sorted(found) == ["pixels", "pixels_range", "static"]
+    assert sorted(fit_statistics(arrays, np.arange(4))) == ["pixels", "static"]

@@ -19,7 +19,7 @@ from PIL import Image
 from medai.outputs import Output
 from medai.records import Examples
 from medai.reporting import Content, illustrate
-from medai.reporting.examples import thumbnail
+from medai.reporting.examples import middles, thumbnail
 from medai.scores import read_scores
 from medai.splitting import KeyedHash
 
@@ -138,3 +138,15 @@ def test_names_and_numbers_of_the_source_are_not_on_the_page(
     for subject, site in identifiers.select("subject_id", "site_id").iter_rows():
         assert str(subject) not in page
         assert site not in page
+
+
+def test_a_volume_is_shown_by_its_middle_planes() -> None:
+    """Across depth, height and width, side by side, the shorter ones on black."""
+    volume = np.random.default_rng(0).integers(1, 256, (4, 6, 8, 1), dtype=np.uint8)
+    shown = middles(volume)
+    assert shown.shape == (6, 8 + 1 + 8 + 1 + 6, 1)
+    np.testing.assert_array_equal(shown[:, :8], volume[2])
+    np.testing.assert_array_equal(shown[:4, 9:17], volume[:, 3])
+    np.testing.assert_array_equal(shown[:4, 18:], volume[:, :, 4])
+    assert shown[4:, 8:].max() == 0
+    assert len(base64.b64decode(thumbnail(shown))) > 0

@@ -20,6 +20,7 @@ from medai.tables import Facts, read_table
 
 CONFIG = MedMNIST(kind="medmnist")
 Arrays = dict[str, np.ndarray]
+CUBES = np.zeros((4, 8, 8, 8), np.uint8)
 
 
 def read_set(arrays: Arrays, folder: Path) -> tuple[Facts, pl.DataFrame, np.ndarray]:
@@ -101,6 +102,23 @@ def test_colour_and_several_findings(tmp_path: Path, pictures: Arrays) -> None:
     assert (table["label_0"] == table["label_2"]).all()
 
 
+def test_volumes_are_rows_of_their_own(tmp_path: Path, pictures: Arrays) -> None:
+    """In 3-D a cube is a row with its depth; pixels, labels and levels belong together as in 2-D, where there is no
+    such column."""
+    random = np.random.default_rng(0)
+    for split in ("train", "val", "test"):
+        number = len(pictures[f"{split}_labels"])
+        pictures[f"{split}_images"] = random.integers(0, 256, (number, 5, 9, 8), dtype=np.uint8)
+    facts, table, pixels = read_set(pictures, tmp_path / "a")
+    assert facts == Facts(unit="image", tables={"images": 20, "labels": 20}, counts={})
+    assert pixels.shape == (20, 5, 9, 8, 1)
+    assert table.select("depth", "height", "width", "channels").unique().row(0) == (5, 9, 8, 1)
+    given = {(cube.tobytes(), int(label[0])) for split in ("train", "val", "test") for cube, label in zip(
+        pictures[f"{split}_images"], pictures[f"{split}_labels"], strict=True)}  # fmt: skip
+    assert {(cube.tobytes(), label) for cube, label in zip(pixels, table["label"], strict=True)} == given
+    np.testing.assert_allclose(table["mean"].to_numpy(), pixels.reshape(20, -1).mean(axis=1), rtol=1e-6)
+
+
 def test_column_order_is_read_as_well(tmp_path: Path, pictures: Arrays) -> None:
     """An array saved in Fortran's order means the same pictures."""
     read_set(pictures, tmp_path / "a")
@@ -122,7 +140,8 @@ FAULTS: dict[str, tuple[Callable[[Arrays], object], str, str]] = {
     "float pixels": (lambda a: a.update(train_images=a["train_images"] / 255), "train_images", "float64"),
     "16-bit pixels": (lambda a: a.update(test_images=a["test_images"].astype("uint16")), "test_images", "uint16"),
     "flat pictures": (lambda a: a.update(val_images=a["val_images"].reshape(4, -1)), "val_images", "shape (4, 64)"),
-    "volumes": (lambda a: a.update(val_images=np.zeros((4, 8, 8, 8), "uint8")), "val_images", "shape (4, 8, 8, 8)"),
+    "volumes": (lambda a: a.update(val_images=CUBES), "val_images", "(8, 8, 8, 1)"),
+    "an axis more": (lambda a: a.update(val_images=CUBES[..., None]), "val_images", "shape (4, 8, 8, 8, 1)"),
     "other size": (lambda a: a.update(val_images=a["val_images"][:, :6]), "val_images", "(6, 8, 1)"),
     "one label missing": (lambda a: a.update(train_labels=a["train_labels"][:-1]), "train_labels", "11 rows"),
     "negative label": (lambda a: a.update(val_labels=-np.ones((4, 1), "int8")), "val_labels", "4 rows below 0"),

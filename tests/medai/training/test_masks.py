@@ -21,7 +21,7 @@ def pairs(count: int = 6) -> tuple[np.ndarray, np.ndarray]:
 
 @pytest.mark.parametrize(
     "keys",
-    [{"flip": True}, {"shift": 0.1}, {"rotation": 25}, {"flip": True, "shift": 0.1, "rotation": 25}],
+    [{"flip": "horizontal"}, {"shift": 0.1}, {"rotation": 25}, {"flip": "horizontal", "shift": 0.1, "rotation": 25}],
     ids=["mirrored", "shifted", "turned", "all"],
 )
 def test_picture_and_mask_stay_together(keys: dict[str, float]) -> None:
@@ -41,7 +41,7 @@ def test_picture_and_mask_stay_together(keys: dict[str, float]) -> None:
 def test_a_mirror_is_exact_and_turns_about_half_of_the_pictures() -> None:
     """Each picture is itself or its mirror image, pixel for pixel."""
     pixels, masks = pairs(40)
-    pictures, truths = moved(pixels, masks, Augmentation(flip=True), np.random.default_rng(1))
+    pictures, truths = moved(pixels, masks, Augmentation(flip="horizontal"), np.random.default_rng(1))
     turned = [np.array_equal(pictures[row], pixels[row, :, ::-1]) for row in range(40)]
     kept = [np.array_equal(pictures[row], pixels[row]) for row in range(40)]
     assert all(one or other for one, other in zip(turned, kept, strict=True))

@@ -38,7 +38,7 @@ TRAINING = Training.model_validate(
         "weight_decay": 0.01,
         "class_weights": "balanced",
         "weight_averaging": 0.9,
-        "augmentation": {"shift": 0.1, "flip": True, "contrast": 0.1},
+        "augmentation": {"shift": 0.1, "zoom": 0.1, "flip": "horizontal", "contrast": 0.1, "noise": 0.2},
     }
 )
 
@@ -169,16 +169,13 @@ def test_a_fit_that_diverges_is_told(fit_net: Callable[..., str], runs: Path) ->
     assert not (runs / "wild" / "folder" / "model.onnx").exists()
 
 
-def test_balanced_weights_make_classes_equal() -> None:
-    """samples / (classes × samples of the class), counted on train alone, given to every row."""
-    from medai.training.nets import balanced_weights
-
-    truth = np.array([0, 0, 0, 1, 1, 1, 1])
-    weights = balanced_weights(truth, np.array([0, 1, 2, 3]))
-    np.testing.assert_allclose(weights, [4 / 6] * 3 + [2] * 4, rtol=1e-6)
-    assert weights.dtype == np.float32
-    three = balanced_weights(np.array([0, 1, 2, 2]), np.arange(4))
-    np.testing.assert_allclose(three, [4 / 3, 4 / 3, 4 / 6, 4 / 6], rtol=1e-6)
+def test_balanced_passes_repeat_and_resume(fit_net: Callable[..., str]) -> None:
+    """Over-sampling with a focal loss: a fit that was killed ends as an undisturbed one."""
+    training = TRAINING.model_copy(update={"class_weights": None, "sampling": "over", "focal": 2.0})
+    first = fit_net("balanced", training=training)
+    with pytest.raises(Killed):
+        fit_net("balanced, killed", stop_after(2), training=training)
+    assert fit_net("balanced, killed", training=training) == first
 
 
 def test_batches_follow_seed_and_epoch() -> None:
