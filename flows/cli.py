@@ -215,7 +215,10 @@ def demo(seed: Seed = 0, overrides: Overrides = None, as_json: Json = False) -> 
 @app.command()
 def synth(
     kind: Annotated[
-        str, typer.Argument(metavar="KIND", help="hospital, dicom, mimic4, mimic3, nih, medmnist or physionet2012.")
+        str,
+        typer.Argument(
+            metavar="KIND", help="hospital, dicom, lesions, mimic4, mimic3, nih, medmnist or physionet2012."
+        ),
     ],
     out: Annotated[Path, typer.Argument(metavar="OUT", help="A folder that is absent or empty.")],
     patients: Annotated[int, typer.Option(metavar="N", help="Patients, stays or pictures.")] = 1500,
@@ -254,7 +257,7 @@ def synth(
     ] = None,
     as_json: Json = False,
 ) -> None:
-    """Write generated data: a hospital with radiographs, MIMIC's tables, a radiograph archive, pictures, or stays."""
+    """Write generated data: a hospital with radiographs, MIMIC's tables, a radiograph archive, masks, or stays."""
 
     def act(_settings: Settings) -> dict[str, Any]:
         from flows.synth import rates

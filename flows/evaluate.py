@@ -57,7 +57,7 @@ from tasks.validate import validate
 
 log = logging.getLogger("medai.run")
 
-AUDITED = ("auroc", "auprc", "sensitivity", "specificity")
+AUDITED = ("auroc", "auprc", "sensitivity", "specificity", "dice", "dice_lesions", "hd95")
 """Metrics that the audit's line carries."""
 
 
@@ -249,6 +249,8 @@ def _lacking(question: Problem, scorecard: Scorecard) -> tuple[str, ...]:
     evidence = next(iter(scorecard.evidence.values()))
     gate = question.gate
     positives, negatives = (gate.minimum_positives, gate.minimum_negatives) if gate else (MINIMUM, MINIMUM)
+    if next(iter(question.outputs.values())).kind == "mask":  # overlap and distance speak of who has a finding alone
+        negatives = 0
     return lacking(evidence, scorecard.unit, positives, negatives)
 
 

@@ -54,6 +54,11 @@ def _difference(apart: dict[str, Any] | None) -> str:
     return f"{one['value']:+.3f} [{one['low']:+.3f}, {one['high']:+.3f}]"
 
 
+def _key_figure(metrics: dict[str, Any]) -> str:
+    """The metric that sums an output up, after a comma; nothing where it is not there."""
+    return next((f", {key} {_interval(metrics[key])}" for key in ("auroc", "dice") if key in metrics), "")
+
+
 def _few(rarest: dict[str, Any] | None) -> str:
     """A caveat where an interval rests on a handful of cases; empty elsewhere."""
     from medai.reporting.cautions import RARE
@@ -152,11 +157,8 @@ def evaluation(outcome: dict[str, Any]) -> None:
         headings = (output, "these data", "its own test", *(["gap"] if apart else []))
         table("the champion on these data", headings, rows)
         for group in outcome["subgroups"].get(output, ()):
-            auroc = group["metrics"].get("auroc")
-            typer.echo(
-                f"  {group['group']} {group['level']}: {_who(group | {'unit': counts['unit']})}"
-                + (f", auroc {_interval(auroc)}" if auroc else "")
-            )
+            who = _who(group | {"unit": counts["unit"]})
+            typer.echo(f"  {group['group']} {group['level']}: {who}{_key_figure(group['metrics'])}")
     typer.echo(f"enough {counts['unit']}s: {'yes' if outcome['evidence'] == 'sufficient' else 'no'}")
     for reason in outcome["reasons"]:
         typer.echo(f"  {reason}")
@@ -340,10 +342,8 @@ def _judged_first(entries: list[dict[str, Any]]) -> list[dict[str, Any]]:
 def _told(entry: dict[str, Any]) -> str:
     """What a line of the history says."""
     if entry["kind"] == "evaluated":
-        auroc = entry["metrics"].get("auroc")
-        figures = f", auroc {_interval(auroc)}" if auroc else ""
         data = f"{entry['samples']} samples of data {entry['data_sha256'][:12]}"
-        return f"version {entry['version']} measured on {data}{figures}"
+        return f"version {entry['version']} measured on {data}{_key_figure(entry['metrics'])}"
     if entry["kind"] == "settled":
         return f"version {entry['version']} judged by the gate: {entry['verdict'].replace('_', ' ')}"
     if entry["how"] == "rollback":

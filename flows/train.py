@@ -67,7 +67,7 @@ from tasks.validate import validate
 log = logging.getLogger("medai.run")
 
 NET = "net"
-COMPARED = ("auroc", "micro_auroc", "auprc", "kappa")
+COMPARED = ("auroc", "micro_auroc", "auprc", "kappa", "dice", "dice_lesions", "hd95")
 """Metrics of the paired comparison with the baselines, where the output has them."""
 
 

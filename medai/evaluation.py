@@ -6,13 +6,14 @@ chosen on validation. Intervals resample the cohort's unit, so that several samp
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pydantic import Field
 
 from medai.errors import ConfigurationError
-from medai.outputs import Output, answering
+from medai.outputs import Mask, Output, answering
 from medai.records import (
     Arrays,
     Candidate,
@@ -27,11 +28,14 @@ from medai.records import (
     sha256_of,
     stage_key,
 )
-from medai.scores import SCORES, read_scores, truth_and_scores, write_scores
+from medai.scores import SCORES, measured_of, read_scores, truth_and_scores, write_measured, write_scores
+from medai.tables import SPACING
 from medai.workspace import Made, Workspace
 
 if TYPE_CHECKING:
     import numpy as np
+
+    from medai.training.rows import Rows
 
 VERSION = 4
 UNKNOWN = "not recorded"
@@ -89,7 +93,7 @@ def evaluate(
     )
 
     def build(folder: Path) -> Scorecard:
-        from medai.measurement import calibration, evaluate_output
+        from medai.measurement import calibration, evaluate_output, segmentation
         from medai.measurement.evidence import evidence_of
         from medai.measurement.recalibration import recalibrate
         from medai.training.rows import Rows
@@ -100,14 +104,27 @@ def evaluate(
         rows = Rows.load(workspace, arrays, cohort, splits, outputs)
         positions = rows.of(role)
         table, truth = rows.table[positions], rows.truth[name][positions]
-        raw = score(workspace, candidate, rows.at(positions))
-        scores = calibration.apply(candidate.calibration[name], raw)[:, columns]
-        write_scores(folder / SCORES, table, name, output, scores)
         subjects = table["subject_id"].to_numpy()
-
-        errors = _errors(candidate, name, scores, rows.amounts[name][positions] if name in rows.amounts else None)
+        if isinstance(output, Mask):
+            overlaps = _overlaps(workspace, candidate, rows, positions, name, output, arrays)
+            write_measured(folder / SCORES, table, name, output, overlaps)
+        else:
+            raw = score(workspace, candidate, rows.at(positions))
+            scores = calibration.apply(candidate.calibration[name], raw)[:, columns]
+            write_scores(folder / SCORES, table, name, output, scores)
+            amounts = rows.amounts[name][positions] if name in rows.amounts else None
+            errors = _errors(candidate, name, scores, amounts)
 
         def measured(chosen: np.ndarray, *, tell: bool) -> tuple[dict[str, Measure], tuple[tuple[int, ...], ...]]:
+            if isinstance(output, Mask):
+                measures = segmentation.intervals(
+                    segmentation.terms(output, overlaps[chosen]),
+                    subjects[chosen],
+                    confidence=config.confidence,
+                    resamples=config.resamples,
+                    seed=config.seed,
+                )
+                return measures, segmentation.confusion(overlaps[chosen])
             return evaluate_output(
                 output,
                 truth[chosen],
@@ -205,6 +222,56 @@ def score(workspace: Workspace, candidate: Candidate, arrays: dict[str, Any]) ->
     return np.asarray(np.mean(scores, axis=0, dtype=np.float64), np.float32)
 
 
+def scored_batches(
+    workspace: Workspace, candidate: Candidate, arrays: dict[str, Any]
+) -> Iterator[tuple[int, np.ndarray]]:
+    """The first row's number and the raw scores of a batch at a time: the mean over the candidate's members."""
+    import numpy as np
+
+    from medai.inference import Scorer
+
+    path = workspace.folder("fit", candidate.key) / "model.onnx"
+    scorers = [Scorer(path, member.onnx_sha256, threads=1) for member in candidate.members]
+    for batches in zip(*(scorer.batches(arrays) for scorer in scorers), strict=True):
+        yield batches[0][0], np.asarray(np.mean([batch for _, batch in batches], axis=0, dtype=np.float64), np.float32)
+
+
+def _overlaps(
+    workspace: Workspace,
+    candidate: Candidate,
+    rows: Rows,
+    positions: np.ndarray,
+    name: str,
+    output: Mask,
+    arrays: Arrays,
+) -> np.ndarray:
+    """(samples, findings, measures) of the candidate's masks over the true ones."""
+    import numpy as np
+
+    from medai.measurement import segmentation
+
+    masks, spacing = rows.goal(name, output), _spacing(workspace, arrays)
+    found = []
+    for start, scores in scored_batches(workspace, candidate, rows.at(positions)):
+        chosen = positions[start : start + len(scores)]
+        answer = segmentation.decided(output, scores, candidate.thresholds[name])
+        steps = None if spacing is None else spacing[chosen]
+        found.append(segmentation.overlaps(output, masks[chosen], answer, steps))
+    return np.concatenate(found)
+
+
+def _spacing(workspace: Workspace, arrays: Arrays) -> np.ndarray | None:
+    """(samples, 2) millimetres between pixels, down and across, NaN where they are not known; None: for nobody."""
+    import polars as pl
+
+    from medai.tables import read_table
+
+    index = pl.DataFrame(read_table(workspace.folder("prepare", arrays.key) / "samples.parquet"))
+    if not set(SPACING) <= set(index.columns):
+        return None
+    return index.sort("row").select(SPACING).cast(pl.Float64).fill_null(float("nan")).to_numpy()
+
+
 def figure(
     workspace: Workspace, candidate: Candidate, scorecard: Scorecard, outputs: dict[str, Output], metric: str
 ) -> float | None:
@@ -219,6 +286,11 @@ def figure(
     name, output = next(iter(outputs.items()))
     if metric in scorecard.metrics[name]:
         return scorecard.metrics[name][metric].value
+    if isinstance(output, Mask):
+        from medai.measurement import segmentation
+
+        sums = segmentation.terms(output, measured_of(read_scores(workspace, scorecard), name, output))
+        return segmentation.figures(sums).get(metric)
     truth, scores = truth_and_scores(read_scores(workspace, scorecard), name, output)
     value = metrics.compute(output, truth, scores, candidate.thresholds[name], names=[metric])[metric][0]
     return float(value) if np.isfinite(value) else None
@@ -237,6 +309,19 @@ def paired(
     from medai.measurement import bootstrap
 
     table, other = read_scores(workspace, ours[1]), read_scores(workspace, theirs[1])
+    if isinstance(output, Mask):
+        from medai.measurement import segmentation
+
+        first, second = (segmentation.terms(output, measured_of(one, name, output)) for one in (table, other))
+        return segmentation.paired_difference(
+            metric,
+            first,
+            second,
+            table["subject_id"].to_numpy(),
+            confidence=config.confidence,
+            resamples=config.resamples,
+            seed=config.seed,
+        )
     truth, scores = truth_and_scores(table, name, output)
     return bootstrap.paired_difference(
         metric,

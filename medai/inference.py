@@ -7,7 +7,7 @@ thread count and instruction set give the same scores, byte for byte.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -30,6 +30,8 @@ NUMPY_OF_ONNX: dict[str, np.dtype[Any]] = {
 }
 """ONNX Runtime's tensor types (its C API's ONNXTensorElementDataType) that an array on disk may have."""
 
+_RANKS = (2, 4, 5)
+"""Axes of scores: of a row one value a column; of a mask one a pixel and column, in two or three dimensions."""
 _VALUES = 1 << 22
 """Values of one array in a batch at most: a first layer of large pictures needs a hundred times their memory."""
 
@@ -108,31 +110,17 @@ class Scorer:
             batch_size: rows a batch.
 
         Returns:
-            float32, shape (rows, columns), in the order of the rows.
+            float32, shape (rows, columns), in the order of the rows; (rows, height, width, columns) of a mask.
 
         Raises:
             DataRefused: an array is missing, or has another dtype, shape or length than the model reads.
             ServiceFailed: the model failed, or a score is not finite; no score is returned.
         """
-        rows = self._rows(arrays)
-        largest = max(int(np.prod(arrays[each.name].shape[1:])) for each in self.inputs)
-        batch_size = max(1, min(batch_size, _VALUES // max(1, largest)))
         scores: np.ndarray | None = None
-        for start in range(0, rows, batch_size):
-            stop = min(start + batch_size, rows)
-            feed = {each.name: np.ascontiguousarray(arrays[each.name][start:stop]) for each in self.inputs}
-            batch = self._run(feed, stop - start)
+        for start, batch in self.batches(arrays, batch_size):
             if scores is None:
-                scores = np.empty((rows, batch.shape[1]), np.float32)
-            scores[start:stop] = batch
-            unfit = np.flatnonzero(~np.isfinite(scores[start:stop]).all(axis=1))
-            if unfit.size:
-                raise ServiceFailed(
-                    "the model gave a score that is not a finite number",
-                    expected="a finite score for every row and column",
-                    received=f"{unfit.size} such rows in one batch, the first is row {start + int(unfit[0])}",
-                    action="look at that row's arrays for missing or infinite values; nothing was scored",
-                )
+                scores = np.empty((len(arrays[self.inputs[0].name]), *batch.shape[1:]), np.float32)
+            scores[start : start + len(batch)] = batch
         if scores is None:
             raise DataRefused(
                 "there is nothing to score",
@@ -141,6 +129,29 @@ class Scorer:
                 action="check the input and the cohort's attrition",
             )
         return scores
+
+    def batches(self, arrays: Mapping[str, Any], batch_size: int = 256) -> Iterator[tuple[int, np.ndarray]]:
+        """The same, without holding more than a batch: the maps of many pictures are larger than memory.
+
+        Yields:
+            The number of a batch's first row, and its scores.
+        """
+        rows = self._rows(arrays)
+        largest = max(int(np.prod(arrays[each.name].shape[1:])) for each in self.inputs)
+        batch_size = max(1, min(batch_size, _VALUES // max(1, largest)))
+        for start in range(0, rows, batch_size):
+            stop = min(start + batch_size, rows)
+            feed = {each.name: np.ascontiguousarray(arrays[each.name][start:stop]) for each in self.inputs}
+            batch = np.asarray(self._run(feed, stop - start), np.float32)
+            unfit = np.flatnonzero(~np.isfinite(batch.reshape(stop - start, -1)).all(axis=1))
+            if unfit.size:
+                raise ServiceFailed(
+                    "the model gave a score that is not a finite number",
+                    expected="a finite score for every row and column",
+                    received=f"{unfit.size} such rows in one batch, the first is row {start + int(unfit[0])}",
+                    action="look at that row's arrays for missing or infinite values; nothing was scored",
+                )
+            yield start, batch
 
     def _rows(self, arrays: Mapping[str, Any]) -> int:
         missing = sorted(each.name for each in self.inputs if each.name not in arrays)
@@ -181,10 +192,10 @@ class Scorer:
                 action="run the same command again; if it fails again, roll back to an earlier version",
             ) from failure
         scores = np.asarray(batch)
-        if scores.ndim != 2 or len(scores) != rows:
+        if scores.ndim not in _RANKS or len(scores) != rows:
             raise ServiceFailed(
                 "the model gave scores of an unexpected shape",
-                expected=f"({rows}, columns)",
+                expected=f"({rows}, columns), or ({rows}, height, width, columns)",
                 received=str(scores.shape),
                 action="roll back to an earlier version; this file does not score one row a sample",
             )
@@ -214,11 +225,11 @@ def _declared(node: Any, name: str) -> ModelInput:
 
 
 def _score_output(nodes: list[Any], name: str) -> tuple[str, int | None]:
-    """The one floating output of rank 2 (a scikit-learn export may carry predicted labels beside it)."""
-    scores = [node for node in nodes if node.type in ("tensor(float)", "tensor(double)") and len(node.shape) == 2]
+    """The one floating output of scores (a scikit-learn export may carry predicted labels beside it)."""
+    scores = [node for node in nodes if node.type in ("tensor(float)", "tensor(double)") and len(node.shape) in _RANKS]
     if len(scores) != 1:
         raise _not_a_model(name, f"{len(scores)} outputs of shape (rows, columns) among {len(nodes)}")
-    columns = scores[0].shape[1]
+    columns = scores[0].shape[-1]
     return scores[0].name, columns if isinstance(columns, int) else None
 
 

@@ -3,6 +3,10 @@
 A truth array is int8 or int16: shape (samples,) for binary (1 is positive) and multiclass (class number), and
 (samples, classes) of 0 and 1 for multilabel. A score array is float32 of shape (samples, columns): one column, the
 probability of the positive class, for binary; one column a class otherwise.
+
+A mask is true of pixels: beside the arrays lies ``masks``, uint8 (samples, height, width), 0 for background and k for
+the k-th finding. Its truth array says of whole pictures which show any finding; its scores are float32 (samples,
+height, width, columns).
 """
 
 from __future__ import annotations
@@ -201,7 +205,57 @@ class Multilabel(Frozen):
         return np.stack(columns, axis=1).astype(np.int8)
 
 
-Output = Annotated[Binary | Multiclass | Multilabel, Field(discriminator="kind")]
+class Mask(Frozen):
+    """Where in a picture each finding lies: a class for every pixel.
+
+    Of the whole picture only is known, and counted, whether it shows any finding.
+
+    Attributes:
+        label: column of the labels table: 1 where the picture shows any finding, else 0.
+        classes: pixel value → class name; 0 is the background, and the findings are numbered on from 1.
+    """
+
+    kind: Literal["mask"]
+    label: str = UNNAMED
+    classes: Labels = Field(min_length=2, max_length=256)
+
+    @model_validator(mode="after")
+    def _background_is_zero(self) -> Mask:
+        if sorted(self.classes) != list(range(len(self.classes))):
+            raise ValueError("classes are numbered from 0, the background, without a gap")
+        return self
+
+    @property
+    def findings(self) -> tuple[str, ...]:
+        """Class names without the background, in the order of their pixel values."""
+        return tuple(self.classes[value] for value in sorted(self.classes) if value)
+
+    @property
+    def positive(self) -> str:
+        """A picture with any finding."""
+        return " or ".join(self.findings)
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """A picture without any finding, then one with: the order of a confusion matrix."""
+        return f"no {self.positive}", self.positive
+
+    @property
+    def columns(self) -> int:
+        """Score columns a pixel: one, the probability of the only finding; otherwise one a class, background first."""
+        return 1 if len(self.classes) == 2 else len(self.classes)
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """Columns of the labels table that this output reads."""
+        return (self.label,)
+
+    def truth(self, columns: list[np.ndarray]) -> np.ndarray:
+        """(samples,) int8, 1 where the picture shows any finding."""
+        return np.asarray(columns[0] != 0, np.int8)
+
+
+Output = Annotated[Binary | Multiclass | Multilabel | Mask, Field(discriminator="kind")]
 
 
 def answering(asked: Output, own: Output) -> tuple[int, ...] | None:

@@ -20,17 +20,17 @@ from medai.evaluation import Evaluation
 from medai.faults import SHOWN, disguised, faults_of, override_key, told
 from medai.measurement.calibration import CalibrationChoice
 from medai.measurement.metrics import LOWER_IS_BETTER, available
-from medai.measurement.thresholds import Threshold
-from medai.models import Net
+from medai.measurement.thresholds import METHODS, Threshold
+from medai.models import Net, UNet
 from medai.models.baselines import Baseline
-from medai.outputs import Output
+from medai.outputs import Mask, Output
 from medai.paths import expanded
 from medai.preprocessing import Pixels, Preprocessing, Series, Volume
 from medai.promotion import Gate, Rules
 from medai.records import Frozen, sha256_of
 from medai.reporting.content import Report
 from medai.screening import Screen
-from medai.sources import Dicom, ImageFolder, ImageTable, NIHChestXray, Source, names, reader
+from medai.sources import Dicom, ImageFolder, ImageMasks, ImageTable, NIHChestXray, Source, names, reader
 from medai.sources.image_folder.finding import folded
 from medai.sources.synthetic import Generator
 from medai.spelling import misspelt
@@ -179,17 +179,18 @@ class Problem(Frozen):
         """Source, cohort, preprocessing, encoder and training speak of the same shape of data."""
         pictures = reader(self.input.source).SHAPE == "images"
         shape = "pictures" if pictures else "events"
+        masks = any(output.kind == "mask" for output in self.outputs.values())
+        nets = ("unet",) if masks else ("residual_cnn", "small_cnn", "cnn3d") if pictures else ("gru", "lstm")
         fitting = {
             "cohort": (self.cohort.kind, ("pictures", "slice_series") if pictures else ("stays", "windows")),
             "preprocessing": (self.input.preprocessing.kind, ("pixels", "volume") if pictures else ("series",)),
-            "encoder": (
-                self.input.encoder.kind,
-                ("residual_cnn", "small_cnn", "cnn3d") if pictures else ("gru", "lstm"),
-            ),
+            "encoder": (self.input.encoder.kind, nets),
         }
         for part, (kind, known) in fitting.items():
             if kind not in known:
-                raise ValueError(f"{part} kind {kind!r} does not fit a source of {shape}; use {' or '.join(known)}")
+                asked = f"a source of {shape}" + (" with masks" if masks else "")
+                raise ValueError(f"{part} kind {kind!r} does not fit {asked}; use {' or '.join(known)}")
+        self._check_masks(masks)
         source, prepared = self.input.source, self.input.preprocessing
         if (self.input.encoder.kind == "cnn3d") != isinstance(prepared, Volume):
             raise ValueError("the encoder cnn3d and the preprocessing volume go together")
@@ -197,7 +198,9 @@ class Problem(Frozen):
             raise ValueError(
                 "a cohort of slice_series and a volume's spacing go together: slices become a volume by them"
             )
-        if isinstance(source, Dicom | ImageFolder | ImageTable | NIHChestXray) and isinstance(prepared, Pixels):
+        if isinstance(source, Dicom | ImageFolder | ImageMasks | ImageTable | NIHChestXray) and isinstance(
+            prepared, Pixels
+        ):
             fits = prepared.size == source.size or (
                 prepared.resize is not None and all(map(operator.le, prepared.size, source.size))
             )
@@ -206,7 +209,8 @@ class Problem(Frozen):
                     "preprocessing: size and channels must be the source's own; pictures are resized once, or with"
                     " resize: area made smaller again"
                 )
-        if isinstance(source, ImageFolder) and any(output.kind == "multilabel" for output in self.outputs.values()):
+        multilabel = any(output.kind == "multilabel" for output in self.outputs.values())
+        if isinstance(source, ImageFolder) and multilabel:
             raise ValueError(
                 "a folder of class folders gives one class a picture; use output kind binary or multiclass"
             )
@@ -220,6 +224,41 @@ class Problem(Frozen):
                 raise ValueError(unfit)
         if self.calibration.method == "platt" and any(output.kind == "multiclass" for output in self.outputs.values()):
             raise ValueError("calibration.method 'platt' does not fit a multiclass output; use 'none'")
+
+    def _check_masks(self, masks: bool) -> None:
+        """What is asked of pixels, and what of whole pictures."""
+        source, encoder, prepared = self.input.source, self.input.encoder, self.input.preprocessing
+        if masks and not isinstance(source, ImageMasks):
+            raise ValueError(f"output kind 'mask' needs a source with masks, not {source.kind!r}; use image_masks")
+        for name, output in self.outputs.items():
+            if isinstance(output, Mask) and isinstance(source, ImageMasks) and len(output.findings) != source.findings:
+                raise ValueError(
+                    f"outputs.{name}.classes: {len(output.findings)} findings, but the source's masks hold "
+                    f"{source.findings}; correct the one or source.findings"
+                )
+        fitting = ("dice", "fixed") if masks else tuple(sorted({*METHODS} - {"dice"}))
+        if self.threshold.method not in fitting:
+            what = "a mask" if masks else "scores of whole samples"
+            raise ValueError(
+                f"threshold.method {self.threshold.method!r} does not fit {what}; use {' or '.join(fitting)}"
+            )
+        for name, baseline in self.baselines.items():
+            if (baseline.kind == "global_threshold") != masks:
+                fit = "global_threshold" if masks else "logistic_regression or gradient_boosting"
+                raise ValueError(f"baselines.{name}: kind {baseline.kind!r} does not fit the output; use {fit}")
+        if not masks:
+            return
+        if self.calibration.method != "none":
+            raise ValueError("calibration.method: the pixels of a mask are not calibrated; use 'none'")
+        if self.training.class_weights is not None:
+            raise ValueError("training.class_weights: the Dice loss of a mask weighs its classes alike; remove it")
+        if any(output.columns > 1 for output in self.outputs.values()) and self.baselines:
+            raise ValueError("baselines: one grey level marks one finding; remove global_threshold")
+        if isinstance(encoder, UNet) and isinstance(prepared, Pixels) and any(s % encoder.step for s in prepared.size):
+            raise ValueError(
+                f"preprocessing.size must be a multiple of {encoder.step}, which {len(encoder.filters)} levels of "
+                "encoder.filters halve to whole pixels"
+            )
 
     def _check_folders(self) -> None:
         """Class folders named like the classes stand in their order: another order would turn every label round."""

@@ -46,7 +46,8 @@ class Gate(Frozen):
         non_inferiority: the comparison with the champion; None to promote whatever passes the floors.
         minimum_positives, minimum_negatives: fewest subjects (patients, where the source knows them) with a positive,
             and with a negative; below either, the evidence is insufficient. However many hours a patient is asked
-            about, it is one. Of several classes or findings the rarest is counted.
+            about, it is one. Of several classes or findings the rarest is counted. Of a mask only patients with a
+            finding are asked for: overlap and distance speak of nobody else.
     """
 
     role: Literal["gate", "test"]
@@ -165,9 +166,10 @@ def _evidence(gate: Gate, name: str, output: Output, scorecard: Scorecard) -> li
     """Enough subjects of every class to say anything."""
     each = scorecard.evidence[name]
     fewest = rarest(one for one in each if one.positive)
-    asked = [("positives" if output.kind == "binary" else f"the rarest class, {fewest.label},", fewest)]
+    alone = output.kind in ("binary", "mask")
+    asked = [("positives" if alone else f"the rarest class, {fewest.label},", fewest)]
     least = [gate.minimum_positives, gate.minimum_negatives]
-    if output.kind != "multiclass":
+    if output.kind in ("binary", "multilabel"):
         absent = rarest(one for one in each if not one.positive)
         asked.append(("negatives" if output.kind == "binary" else f"the rarest absence, {absent.label},", absent))
     return [

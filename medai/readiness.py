@@ -41,6 +41,8 @@ def empty_in_train(
 
 def _empty(table: str, name: str, output: Output, counts: dict[str, int], samples: int) -> list[Failure]:
     missing = [label for label in output.names if not counts[label]]
+    if output.kind == "mask":  # pictures that all show a finding hold background enough
+        missing = [label for label in missing if label == output.positive]
     if output.kind == "multilabel":  # a finding needs pictures without it as well
         missing += [f"no {label}" for label in output.names if counts[label] == samples]
     return [

@@ -1,4 +1,8 @@
-"""The scores table: what a candidate answered on one role's rows, beside the truth."""
+"""The scores table: what a candidate answered on one role's rows, beside the truth.
+
+Of masks, whose scores are as large as the pictures, it holds what was measured of each picture instead
+(``medai.measurement.overlap.MEASURES``, a column a finding): figures are made of these.
+"""
 
 from __future__ import annotations
 
@@ -6,7 +10,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from medai.cohort import truth_columns
-from medai.outputs import Output
+from medai.measurement.overlap import MEASURES
+from medai.outputs import Mask, Output
 from medai.records import Scorecard
 from medai.workspace import Workspace
 
@@ -20,6 +25,30 @@ SCORES = "scores.parquet"
 def score_columns(name: str, output: Output) -> list[str]:
     """Columns of an output's scores: one for binary, one a class otherwise."""
     return [f"{name}.score.{position}" for position in range(output.columns)]
+
+
+def measure_columns(name: str, output: Mask) -> list[str]:
+    """Columns of what is measured of a mask: finding by finding, in the order of the measures."""
+    return [f"{name}.{measure}.{finding}" for finding in range(len(output.findings)) for measure in MEASURES]
+
+
+def write_measured(path: Path, rows: pl.DataFrame, name: str, output: Mask, measured: np.ndarray) -> None:
+    """Write sample_id, subject_id, truth and (samples, findings, measures) of a mask; for the owner alone."""
+    import polars as pl
+
+    from medai.tables import OWNER_ALONE, write_table
+
+    flat = measured.reshape(len(measured), -1)
+    table = rows.select("sample_id", "subject_id", *truth_columns(name, output)).with_columns(
+        pl.Series(column, flat[:, place], pl.Float64) for place, column in enumerate(measure_columns(name, output))
+    )
+    write_table(path, table.to_arrow(), mode=OWNER_ALONE)
+
+
+def measured_of(table: pl.DataFrame, name: str, output: Mask) -> np.ndarray:
+    """(samples, findings, measures) float64."""
+    flat = table.select(measure_columns(name, output)).to_numpy()
+    return flat.reshape(table.height, len(output.findings), len(MEASURES))
 
 
 def write_scores(path: Path, rows: pl.DataFrame, name: str, output: Output, scores: np.ndarray) -> None:

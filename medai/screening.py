@@ -126,8 +126,8 @@ def refuse_if_leaking(screening: Screening) -> None:
 
 def _one_against_rest(output: Output, truth: np.ndarray) -> dict[str, np.ndarray]:
     """Class name → bool (samples,): who is of the class."""
-    if output.kind == "binary":
-        return {output.positive: truth == 1}
+    if output.kind in ("binary", "mask"):
+        return {output.names[1]: truth == 1}
     if output.kind == "multiclass":
         return {label: truth == position for position, label in enumerate(output.names)}
     return {label: truth[:, position] == 1 for position, label in enumerate(output.names)}

@@ -67,6 +67,10 @@ IMAGES = {
 pixels; ``copy_number`` counts repeats inside one role from 0; ``label_conflict`` marks pixels that carry another label
 elsewhere in the same role. Grey levels (mean, std, minimum, maximum) are over all channels."""
 
+SPACING = ("spacing_down", "spacing_across")
+"""Columns, float64, of an images table whose source knows them: millimetres between the centres of two neighbouring
+pixels of the picture as it lies in ``pixels.npy``; null where they are not known."""
+
 EVENTS = {
     "subject_id": "int64",
     "time": "timestamp[us]",

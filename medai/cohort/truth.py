@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from medai.cohort.attrition import Attrition
 from medai.errors import ConfigurationError, DataRefused, near_match
-from medai.outputs import Binary, Multiclass, Multilabel, Output
+from medai.outputs import Binary, Mask, Multiclass, Multilabel, Output
 
 if TYPE_CHECKING:
     import polars as pl
@@ -84,7 +84,7 @@ def with_truth(
                 received=f"{missing[0]!r}; {near_match(missing[0], labels)}",
                 action="correct 'label' or 'classes' of the output in the Problem",
             )
-        if isinstance(output, Multilabel) or not _follows(output):
+        if isinstance(output, Multilabel | Mask) or not _follows(output):
             table = _of_the_stay(table, name, output, attrition)
         else:
             table = _after_the_prediction(table, name, output, attrition)
@@ -119,7 +119,7 @@ def _of_the_stay(table: pl.DataFrame, name: str, output: Output, attrition: Attr
             )
     table = table.filter(pl.all_horizontal(pl.col(label).is_not_null() for label in output.labels))
     attrition.note(f"{name} is known", table, quiet=True)
-    allowed = [0, 1] if isinstance(output, Multilabel) else sorted(output.classes)
+    allowed = [0, 1] if isinstance(output, Multilabel | Mask) else sorted(output.classes)
     strange = int(
         table.select(pl.any_horizontal(~pl.col(label).is_in(allowed) for label in output.labels).sum()).item()
     )

@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from medai.evaluation import Evaluation, columns_of
-from medai.outputs import Binary, Output
+from medai.outputs import Binary, Mask, Output
 from medai.records import Candidate, Frozen, Measure, Record, Scorecard, stage_key
-from medai.scores import read_scores, truth_and_scores
+from medai.scores import measured_of, read_scores, truth_and_scores
 from medai.workspace import Made, Workspace
 
 if TYPE_CHECKING:
@@ -91,6 +91,8 @@ def gap(
 
         fitted: Output = TypeAdapter[Output](Output).validate_python(candidate.outputs[name])
         columns = columns_of(candidate, name, output)
+        if isinstance(output, Mask):
+            return told(*_of_masks(workspace, name, output, (here, own), config))
         thresholds = tuple(candidate.thresholds[name][column] for column in columns if candidate.thresholds[name])
         names = [one for one in metrics.available(output) if _compared(one)]
         rows = []
@@ -108,7 +110,13 @@ def gap(
             resamples=config.resamples,
             seed=config.seed,
         )
-        there, at_home = (metrics.compute(output, *part[:2], thresholds, None, names) for part in rows)
+        there, at_home = (
+            {metric: float(figure[0]) for metric, figure in found.items()}
+            for found in (metrics.compute(output, *part[:2], thresholds, None, names) for part in rows)
+        )
+        return told(there, at_home, differences)
+
+    def told(there: dict[str, float], at_home: dict[str, float], differences: dict[str, Measure]) -> Gap:
         return Gap(
             key=key,
             own=own.key,
@@ -117,12 +125,30 @@ def gap(
             confidence=config.confidence,
             resamples=config.resamples,
             metrics={
-                metric: Apart(own=float(at_home[metric][0]), here=float(there[metric][0]), difference=difference)
+                metric: Apart(own=at_home[metric], here=there[metric], difference=difference)
                 for metric, difference in differences.items()
             },
         )
 
     return workspace.materialise("gap", key, Gap, build)
+
+
+def _of_masks(
+    workspace: Workspace, name: str, output: Mask, cards: tuple[Scorecard, Scorecard], config: Evaluation
+) -> tuple[dict[str, float], dict[str, float], dict[str, Measure]]:
+    """Figures here, figures at home, and their differences, of what was measured picture by picture."""
+    from medai.measurement import segmentation
+
+    tables = [read_scores(workspace, card) for card in cards]
+    sides = [
+        (segmentation.terms(output, measured_of(table, name, output)), table["subject_id"].to_numpy())
+        for table in tables
+    ]
+    differences = segmentation.unpaired_differences(
+        *sides, confidence=config.confidence, resamples=config.resamples, seed=config.seed
+    )
+    there, at_home = (segmentation.figures(sums) for sums, _ in sides)
+    return there, at_home, differences
 
 
 def _compared(metric: str) -> bool:

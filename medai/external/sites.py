@@ -21,7 +21,7 @@ from pydantic import Field, TypeAdapter, ValidationError
 from medai.cohort.definition import Groups
 from medai.errors import ConfigurationError, DataRefused, near_match
 from medai.faults import faults_of, told
-from medai.outputs import Binary, Multiclass, Multilabel, Output
+from medai.outputs import Binary, Mask, Multiclass, Multilabel, Output
 from medai.paths import expanded
 from medai.records import Candidate, Frozen, Origin, Snapshot
 from medai.sources import Source, reader, reading
@@ -160,7 +160,11 @@ def match_labels(
             raise _unknown(f"labels names a class that the champion does not have: {name!r}", name, own.names)
     if isinstance(own, Multilabel):
         return _findings(own, _Labels(labels, words, named))
-    if (isinstance(own, Binary) and own.within is not None) or (isinstance(own, Multiclass) and own.ordered):
+    if (
+        isinstance(own, Mask)
+        or (isinstance(own, Binary) and own.within is not None)
+        or (isinstance(own, Multiclass) and own.ordered)
+    ):
         return Matched(own, {name: name for name in own.names}, ())
     return _classes(own, _Labels(labels, words, named))
 

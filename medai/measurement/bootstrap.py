@@ -19,7 +19,7 @@ all other metrics of several classes are added up by patient, exactly. Point fig
 from __future__ import annotations
 
 import logging
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -169,6 +169,29 @@ def mean_interval(
     measure = interval("mean", float(sums.sum() / rows.sum()), np.concatenate(drawn), confidence)
     assert measure is not None  # noqa: S101 - every unit has a row, so each mean is defined
     return measure
+
+
+def drawn_ratios(
+    sums: Mapping[str, tuple[NDArray[np.float64], NDArray[np.float64]]],
+    units: NDArray[Any],
+    resamples: int,
+    seed: int,
+) -> dict[str, NDArray[np.float64]]:
+    """Name → (resamples,) sum of one thing over the sum of another, both of the drawn units; NaN where that is 0.
+
+    Args:
+        sums: name → (N,) what is summed, and (N,) what it is divided by. All names share their resamples.
+        units: (N,) unit id of each row.
+    """
+    if not sums:
+        return {}
+    pairs = np.stack([column for pair in sums.values() for column in pair])
+    _, place = np.unique(_matched(units, pairs[0]), return_inverse=True)
+    by_unit = np.stack([np.bincount(place, column) for column in pairs], axis=1)
+    drawn = np.concatenate([counts @ by_unit for counts in _drawn_units(len(by_unit), resamples, seed, len(by_unit))])
+    above, below = drawn[:, 0::2], drawn[:, 1::2]
+    ratios = np.divide(above, below, out=np.full_like(above, np.nan), where=below > 0)
+    return dict(zip(sums, ratios.T, strict=True))
 
 
 _ALONE = Binary(kind="binary", classes={0: "no", 1: "yes"}, positive="yes")

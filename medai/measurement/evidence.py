@@ -20,7 +20,7 @@ def evidence_of(output: Output, truth: NDArray[Any], subjects: NDArray[Any]) -> 
     """Every class with its samples and subjects: the classes in order; of findings each, then each absence.
 
     Args:
-        truth: (N,) for binary and multiclass, (N, K) for multilabel.
+        truth: (N,) for binary, multiclass and mask (of whole pictures), (N, K) for multilabel.
         subjects: (N,) whose each sample is.
 
     >>> from medai.outputs import Binary
@@ -35,7 +35,7 @@ def evidence_of(output: Output, truth: NDArray[Any], subjects: NDArray[Any]) -> 
         columns += [(f"no {finding}", ~present, False) for finding, present, _ in columns]
     else:
         numbered = enumerate(output.names)
-        columns = [(label, truth == number, output.kind != "binary" or number == 1) for number, label in numbered]
+        columns = [(label, truth == number, output.kind == "multiclass" or number == 1) for number, label in numbered]
     return tuple(
         Evidence(label=label, positive=positive, samples=int(of.sum()), subjects=len(np.unique(subjects[of])))
         for label, of, positive in columns

@@ -46,7 +46,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from medai.errors import ConfigurationError, DataRefused, MedaiError, near_match
-from medai.outputs import Binary, Multiclass, Multilabel
+from medai.outputs import Binary, Mask, Multiclass, Multilabel
 
 Floats = NDArray[np.float64]
 Scored = Binary | Multiclass | Multilabel
@@ -64,9 +64,23 @@ NAMES = (
     "brier",
     "ece",
 )
-ORDER = ("auroc", "micro_auroc", "auprc", "kappa", "mad", *NAMES[2:])
+MASK_NAMES = (
+    "dice",
+    "dice_lesions",
+    "false_positive_share",
+    "hd95",
+    "hd",
+    "hd95_mm",
+    "hd_mm",
+    "lesion_sensitivity",
+    "false_lesions",
+)
+"""Of masks; ``medai.measurement.segmentation`` defines them."""
+ORDER = ("auroc", "micro_auroc", "auprc", "kappa", "mad", *NAMES[2:], *MASK_NAMES)
 """All names, as a reader expects them."""
-LOWER_IS_BETTER = frozenset({"brier", "ece", "mad"})
+LOWER_IS_BETTER = frozenset(
+    {"brier", "ece", "mad", "false_positive_share", "hd95", "hd", "hd95_mm", "hd_mm", "false_lesions"}
+)
 BINS = 15
 """Equal-width bins of the expected calibration error, as in Guo et al. 2017."""
 
@@ -156,8 +170,11 @@ def compute(
     return {name: np.concatenate([part[name] for part in parts]) for name in available(output) if name in wanted}
 
 
-def available(output: Scored) -> tuple[str, ...]:
+def available(output: Scored | Mask) -> tuple[str, ...]:
     """Names of the metrics of an output, in the order they are reported."""
+    if output.kind == "mask":
+        single = output.findings if len(output.findings) > 1 else ()
+        return (*MASK_NAMES, *(f"{name}/{finding}" for finding in single for name in MASK_NAMES))
     if output.kind != "multilabel":
         return (*NAMES, "kappa") if output.kind == "multiclass" and output.ordered else NAMES
     return (*NAMES, "micro_auroc", *(f"{name}/{finding}" for finding in output.names for name in NAMES))

@@ -8,7 +8,7 @@ which misses fewer. A row is positive where score ≥ threshold (``medai.measure
 from __future__ import annotations
 
 import logging
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,6 +21,9 @@ log = logging.getLogger(__name__)
 
 NEUTRAL = 0.5
 
+Method = Literal["youden", "f1", "accuracy", "fixed", "sensitivity_at_least", "specificity_at_least", "dice"]
+METHODS: tuple[str, ...] = get_args(Method)
+
 
 class Threshold(Frozen):
     """How the threshold is chosen.
@@ -28,12 +31,13 @@ class Threshold(Frozen):
     Attributes:
         method: ``youden`` maximises sensitivity + specificity − 1 (Youden 1950), ``f1`` and ``accuracy`` their metric;
             ``fixed`` takes ``value``; ``sensitivity_at_least`` maximises specificity among thresholds whose sensitivity
-            is at least ``target``, ``specificity_at_least`` the other way round.
+            is at least ``target``, ``specificity_at_least`` the other way round. Of a mask's pixels: ``dice`` maximises
+            the mean Dice of the pictures (``medai.measurement.segmentation``), or ``fixed``.
         value: the threshold of ``fixed``.
         target: the share that the ``…_at_least`` methods must reach.
     """
 
-    method: Literal["youden", "f1", "accuracy", "fixed", "sensitivity_at_least", "specificity_at_least"] = "youden"
+    method: Method = "youden"
     value: float | None = Field(default=None, ge=0, le=1)
     target: float | None = Field(default=None, gt=0, le=1)
 

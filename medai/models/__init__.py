@@ -12,9 +12,10 @@ from pydantic import Field
 from medai.models.convolutional import ResidualCNN, SmallCNN
 from medai.models.nets import Augmentation, Head
 from medai.models.recurrent import GRU, LSTM
+from medai.models.unet import UNet
 from medai.models.volumetric import ResidualCNN3D
 
-Net = Annotated[ResidualCNN | SmallCNN | ResidualCNN3D | GRU | LSTM, Field(discriminator="kind")]
+Net = Annotated[ResidualCNN | SmallCNN | UNet | ResidualCNN3D | GRU | LSTM, Field(discriminator="kind")]
 """One of the nets, told apart by its ``kind``."""
 
-__all__ = ["GRU", "LSTM", "Augmentation", "Head", "Net", "ResidualCNN", "ResidualCNN3D", "SmallCNN"]
+__all__ = ["GRU", "LSTM", "Augmentation", "Head", "Net", "ResidualCNN", "ResidualCNN3D", "SmallCNN", "UNet"]

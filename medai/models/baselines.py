@@ -27,6 +27,7 @@ from numpy.typing import NDArray
 from pydantic import Field
 
 from medai.errors import DataRefused, MedaiError
+from medai.models.global_threshold import GlobalThreshold
 from medai.outputs import Binary, Multiclass, Multilabel
 from medai.records import Frozen
 
@@ -204,8 +205,10 @@ class GradientBoosting(Frozen):
         return fitted
 
 
-Baseline = Annotated[LogisticRegression | GradientBoosting, Field(discriminator="kind")]
+Baseline = Annotated[LogisticRegression | GradientBoosting | GlobalThreshold, Field(discriminator="kind")]
 """One of the baselines, told apart by its ``kind``."""
+CLASSICAL = (LogisticRegression, GradientBoosting, GlobalThreshold)
+"""Their classes: what is no net."""
 
 
 # --- fitting --------------------------------------------------------------------------------------------------------

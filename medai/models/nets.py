@@ -22,19 +22,22 @@ if TYPE_CHECKING:
 class Head(Frozen):
     """The scoring end of a net: a layer named ``scores`` of shape (samples, columns).
 
+    Of a mask it has the shape (samples, height, width, columns).
+
     Attributes:
         kind: ``binary`` scores one column, the probability of the positive class; ``multiclass`` one probability a
-            class, summing to 1 (softmax); ``multilabel`` one independent probability a finding.
+            class, summing to 1 (softmax); ``multilabel`` one independent probability a finding; ``mask`` of each pixel
+            the probability of the only finding, or one a class, summing to 1.
         columns: score columns.
     """
 
-    kind: Literal["binary", "multiclass", "multilabel"]
+    kind: Literal["binary", "multiclass", "multilabel", "mask"]
     columns: int = Field(ge=1)
 
     @property
     def activation(self) -> str:
         """Keras' name of the function that makes probabilities."""
-        return "softmax" if self.kind == "multiclass" else "sigmoid"
+        return "softmax" if self.kind == "multiclass" or (self.kind == "mask" and self.columns > 1) else "sigmoid"
 
 
 class Augmentation(Frozen):

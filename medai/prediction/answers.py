@@ -4,6 +4,7 @@ id             what the site calls it: its file, row or record
 subject        what the site calls its patient, where that is told and is another name
 output         the output's name
 score          probability of the positive class; with several classes or findings one column each, score.CLASS
+               or, of a mask, what ``medai.prediction.masks`` tells of the picture, label among it
 label          the class at the threshold, the likeliest of several, or the findings present, parted by "; "
 threshold      score at which label changes; threshold.FINDING for findings, null where the likeliest class is taken
 model_version, model_sha256
@@ -15,11 +16,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from medai.errors import DataRefused
-from medai.outputs import Output
+from medai.measurement.metrics import Scored
+from medai.outputs import Mask, Output
 from medai.prediction.acquaintance import nameless
+from medai.prediction.masks import columns_of
 from medai.prediction.scoring import Scores
 from medai.prediction.selection import ROWS
 from medai.records import Candidate, Cohort, Snapshot
@@ -53,26 +56,27 @@ def answers(
 
     tables = [_rows(workspace, part, place) for place, part in enumerate(parts, start=1)]
     table = pl.concat(tables)
-    columns = score_columns(name, output)
+    types = _said(name, output)
+    columns = [column for column in types if column != "label"]
     thresholds = candidate.thresholds[name]
     scored = table.filter(pl.col("status").is_null())
     frames = [
-        _scores(workspace, part.scores, place, columns)
+        _scores(workspace, part.scores, place, list(types) if isinstance(output, Mask) else columns)
         for place, part in enumerate(parts, start=1)
         if part.scores is not None
     ]
-    labelled = [
-        frame.with_columns(pl.Series("label", labels_of(output, frame.select(columns).to_numpy(), thresholds)))
-        for frame in frames
-    ]
-    empty = pl.DataFrame(
-        schema={"input": pl.Int32, "sample_id": pl.Int64, **dict.fromkeys(columns, pl.Float32), "label": pl.String}
-    )
-    said = pl.concat([empty, *labelled])
+    if not isinstance(output, Mask):
+        frames = [
+            frame.with_columns(pl.Series("label", labels_of(output, frame.select(columns).to_numpy(), thresholds)))
+            for frame in frames
+        ]
+    empty = pl.DataFrame(schema={"input": pl.Int32, "sample_id": pl.Int64, **types})
+    said = pl.concat([empty, *frames])
     if scored.join(said, on=("input", "sample_id"), how="anti").height:
         raise AssertionError("a selected sample has no score")
     table = table.join(said, on=("input", "sample_id"), how="left", maintain_order="left", validate="m:1")
-    names = dict(zip(columns, _headed("score", output), strict=True))
+    heads = columns if isinstance(output, Mask) else _headed("score", output)
+    names = dict(zip(columns, heads, strict=True))
     cuts = dict(zip(_headed("threshold", output), thresholds, strict=True)) if thresholds else {"threshold": None}
     spoken = pl.col("status").is_null()
     return table.select(
@@ -89,7 +93,16 @@ def answers(
     )
 
 
-def labels_of(output: Output, scores: np.ndarray, thresholds: tuple[float, ...]) -> list[str]:
+def _said(name: str, output: Output) -> dict[str, Any]:
+    """Column of what was scored → polars' type, label last or among them."""
+    import polars as pl
+
+    if isinstance(output, Mask):
+        return columns_of(output)
+    return dict.fromkeys(score_columns(name, output), pl.Float32) | {"label": pl.String}
+
+
+def labels_of(output: Scored, scores: np.ndarray, thresholds: tuple[float, ...]) -> list[str]:
     """What each row of (samples, columns) probabilities says, by the class's name.
 
     >>> import numpy as np
@@ -110,7 +123,7 @@ def labels_of(output: Output, scores: np.ndarray, thresholds: tuple[float, ...])
 
 
 def _headed(what: str, output: Output) -> list[str]:
-    return [what] if output.kind == "binary" else [f"{what}.{name}" for name in output.names]
+    return [what] if output.kind in ("binary", "mask") else [f"{what}.{name}" for name in output.names]
 
 
 def _rows(workspace: Workspace, part: Part, place: int) -> pl.DataFrame:

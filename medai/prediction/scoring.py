@@ -5,7 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 from medai.evaluation import score as raw_scores
-from medai.outputs import Output
+from medai.evaluation import scored_batches
+from medai.outputs import Mask, Output
+from medai.prediction.masks import marked
 from medai.records import Arrays, Candidate, Record, stage_key
 from medai.scores import SCORES, score_columns
 from medai.workspace import Made, Workspace
@@ -27,6 +29,8 @@ class Scores(Record):
 
 def score(workspace: Workspace, candidate: Candidate, arrays: Arrays, name: str, output: Output) -> Made[Scores]:
     """Write ``scores.parquet``: sample_id and a float32 probability a column, for the owner alone.
+
+    Of a mask it holds what ``medai.prediction.masks`` tells of each picture.
 
     Args:
         arrays: prepared with the candidate's own preprocessing.
@@ -55,6 +59,12 @@ def score(workspace: Workspace, candidate: Candidate, arrays: Arrays, name: str,
         prepared = workspace.folder("prepare", arrays.key)
         samples = pl.DataFrame(read_table(prepared / "samples.parquet", ["row", "sample_id"])).sort("row")
         data = open_arrays(prepared, arrays)
+        if isinstance(output, Mask):
+            blocks = (block for _, block in scored_batches(workspace, candidate, data))
+            said = marked(output, blocks, candidate.thresholds[name])
+            table = samples.select("sample_id").hstack(said)
+            write_table(folder / SCORES, table.to_arrow(), mode=OWNER_ALONE)
+            return Scores(key=key, candidate=candidate.key, samples=table.height)
         scores = calibration.apply(candidate.calibration[name], raw_scores(workspace, candidate, data))
         table = samples.select("sample_id").with_columns(
             pl.Series(column, scores[:, position]) for position, column in enumerate(score_columns(name, output))

@@ -24,7 +24,7 @@ def fit_statistics(arrays: dict[str, Any], rows: np.ndarray, ranges: bool = Fals
 
     Args:
         arrays: name → array, or what answers to shape and rows like one; ``pixels`` (N, H, W, C) is taken per channel,
-            float arrays per last axis, and the series' ``mask`` and ``elapsed`` need none.
+            float arrays per last axis; the series' ``mask`` and ``elapsed``, and pictures' ``masks`` need none.
         rows: positions of the train samples.
         ranges: whether grey levels (uint8 arrays of pictures or volumes) get their 1st and 99th percentile, too.
 
@@ -38,7 +38,7 @@ def fit_statistics(arrays: dict[str, Any], rows: np.ndarray, ranges: bool = Fals
     if len(rows) > _ROWS:
         rows = rows[np.linspace(0, len(rows) - 1, _ROWS).astype(np.int64)]
     for name, array in sorted(arrays.items()):
-        if name in ("mask", "elapsed"):
+        if name in ("mask", "elapsed", "masks"):
             continue
         width = array.shape[-1]
         count, total, squares = np.zeros(width), np.zeros(width), np.zeros(width)

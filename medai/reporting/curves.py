@@ -6,9 +6,10 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from medai.outputs import Output
+from medai.outputs import Mask, Output
 from medai.records import Candidate, Figures, Frozen, Measure, Scorecard, stage_key
 from medai.reporting import words
+from medai.reporting.outlines import draw_masks
 from medai.scores import read_scores, truth_and_scores
 from medai.workspace import Made, Workspace
 
@@ -33,6 +34,8 @@ def draw(
 ) -> Made[Figures]:
     """Draw ROC, precision–recall, calibration, net benefit and confusion on the scored rows, and the training curves.
 
+    Of masks: which share of the pictures reaches which Dice, and Dice by the size of what is true.
+
     Args:
         chosen: the candidate drawn first; the others beside it (binary outputs).
         scorecards: name → scorecard of the same role.
@@ -43,10 +46,13 @@ def draw(
     key = stage_key("draw", VERSION, inputs, _Drawn(outputs=outputs), ("matplotlib", "numpy"))
 
     def build(folder: Path) -> Figures:
-        from medai.reporting import figures
 
         name, output = next(iter(outputs.items()))
         order = [chosen, *(other for other in scorecards if other != chosen)]
+        if isinstance(output, Mask):
+            called = [(words.model(other, candidates[other].members[0].kind), scorecards[other]) for other in order]
+            files = draw_masks(workspace, folder, name, output, called)
+            return Figures(key=key, files=files | _draw_rest(workspace, folder, name, output, candidates, called[0][1]))
         if output.kind == "binary":
             curves = [
                 _Scored(
@@ -73,20 +79,37 @@ def draw(
         files = _draw_curves(folder, curves, measures, faint)
         if output.kind == "binary":
             files["net_benefit"] = _draw_net_benefit(folder, curves, candidates[chosen].thresholds[name][0])
-        confusion = scorecards[chosen].confusion[name]
-        columns = ("true negative", "false positive", "false negative", "true positive")
-        figures.draw_confusion(
-            folder / "confusion.svg", confusion, output.names, columns if output.kind == "multilabel" else None
-        )
-        files["confusion"] = "confusion.svg"
-        for candidate in candidates.values():
-            history = workspace.folder("fit", candidate.key) / "history.json"
-            if history.exists():
-                figures.draw_training(folder / "training.svg", json.loads(history.read_bytes()), kept=candidate.epochs)
-                files["training"] = "training.svg"
+        files |= _draw_rest(workspace, folder, name, output, candidates, scorecards[chosen])
         return Figures(key=key, files=files)
 
     return workspace.materialise("draw", key, Figures, build)
+
+
+def _draw_rest(
+    workspace: Workspace,
+    folder: Path,
+    name: str,
+    output: Output,
+    candidates: dict[str, Candidate],
+    scorecard: Scorecard,
+) -> dict[str, str]:
+    """Confusion at the threshold, and the curves of training."""
+    from medai.reporting import figures
+
+    files = {"confusion": "confusion.svg"}
+    columns = ("true negative", "false positive", "false negative", "true positive")
+    figures.draw_confusion(
+        folder / "confusion.svg",
+        scorecard.confusion[name],
+        output.names,
+        columns if output.kind == "multilabel" else None,
+    )
+    for candidate in candidates.values():
+        history = workspace.folder("fit", candidate.key) / "history.json"
+        if history.exists():
+            figures.draw_training(folder / "training.svg", json.loads(history.read_bytes()), kept=candidate.epochs)
+            files["training"] = "training.svg"
+    return files
 
 
 class _Scored:

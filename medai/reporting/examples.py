@@ -12,8 +12,10 @@ import io
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from medai.outputs import Output
+from medai.measurement.metrics import Scored
+from medai.outputs import Mask, Output
 from medai.records import Arrays, Candidate, Examples, Frozen, Scorecard, canonical_json, stage_key
+from medai.reporting.outlines import illustrated
 from medai.scores import read_scores, truth_and_scores
 from medai.workspace import Made, Workspace
 
@@ -48,7 +50,8 @@ def illustrate(
     Args:
         arrays: prepared with the candidate's own preprocessing.
         examples: shown of each kind. Binary: found, missed, alarm, cleared. Otherwise right and wrong: the highest
-            class score, or the finding whose score lies farthest from its threshold.
+            class score, or the finding whose score lies farthest from its threshold. Of masks: best, median and worst
+            Dice, and what was marked in vain.
     """
     inputs = {"scorecard": scorecard.key, "candidate": candidate.key, "arrays": arrays.key}
     key = stage_key("illustrate", VERSION, inputs, _Shown(outputs=outputs, examples=examples), ("numpy", "pillow"))
@@ -60,10 +63,14 @@ def illustrate(
 
         name, output = next(iter(outputs.items()))
         table = read_scores(workspace, scorecard)
-        truth, scores = truth_and_scores(table, name, output)
-        thresholds = candidate.thresholds[name]
         rows = _rows_of_array(workspace, arrays, table["sample_id"].to_numpy())
         data = open_arrays(workspace.folder("prepare", arrays.key), arrays)
+        if isinstance(output, Mask):
+            shown = illustrated(workspace, candidate, scorecard, name, output, data, rows, examples)
+            _keep(folder, [one for some in shown.values() for one in some])
+            return Examples(key=key, file=FILE, shown={kind: len(some) for kind, some in shown.items()})
+        truth, scores = truth_and_scores(table, name, output)
+        thresholds = candidate.thresholds[name]
         variables = _most_measured(data, rows) if arrays.kind == "series" else []
         kinds = _chosen(output, truth, np.asarray(scores, np.float64), thresholds, examples)
         kept = []
@@ -79,16 +86,20 @@ def illustrate(
                     one["hours"] = int(candidate.preprocessing["hours"])
                     one["series"] = _curves(data, rows[place], variables, arrays, candidate.preprocessing)
                 kept.append(one)
-        path = folder / FILE
-        path.touch(mode=0o600)
-        path.write_bytes(canonical_json(kept))
+        _keep(folder, kept)
         return Examples(key=key, file=FILE, shown={kind: len(answers) for kind, answers in kinds.items()})
 
     return workspace.materialise("illustrate", key, Examples, build)
 
 
+def _keep(folder: Path, shown: list[dict[str, Any]]) -> None:
+    path = folder / FILE
+    path.touch(mode=0o600)
+    path.write_bytes(canonical_json(shown))
+
+
 def _chosen(
-    output: Output, truth: np.ndarray, scores: np.ndarray, thresholds: tuple[float, ...], examples: int
+    output: Scored, truth: np.ndarray, scores: np.ndarray, thresholds: tuple[float, ...], examples: int
 ) -> dict[str, list[tuple[int, int, float]]]:
     """Kind of answer → (row, score column, score), the most confident first."""
     import numpy as np

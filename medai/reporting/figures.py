@@ -244,6 +244,47 @@ def draw_confusion(
     _save(path, (max(4.2, 2.0 + 1.05 * wide), max(3.0, 1.5 + (0.85 if high <= _TALL else 0.5) * high)), draw)
 
 
+def draw_reach(path: Path, curves: Sequence[Curve], *, title: str = "Dice reached") -> None:
+    """Share of pictures that reach a Dice, the candidate first; measures are means. x: Dice, y: share of pictures.
+
+    Args:
+        path: .svg or .png.
+        curves: by name.
+        title: above the plot.
+    """
+
+    def draw(figure: Figure) -> None:
+        axes = _unit(figure, title, "Dice", "Share of pictures with a finding that reach it")
+        _lines(axes, curves, "mean")
+        figure.legend(*_ordered(axes), loc="outside lower center", ncols=min(2, len(curves)))
+
+    _save(path, (4.8, _below(4.9, len(curves))), draw)
+
+
+def draw_sizes(path: Path, area: ArrayLike, dice: ArrayLike, *, title: str = "Dice by size") -> None:
+    """One dot a picture. x: pixels of what is true, on a logarithmic scale; y: Dice.
+
+    Args:
+        path: .svg or .png.
+        area, dice: (pictures,) each.
+        title: above the plot.
+    """
+
+    from matplotlib.ticker import LogLocator, NullFormatter, ScalarFormatter
+
+    def draw(figure: Figure) -> None:
+        axes = figure.subplots()
+        _dress(axes, title, "Pixels of the true finding", "Dice")
+        axes.set_xscale("log")
+        axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        axes.xaxis.set_major_formatter(ScalarFormatter())  # powers of ten would need parsed mathematics
+        axes.xaxis.set_minor_formatter(NullFormatter())
+        axes.set(ylim=(-0.02, 1.03))
+        axes.scatter(_array(area), _array(dice), s=14, color=COLOURS[0], alpha=0.55, linewidths=0)
+
+    _save(path, (4.8, 4.2), draw)
+
+
 def draw_training(
     path: Path, history: dict[str, Sequence[float]], *, kept: int | None = None, title: str = "Training"
 ) -> None:

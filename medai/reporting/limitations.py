@@ -10,7 +10,7 @@ from medai.reporting.cautions import Limitation, gate_differs, missed_target, sm
 from medai.reporting.content import Content
 from medai.reporting.numbers import between, count, listed, percent, several, three, upper_first
 from medai.reporting.population import RoleCount
-from medai.reporting.story import best_other, confidence, headline
+from medai.reporting.story import best_other, confidence, headline, key_metric
 
 FEW = 100
 """Subjects of a class below which a validation is small (Vergouwe et al. 2005; Collins et al. 2016)."""
@@ -35,6 +35,7 @@ def limitations(content: Content, name: str, output: Output, roles: list[RoleCou
     ]
     found += [*_of_data(content, card), *_of_test(content), *_of_size(card, name, output)]
     found += _of_probabilities(card, name)
+    found += _of_masks(content, card, name, output)
     found += _of_roles(output, roles)
     found += _of_comparison(content, name)
     found += _of_subgroups(card, name)
@@ -161,6 +162,27 @@ def _of_probabilities(card: Scorecard, name: str) -> list[Limitation]:
     return found
 
 
+def _of_masks(content: Content, card: Scorecard, name: str, output: Output) -> list[Limitation]:
+    if output.kind != "mask":
+        return []
+    high, wide = next(iter(content.problem["inputs"].values()))["preprocessing"]["size"]
+    found = [
+        Limitation(
+            "Judged at the working size",
+            f"Truth and answer are compared at {high} × {wide} pixels: what is finer than that is in neither.",
+        )
+    ]
+    if "hd95_mm" not in card.metrics[name]:
+        found.append(
+            Limitation(
+                "Distances without millimetres",
+                "The source does not say how far apart pixels lie, so distances are in pixels of the working size and "
+                "cannot be compared with those of other pictures.",
+            )
+        )
+    return found
+
+
 def _of_roles(output: Output, roles: list[RoleCount]) -> list[Limitation]:
     sides = {one.role: one for one in roles if one.samples}
     if output.kind != "binary" or not {"train", "test"} <= set(sides):
@@ -179,14 +201,21 @@ def _of_roles(output: Output, roles: list[RoleCount]) -> list[Limitation]:
 
 def _of_comparison(content: Content, name: str) -> list[Limitation]:
     other = best_other(content, name)
-    difference = content.comparison.differences.get(other[0], {}).get("auroc") if other else None
+    metric = key_metric(content, name)
+    difference = content.comparison.differences.get(other[0], {}).get(metric) if other else None
     if other is None or difference is None or difference.low > 0:
         return []
     against = content.called(other[0])
     if difference.high < 0:
-        fact = f"On the same rows {against} has a higher AUROC, and the interval of the difference excludes 0."
+        fact = (
+            f"On the same rows {against} has a higher {words.metric(metric)}, and the interval of the difference "
+            "excludes 0."
+        )
     else:
-        fact = f"On the same rows the AUROC cannot be told from that of {against}: a simpler choice may do as well."
+        fact = (
+            f"On the same rows the {words.metric(metric)} cannot be told from that of {against}: a simpler choice may "
+            "do as well."
+        )
     return [Limitation("No clear gain over another model", fact)]
 
 

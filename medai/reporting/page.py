@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from medai.disclosure import Guard, page_text
+from medai.measurement.metrics import LOWER_IS_BETTER
 from medai.records import Page, sha256_of, stage_key
 from medai.reporting import findings, limitations, numbers, population, shapes, story, words
 from medai.reporting.content import Content
@@ -24,8 +25,12 @@ CARDS = {
     "binary": FINDING,
     "multiclass": ("auroc", "kappa", "auprc", "accuracy"),
     "multilabel": ("auroc", "micro_auroc", "auprc", "sensitivity"),
+    "mask": ("dice", "dice_lesions", "lesion_sensitivity", "false_positive_share"),
 }
 """Kind of output → its key figures, which all end at 1."""
+BESIDE = {"mask": ("dice", "dice_lesions", "lesion_sensitivity")}
+"""Kind of output → what subgroups show: a metric that is drawn and two beside it; of others AUROC, sensitivity and
+specificity."""
 FIGURES = {
     "roc": "Sensitivity against false alarms at every threshold. Further up and left is better.",
     "precision_recall": "How pure the flagged are at every sensitivity. Further up and right is better.",
@@ -33,6 +38,8 @@ FIGURES = {
     "net_benefit": "True positives minus false alarms, weighed by the risk from which one would act "
     "(Vickers & Elkin 2006). A model is of use where its line lies highest.",
     "confusion": "Counts at the threshold, and their share of the row.",
+    "dice": "Of the pictures with a finding, how many reach a Dice. Further up and right is better.",
+    "sizes": "Each picture with a finding: small ones are harder, since one pixel weighs more in them.",
 }
 """Figure → what it shows, which is its caption and its alternative text."""
 
@@ -123,8 +130,10 @@ def _facts(workspace: Workspace, content: Content, style: str, labels: dict[str,
         "curves_of": story.curves_of(content),
         "thresholds": content.chosen.thresholds.get(name, ()),
         "threshold_choice": words.threshold(content.problem["threshold"]),
-        "hundred": story.of_hundred(card.confusion[name]) if output.kind == "binary" else None,
-        "forest": shapes.forest(card.subgroups.get(name, ()), measures.get("auroc"), _levels(content)),
+        "hundred": story.of_hundred(card.confusion[name]) if output.kind in ("binary", "mask") else None,
+        "beside": (beside := BESIDE.get(output.kind, ("auroc", "sensitivity", "specificity"))),
+        "forest": shapes.forest(card.subgroups.get(name, ()), measures.get(beside[0]), _levels(content), beside[0]),
+        "lower_is_better": LOWER_IS_BETTER,
         "small_cell": shapes.SMALL_CELL,
         "minimum": content.problem["evaluation"]["minimum_subgroup"],
         "examples": _examples(workspace, content, labels),
@@ -158,7 +167,7 @@ def _key_figure(content: Content, name: str, metric: str) -> dict[str, Any]:
         for label, card in content.scorecards.items()
         if label != content.chosen.name and metric in card.metrics[name]
     }
-    best = max(others, key=lambda label: others[label]) if others else None
+    best = (min if metric in LOWER_IS_BETTER else max)(others, key=lambda label: others[label]) if others else None
     return {
         "metric": metric,
         "title": words.METRICS[metric][0],

@@ -23,19 +23,26 @@ KINDS = {
     "cleared": ("Cleared", "negative, and not flagged"),
     "right": ("Right", "the answer is the truth"),
     "wrong": ("Wrong", "the answer is not the truth"),
+    "best": ("Best", "highest Dice of the pictures with a finding"),
+    "median": ("Middle", "around the median Dice"),
+    "worst": ("Worst", "lowest Dice"),
+    "vain": ("Marked in vain", "nothing is there; the largest marks"),
 }
 
 
-def forest(groups: Sequence[Subgroup], whole: Measure | None, levels: dict[str, dict[str, str]]) -> dict[str, Any]:
-    """Rows of a forest plot of AUROC, their common axis, and the groups too small to be judged.
+def forest(
+    groups: Sequence[Subgroup], whole: Measure | None, levels: dict[str, dict[str, str]], metric: str = "auroc"
+) -> dict[str, Any]:
+    """Rows of a forest plot of a metric, their common axis, and the groups too small to be judged.
 
     Args:
         groups: of one output.
         whole: the figure of all rows together, drawn as a line.
         levels: group → level → what a reader calls it.
+        metric: which one; its scale ends at 1.
     """
     judged = [one for one in groups if one.metrics]
-    shown = [one.metrics["auroc"] for one in judged if "auroc" in one.metrics]
+    shown = [one.metrics[metric] for one in judged if metric in one.metrics]
     ends = [(one.low, one.high) for one in (*shown, *([whole] if whole else []))]
     low = math.floor(10 * min((end[0] for end in ends), default=0.0)) / 10
     high = math.ceil(10 * max((end[1] for end in ends), default=1.0)) / 10
@@ -48,14 +55,14 @@ def forest(groups: Sequence[Subgroup], whole: Measure | None, levels: dict[str, 
     given_away = _given_away(groups)
     rows = []
     for one in judged:
-        measure = one.metrics.get("auroc")
+        measure = one.metrics.get(metric)
         rows.append(
             {
                 "group": one.group,
                 "level": levels.get(one.group, {}).get(one.level, one.level),
                 "subgroup": one,
                 "told": (one.group, one.level) not in given_away,
-                "auroc": measure,
+                "measure": measure,
                 "place": None if measure is None else (at(measure.low), at(measure.value), at(measure.high)),
             }
         )

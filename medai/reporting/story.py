@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from medai.outputs import Output
+from medai.outputs import Binary, Mask, Output
 from medai.records import Condition, Decision, Measure, Scorecard
 from medai.reporting import words
 from medai.reporting.content import Content
@@ -17,7 +17,14 @@ from medai.reporting.numbers import between, count, out_of_hundred, percent, sam
 
 def headline(output: Output) -> str:
     """The metric that sums an output up."""
+    if output.kind == "mask":
+        return "mean Dice"
     return "macro AUROC" if output.kind != "binary" else "AUROC"
+
+
+def key_metric(content: Content, name: str) -> str:
+    """The name of that metric."""
+    return "dice" if content.problem["outputs"][name]["kind"] == "mask" else "auroc"
 
 
 def summary(content: Content, name: str, output: Output) -> tuple[str, str]:
@@ -32,25 +39,25 @@ def _found(content: Content, name: str, output: Output) -> str:
     if card.subjects != card.samples:
         who = samples_of(card.samples, card.subjects, card.unit)
     asked = f"Asked “{content.problem['question']}”, the {model} answered for {who} that it had not learnt from"
-    if output.kind == "binary" and name in card.classes:
+    if isinstance(output, Binary | Mask) and name in card.classes:
         positives = card.classes[name][output.positive]
         asked += f" ({count(positives)} {output.positive}, {percent(positives / max(card.samples, 1))})"
-    auroc = card.metrics[name].get("auroc")
-    if auroc is None:
+    key = card.metrics[name].get(key_metric(content, name))
+    if key is None:
         return f"{asked}; its {headline(output)} is undefined on them."
-    told = f"{asked}: {headline(output)} {three(auroc.value)} ({confidence(card)} interval {between(auroc)})"
+    told = f"{asked}: {headline(output)} {three(key.value)} ({confidence(card)} interval {between(key)})"
     other = best_other(content, name)
     if other is None:
         return f"{told}; there is no baseline beside it."
     label, measure = other
     other_told = (
-        f"{_beside(content, label)} {_standing(content, label)}, at {three(measure.value)} ({between(measure)})"
+        f"{_beside(content, name, label)} {_standing(content, label)}, at {three(measure.value)} ({between(measure)})"
     )
     return f"{told}, {other_told}."
 
 
-def _beside(content: Content, label: str) -> str:
-    difference = content.comparison.differences.get(label, {}).get("auroc")
+def _beside(content: Content, name: str, label: str) -> str:
+    difference = content.comparison.differences.get(label, {}).get(key_metric(content, name))
     if difference is None:
         return "beside the"
     if difference.low > 0:
@@ -66,11 +73,12 @@ def _standing(content: Content, label: str) -> str:
 
 
 def best_other(content: Content, name: str) -> tuple[str, Measure] | None:
-    """The model beside the chosen one whose AUROC is highest on the same rows."""
+    """The model beside the chosen one whose key metric is highest on the same rows."""
+    key = key_metric(content, name)
     others = {
-        label: card.metrics[name]["auroc"]
+        label: card.metrics[name][key]
         for label, card in content.scorecards.items()
-        if label != content.chosen.name and "auroc" in card.metrics.get(name, {})
+        if label != content.chosen.name and key in card.metrics.get(name, {})
     }
     if not others:
         return None
@@ -139,10 +147,12 @@ def confidence(card: Scorecard) -> str:
 def trained(content: Content) -> str:
     """What the training curves show, and which weights were kept."""
     momentum = content.problem["training"].get("weight_averaging")
+    masks = any(output["kind"] == "mask" for output in content.problem["outputs"].values())
+    what = "Loss and soft Dice" if masks else "Loss and accuracy"
     if momentum is None:
-        return "Loss and accuracy after each epoch; the weights of the marked epoch were kept."
+        return f"{what} after each epoch; the weights of the marked epoch were kept."
     return (
-        "Loss and accuracy after each epoch, of the weights before averaging. What was kept, at the marked epoch, is a "
+        f"{what} after each epoch, of the weights before averaging. What was kept, at the marked epoch, is a "
         f"moving average of the weights over the steps (momentum {momentum:g}), which no curve shows."
     )
 

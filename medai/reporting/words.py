@@ -22,16 +22,27 @@ METRICS: dict[str, tuple[str, str]] = {
     "f1": ("F1", "harmonic mean of sensitivity and PPV"),
     "brier": ("Brier score", "mean squared error of the probability; 0 is perfect"),
     "ece": ("ECE", "expected calibration error, 15 bins; 0 is perfect"),
+    "dice": ("Dice", "overlap of mask and truth, mean over all pictures; 1 where both are empty"),
+    "dice_lesions": ("Dice, with a finding", "the same over the pictures that show a finding alone"),
+    "false_positive_share": ("Marked in vain", "share of the pictures without a finding in which something is marked"),
+    "hd95": ("HD95", "95th percentile of the distance between the outlines, in pixels; 0 is perfect"),
+    "hd": ("Hausdorff distance", "largest distance between the outlines, in pixels; 0 is perfect"),
+    "hd95_mm": ("HD95 in mm", "95th percentile of the distance between the outlines, in millimetres"),
+    "hd_mm": ("Hausdorff distance in mm", "largest distance between the outlines, in millimetres"),
+    "lesion_sensitivity": ("Findings hit", "share of the findings of which at least one pixel is marked"),
+    "false_lesions": ("False findings", "marked parts that touch no finding, mean over pictures"),
 }
 """Metric → its name on the page, and what it says."""
 
 MODELS = {
     "residual_cnn": "residual convolutional network",
     "small_cnn": "convolutional network",
+    "unet": "U-Net",
     "gru": "recurrent network (GRU)",
     "lstm": "recurrent network (LSTM)",
     "logistic_regression": "logistic regression",
     "gradient_boosting": "gradient boosting",
+    "global_threshold": "global threshold",
 }
 
 VERDICTS = {
@@ -45,6 +56,7 @@ THRESHOLDS = {
     "youden": "where sensitivity + specificity is highest (Youden 1950)",
     "f1": "where F1 is highest",
     "accuracy": "where accuracy is highest",
+    "dice": "where the mean Dice is highest",
     "sensitivity_at_least": "where specificity is highest among those with a sensitivity of at least {target:g}",
     "specificity_at_least": "where sensitivity is highest among those with a specificity of at least {target:g}",
 }

@@ -16,6 +16,7 @@ from medai.records import Frozen
 from medai.sources import (
     dicom,
     image_folder,
+    image_masks,
     image_table,
     medmnist,
     meds,
@@ -26,6 +27,7 @@ from medai.sources import (
 )
 from medai.sources.dicom import Dicom
 from medai.sources.image_folder import ImageFolder
+from medai.sources.image_masks import ImageMasks
 from medai.sources.image_table import ImageTable
 from medai.sources.medmnist import MedMNIST
 from medai.sources.meds import Meds
@@ -38,6 +40,7 @@ from medai.tables import Facts, Names
 __all__ = [
     "Dicom",
     "ImageFolder",
+    "ImageMasks",
     "ImageTable",
     "MedMNIST",
     "Meds",
@@ -54,7 +57,9 @@ __all__ = [
     "unlabelled",
 ]
 
-AnySource = Dicom | ImageFolder | ImageTable | MedMNIST | Meds | Mimic3 | Mimic4 | NIHChestXray | Physionet2012
+AnySource = (
+    Dicom | ImageFolder | ImageMasks | ImageTable | MedMNIST | Meds | Mimic3 | Mimic4 | NIHChestXray | Physionet2012
+)
 Source = Annotated[AnySource, Field(discriminator="kind")]
 
 S = TypeVar("S", bound=Frozen)
@@ -78,6 +83,7 @@ class Reader(Protocol):
 _READERS: dict[str, Reader] = {
     "dicom": dicom,
     "image_folder": image_folder,
+    "image_masks": image_masks,
     "image_table": image_table,
     "medmnist": medmnist,
     "meds": meds,
@@ -128,6 +134,7 @@ def unlabelled(config: S) -> S:
 _OF_ONE_SET: dict[str, frozenset[str]] = {
     "dicom": frozenset({"labels", "labelled", "views", "modalities"}),
     "image_folder": frozenset({"classes", "ignore", "labelled", "subject", "unmatched"}),
+    "image_masks": frozenset({"labelled", "missing", "spacing", "subject", "unmatched"}),
     "image_table": frozenset({"columns", "labelled", "table"}),
     "medmnist": frozenset({"expect", "labelled"}),
     "meds": frozenset({"categories", "labels"}),

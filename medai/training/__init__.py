@@ -26,10 +26,10 @@ from medai.errors import DataRefused
 from medai.measurement.calibration import CalibrationChoice
 from medai.measurement.thresholds import Threshold
 from medai.models import Augmentation, Net
-from medai.models.baselines import Baseline, GradientBoosting, LogisticRegression
-from medai.outputs import Output
+from medai.models.baselines import CLASSICAL, Baseline
+from medai.outputs import Mask, Output
 from medai.preprocessing import Preprocessing
-from medai.records import Arrays, Candidate, Cohort, Environment, Frozen, Member, Origin, Splits, stage_key
+from medai.records import Arrays, Calibration, Candidate, Cohort, Environment, Frozen, Member, Origin, Splits, stage_key
 from medai.workspace import Made, Workspace
 
 if TYPE_CHECKING:
@@ -96,6 +96,11 @@ class Training(Frozen):
 
     def unfit_for(self, output: Output) -> str | None:
         """Why this training does not fit an output; None where it does."""
+        if output.kind == "mask":
+            asked = [name for name in ("class_weights", "sampling", "focal") if getattr(self, name) is not None]
+            return (
+                f"training.{asked[0]}: the Dice loss of a mask weighs its classes alike; remove it" if asked else None
+            )
         if self.sampling is not None and output.kind == "multilabel":
             return "training.sampling needs one class a sample; for findings use class_weights or focal"
         if isinstance(self.class_weights, dict) and set(self.class_weights) != set(output.names):
@@ -166,7 +171,7 @@ def fit(
         seed=seed,
         origin=origin,
     )
-    is_net = not isinstance(model, LogisticRegression | GradientBoosting)
+    is_net = not isinstance(model, CLASSICAL)
     libraries = LIBRARIES if is_net else BASELINE_LIBRARIES
     key = stage_key(
         "fit",
@@ -187,8 +192,8 @@ def fit(
         rows = Rows.load(workspace, arrays, cohort, splits, outputs)
         data = rows.arrays
         train, validation = rows.of("train"), rows.of("validation")
-        truth = rows.truth[output_name]
-        _refuse_one_sided(output_name, output, truth[train])
+        truth = rows.goal(output_name, output)
+        _refuse_one_sided(output_name, output, rows.truth[output_name][train])
         statistics = fit_statistics(data, train, ranges=getattr(model, "scaling", None) == "percentiles")
         epochs, parameters, fitted_samples = 0, 0, len(train)
         log.info("fit %s on %d samples …", name, len(train))
@@ -216,9 +221,17 @@ def fit(
 
         onnx_sha256 = sha256_of_file(folder / "model.onnx")
         scorer = Scorer(folder / "model.onnx", onnx_sha256, threads=1)
-        raw = scorer.score(rows.at(validation))
-        fitted_calibration = calibrating.fit(output, truth[validation], raw, calibration)
-        scores = calibrating.apply(fitted_calibration, raw)
+        if isinstance(output, Mask):
+            from medai.measurement import segmentation
+
+            blocks = scorer.batches(rows.at(validation))
+            pairs = ((truth[validation[start : start + len(block)]], block) for start, block in blocks)
+            fitted_calibration, thresholds = Calibration(), segmentation.choose(output, pairs, threshold)
+        else:
+            raw = scorer.score(rows.at(validation))
+            fitted_calibration = calibrating.fit(output, truth[validation], raw, calibration)
+            scores = calibrating.apply(fitted_calibration, raw)
+            thresholds = choosing.choose(output, truth[validation], scores, threshold)
         (folder / "statistics.json").write_text(json.dumps(statistics, sort_keys=True))
         rows.write_subjects(folder / "subjects.parquet", ("train", "validation"))
         return Candidate(
@@ -232,7 +245,7 @@ def fit(
                     parameters=parameters,
                 ),
             ),
-            thresholds={output_name: choosing.choose(output, truth[validation], scores, threshold)},
+            thresholds={output_name: thresholds},
             calibration={output_name: fitted_calibration},
             levels={name: _levels(truth[train], amounts[train]) for name, amounts in rows.amounts.items()},
             preprocessing=preprocessing.model_dump(mode="json"),
@@ -295,6 +308,15 @@ def _levels(truth: np.ndarray, amounts: np.ndarray) -> tuple[float, ...]:
 
 
 def _refuse_one_sided(name: str, output: Output, truth: np.ndarray) -> None:
+    if output.kind == "mask":
+        if not truth.any():
+            raise DataRefused(
+                f"output {name}: no picture of train shows a finding",
+                expected=f"train pictures with {output.positive}",
+                received=f"{len(truth)} pictures with empty masks",
+                action="give more data, or other split fractions in the Problem",
+            )
+        return
     columns = truth.reshape(len(truth), -1)
     classes = 2 if output.kind != "multiclass" else output.columns
     for position in range(columns.shape[1]):

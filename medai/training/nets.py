@@ -25,9 +25,10 @@ import tensorflow as tf
 from medai.errors import ConfigurationError, ServiceFailed
 from medai.models import Head
 from medai.models.exchange import onnx_bytes
-from medai.outputs import Output
+from medai.outputs import Mask, Output
 from medai.training import PARITY, Execution, Progress, Training
 from medai.training.losses import loss_of, sample_weights
+from medai.training.masks import MaskBatch, in_graph
 from medai.training.sampling import BalancedPass
 from medai.workspace import write_durably
 
@@ -37,6 +38,8 @@ CHECKPOINT = "epoch.npz"
 SECONDS_BETWEEN_LINES = 10.0
 """At most one line of progress in so many seconds."""
 _PARITY_ROWS = 64
+_MOVES = 1
+"""Tells the draws of a batch from those of an epoch's order."""
 _HELD_OUT_VALUES = 1 << 22
 _HELD_OUT_ROWS = 1 << 16
 """Validation rows behind the curves of an epoch: evenly spaced ones where there are more."""
@@ -54,6 +57,7 @@ class EpochBatches(keras.utils.PyDataset):  # type: ignore[misc]  # keras is not
         seed: keys the permutations; None keeps the order (validation).
         steps: full batches an epoch, drawn on from one permutation to the next; None: one permutation an epoch.
         balanced: draws a pass in which the classes come equally often, in place of every row once.
+        mask: how the truth, where it is a mask, is made ready.
     """
 
     def __init__(
@@ -66,17 +70,19 @@ class EpochBatches(keras.utils.PyDataset):  # type: ignore[misc]  # keras is not
         seed: int | None,
         steps: int | None = None,
         balanced: BalancedPass | None = None,
+        mask: MaskBatch | None = None,
     ) -> None:
         super().__init__()
         self.arrays, self.truth, self.rows = arrays, truth, rows
         self.sample_weights, self.batch_size, self.seed, self.steps = sample_weights, batch_size, seed, steps
-        self.order, self.balanced = rows, balanced
+        self.order, self.balanced, self.epoch, self.mask = rows, balanced, 0, mask
         self.length = len(rows) if balanced is None else len(balanced)
 
     def arrange(self, epoch: int) -> None:
         """Arrange an epoch's order. Keras' own ``on_epoch_end`` cannot count: it is also called before the first."""
         if self.seed is None:
             return
+        self.epoch = epoch
         if self.steps is None:
             self.order = self._permuted(epoch)
             return
@@ -98,6 +104,9 @@ class EpochBatches(keras.utils.PyDataset):  # type: ignore[misc]  # keras is not
     def __getitem__(self, index: int) -> tuple[Any, ...]:
         rows = self.order[index * self.batch_size : (index + 1) * self.batch_size]
         inputs = {name: values[rows] for name, values in self.arrays.items()}
+        if self.mask is not None:
+            draws = None if self.seed is None else np.random.default_rng((self.seed, self.epoch, index, _MOVES))
+            return self.mask.made(inputs, np.asarray(self.truth[rows]), draws)
         if self.sample_weights is None:
             return inputs, self.truth[rows]
         return inputs, self.truth[rows], self.sample_weights[rows]
@@ -186,12 +195,14 @@ def pin_execution(execution: Execution) -> None:
             ) from error
 
 
-def compile_net(model: keras.Model, training: Training, output: Output, steps: int, truth: np.ndarray) -> None:
+def compile_net(
+    model: keras.Model, training: Training, output: Output, steps: int, truth: Any, train: np.ndarray
+) -> None:
     """Give a net its loss and optimiser.
 
     Args:
         steps: batches of an epoch, for the schedule.
-        truth: of the train rows.
+        truth: of all rows, of which ``train`` are learnt from.
     """
     rate: Any = training.learning_rate
     if training.schedule == "cosine":
@@ -208,14 +219,23 @@ def compile_net(model: keras.Model, training: Training, output: Output, steps: i
         "rmsprop": keras.optimizers.RMSprop,
         "sgd": keras.optimizers.SGD,
     }
-    accuracy = keras.metrics.CategoricalAccuracy if output.kind == "multiclass" else keras.metrics.BinaryAccuracy
-    loss, metric = loss_of(training, output, truth), accuracy(name="accuracy")
+    loss: Any
+    metric: Any
+    if isinstance(output, Mask):
+        from medai.models.losses import DiceCrossEntropy, dice
+
+        loss, metric = DiceCrossEntropy(output.columns, training.label_smoothing), dice
+    else:
+        accuracy = keras.metrics.CategoricalAccuracy if output.kind == "multiclass" else keras.metrics.BinaryAccuracy
+        loss, metric = loss_of(training, output, truth[train]), accuracy(name="accuracy")
     # Forced XLA makes a CNN 2 to 5 times slower on a CPU.
     model.compile(optimizers[training.optimizer](rate, **options), loss, metrics=[metric], jit_compile=False)
 
 
 def targets(truth: np.ndarray, output: Output) -> np.ndarray:
-    """Truth as the loss takes it: float32 (samples, columns), one-hot for multiclass."""
+    """Truth as the loss takes it: float32 (samples, columns), one-hot for multiclass; a mask is made so by batches."""
+    if output.kind == "mask":
+        return truth
     if output.kind == "multiclass":
         return np.asarray(np.eye(output.columns, dtype=np.float32)[truth])
     return truth.reshape(len(truth), -1).astype(np.float32)
@@ -244,22 +264,29 @@ def fit_net(
     pin_execution(execution)
     keras.utils.clear_session()
     keras.utils.set_random_seed(seed)
-    shapes = {name: tuple(values.shape[1:]) for name, values in arrays.items()}
+    shapes = {name: tuple(values.shape[1:]) for name, values in arrays.items() if name != "masks"}  # which are truth
     head = Head(kind=output.kind, columns=output.columns)
-    model = encoder.build(shapes, statistics, head, training.augmentation, seed)
+    augmentation, mask = training.augmentation, None
+    if isinstance(output, Mask):
+        mask = MaskBatch(output.columns, augmentation)
+        augmentation = None if augmentation is None else in_graph(augmentation)
+    model = encoder.build(shapes, statistics, head, augmentation, seed)
     arrays = {name: arrays[name] for name in (tensor.name for tensor in model.inputs)}
     goal = targets(truth, output)
-    weights = sample_weights(training, output, truth, train)
+    weights = None if mask else sample_weights(training, output, truth, train)
     balanced = BalancedPass(train, truth, training.sampling) if training.sampling else None
-    batches = EpochBatches(arrays, goal, train, weights, training.batch_size, seed, training.steps_per_epoch, balanced)
-    compile_net(model, training, output, len(batches), truth[train])
+    steps = training.steps_per_epoch
+    batches = EpochBatches(arrays, goal, train, weights, training.batch_size, seed, steps, balanced, mask)
+    compile_net(model, training, output, len(batches), truth, train)
     model.optimizer.build(model.trainable_variables)
 
     curves: dict[str, list[float]] = {}
     finished = _restore(model, scratch / CHECKPOINT, curves)
     if len(validation) > _HELD_OUT_ROWS:
         validation = validation[np.linspace(0, len(validation) - 1, _HELD_OUT_ROWS).astype(np.int64)]
-    held_out = EpochBatches(arrays, goal, validation, None, max(training.batch_size, _held_out_rows(shapes)), None)
+    held_out = EpochBatches(
+        arrays, goal, validation, None, max(training.batch_size, _held_out_rows(shapes)), None, mask=mask
+    )
     model.fit(
         batches,
         validation_data=held_out,

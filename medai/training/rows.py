@@ -10,7 +10,8 @@ import numpy as np
 import polars as pl
 
 from medai.cohort import amount_columns, truth_columns
-from medai.outputs import Output
+from medai.errors import DataRefused
+from medai.outputs import Mask, Output
 from medai.records import Arrays, Cohort, Role, Splits
 from medai.tables import read_table, write_table
 from medai.training.gathering import at, open_arrays
@@ -24,7 +25,7 @@ class Rows:
     Attributes:
         table: sample_id, subject_id, role, the groups and the truth's columns of each row.
         arrays: name → memory-mapped or gathered when asked for; take rows in blocks.
-        truth: output → class numbers.
+        truth: output → class numbers; of a mask, which pictures show any finding.
         amounts: output whose classes are bins → what they are bins of, in hours.
     """
 
@@ -53,6 +54,23 @@ class Rows:
             values = table.select(truth_columns(name, output)).to_numpy()
             truth[name] = values if output.kind == "multilabel" else values[:, 0]
         return cls(table, data, truth, {name: table[column].to_numpy() for name, column in binned.items()})
+
+    def goal(self, name: str, output: Output) -> Any:
+        """What a model of this output learns: class numbers of the rows, or of their pixels, memory-mapped.
+
+        Raises:
+            DataRefused: a mask is asked for, and the source gave none.
+        """
+        if not isinstance(output, Mask):
+            return self.truth[name]
+        if "masks" not in self.arrays:
+            raise DataRefused(
+                f"output {name}: the pictures have no masks",
+                expected="a source that gives a mask for each picture",
+                received=f"arrays {', '.join(sorted(self.arrays))}",
+                action="name a source of pictures with masks, or another kind of output",
+            )
+        return self.arrays["masks"]
 
     def of(self, *roles: Role) -> np.ndarray:
         """Positions of the rows in these roles."""

@@ -152,7 +152,7 @@ def write(
     import numpy as np
     import polars as pl
 
-    from medai.tables import new_pixels, read_table, write_table
+    from medai.tables import SPACING, new_pixels, read_table, write_table
 
     if snapshot.shape != "images":
         raise DataRefused(
@@ -167,24 +167,47 @@ def write(
     rows = samples["sample_id"].to_numpy()  # a picture's sample_id is its row in the cache
     shape = (*config.size, config.channels)
     target = new_pixels(folder / "pixels.npy", (len(rows), *shape))
+    arrays = {"pixels": ArrayFile(file="pixels.npy", dtype="uint8", shape=(len(rows), *shape))}
+    given = workspace.folder("ingest", snapshot.key) / "masks.npy"
+    masks, whole = None, None
+    if given.exists():
+        whole = np.load(given, mmap_mode="r")
+        masks = new_pixels(folder / "masks.npy", (len(rows), *config.size))
+        arrays["masks"] = ArrayFile(file="masks.npy", dtype="uint8", shape=tuple(masks.shape))
     counts: dict[str, int] = {}
+    seen = np.tile(np.array(cache.shape[1:3], np.float64), (len(rows), 1))  # pixels of the cache, down and across
     if config.plain:
         step = min(_BLOCK, max(1, _BYTES // (config.size[0] * config.size[1] * config.channels)))
         for start in range(0, len(rows), step):
             target[start : start + step] = cache[rows[start : start + step]]
+            if masks is not None and whole is not None:
+                masks[start : start + step] = whole[rows[start : start + step]]
     else:
         for row, made in enumerate(_each(cache, rows, config)):
             target[row] = made.picture
+            if made.box is not None:
+                seen[row] = made.box.bottom - made.box.top, made.box.right - made.box.left
+            if masks is not None and whole is not None:
+                masks[row] = prepared_mask(whole[rows[row]], made.box, config.size)
             if made.told is not None:
                 counts[made.told] = counts.get(made.told, 0) + 1
     target.flush()
     del target
-    write_table(folder / "samples.parquet", samples.with_row_index("row").cast({"row": pl.Int64}).to_arrow())
+    if masks is not None:
+        masks.flush()
+    index = samples.with_row_index("row").cast({"row": pl.Int64})
+    images = pl.DataFrame(read_table(workspace.folder("ingest", snapshot.key) / "images.parquet"))
+    if set(SPACING) <= set(images.columns):  # a cut or resized picture has its pixels elsewhere
+        spacing = images.select(pl.col("row_id").alias("sample_id"), *SPACING)
+        index = index.join(spacing, on="sample_id", how="left", maintain_order="left").with_columns(
+            pl.col(name) * pl.Series(seen[:, axis] / config.size[axis]) for axis, name in enumerate(SPACING)
+        )
+    write_table(folder / "samples.parquet", index.to_arrow())
     (folder / "samples.parquet").chmod(0o600)
     return Arrays(
         key=key,
         kind="pixels",
-        arrays={"pixels": ArrayFile(file="pixels.npy", dtype="uint8", shape=(len(rows), *shape))},
+        arrays=arrays,
         samples=len(rows),
         counts=dict(sorted(counts.items())),
     )

@@ -22,7 +22,6 @@ rules:
 from __future__ import annotations
 
 import logging
-import re
 from functools import partial
 from pathlib import Path
 from typing import Literal
@@ -91,14 +90,7 @@ class ImageFolder(Frozen):
     @field_validator("subject")
     @classmethod
     def _pattern_names_the_subject(cls, pattern: str | None) -> str | None:
-        if pattern is not None:
-            try:
-                groups = re.compile(pattern).groupindex
-            except re.error as error:
-                raise ValueError(f"the pattern cannot be read: {error}") from None
-            if "subject" not in groups:
-                raise ValueError("the pattern needs a group named subject: (?P<subject>…)")
-        return pattern
+        return finding.subject_pattern(pattern)
 
     @model_validator(mode="after")
     def _folders_are_told_apart(self) -> ImageFolder:

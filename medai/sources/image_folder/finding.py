@@ -27,6 +27,22 @@ _HEAD = 16
 _DEEPEST = 2
 
 
+def subject_pattern(pattern: str | None) -> str | None:
+    """A pattern that a Problem gives, as it is.
+
+    Raises:
+        ValueError: it cannot be read, or has no group named ``subject``.
+    """
+    if pattern is not None:
+        try:
+            groups = re.compile(pattern).groupindex
+        except re.error as error:
+            raise ValueError(f"the pattern cannot be read: {error}") from None
+        if "subject" not in groups:
+            raise ValueError("the pattern needs a group named subject: (?P<subject>…)")
+    return pattern
+
+
 def subjects_of(pattern: str | None, names: Sequence[str]) -> list[str | None]:
     """The site's own subject of each file; None where the pattern does not match, or there is no pattern.
 
@@ -58,7 +74,9 @@ class Finding(NamedTuple):
     passed_over: int
 
 
-class _Listing(NamedTuple):
+class Listing(NamedTuple):
+    """A folder's entries: folders by place, folded name and path; regular files; and how many were passed over."""
+
     folders: list[tuple[int, str, Path]]
     files: list[Path]
     passed_over: int
@@ -99,7 +117,7 @@ def find(classes: Sequence[str], ignore: Sequence[str], path: Path) -> Finding:
     passed_over = top.passed_over
     files: list[Found] = []
     for _, role_name, place in of_roles or [(0, "", path)]:
-        listing = _list(place, root, ignore) if of_roles else top
+        listing = listed(place, root, ignore) if of_roles else top
         if of_roles:
             loose += listing.files
             passed_over += listing.passed_over
@@ -108,7 +126,7 @@ def find(classes: Sequence[str], ignore: Sequence[str], path: Path) -> Finding:
         for position, name, folder in listing.folders:
             if name not in labels:
                 raise _unknown(position, f"{role_name or 'the data'}", name, classes)
-            inside = _list(folder, root, ())
+            inside = listed(folder, root, ())
             if inside.folders:
                 raise _refused(
                     f"entry {inside.folders[0][0]} of class folder {classes[labels[name]]} is a folder",
@@ -120,7 +138,7 @@ def find(classes: Sequence[str], ignore: Sequence[str], path: Path) -> Finding:
             role, label = ROLES.get(role_name), labels[name]
             above = f"{role}/{classes[label]}" if role else classes[label]
             files += [Found(file, f"{above}/{file.name}", role, label) for file in inside.files]
-    _refuse_without_class(loose)
+    refuse_without_folder(loose, "the class folders")
     for label, name in enumerate(classes):
         if not any(file.label == label for file in files):
             raise _refused(
@@ -132,20 +150,20 @@ def find(classes: Sequence[str], ignore: Sequence[str], path: Path) -> Finding:
     return Finding(tuple(sorted(files, key=lambda file: file.place)), passed_over + len(loose))
 
 
-def _inmost(path: Path, root: Path, ignore: Sequence[str]) -> tuple[Path, _Listing]:
+def _inmost(path: Path, root: Path, ignore: Sequence[str]) -> tuple[Path, Listing]:
     """The folder of the data and what is in it: where a folder holds an ignored one and nothing else, that one.
 
     An archive may unpack into a folder of its own name; what is ignored beside the data is then the data.
     """
-    top = _list(path, root, ignore)
+    top = listed(path, root, ignore)
     for _ in range(_DEEPEST):
         if top.folders or top.files:
             break
-        within = [one for one in _list(path, root, ()).folders if one[1] in {folded(name) for name in ignore}]
+        within = [one for one in listed(path, root, ()).folders if one[1] in {folded(name) for name in ignore}]
         if len(within) != 1:
             break
         path = within[0][2]
-        top = _list(path, root, ignore)
+        top = listed(path, root, ignore)
     return path, top
 
 
@@ -163,7 +181,7 @@ def find_unlabelled(path: Path) -> Finding:
     waiting = [(path, "", 0)]
     while waiting:
         folder, above, depth = waiting.pop()
-        listing = _list(folder, root, ())
+        listing = listed(folder, root, ())
         passed_over += listing.passed_over
         files += [Found(file, above + file.name, "test", None) for file in listing.files]
         if depth == _DEEPEST and listing.folders:
@@ -191,7 +209,7 @@ def _refuse_the_same_twice(names: list[str]) -> None:
             )
 
 
-def _list(folder: Path, root: Path, ignore: Sequence[str]) -> _Listing:
+def listed(folder: Path, root: Path, ignore: Sequence[str] = ()) -> Listing:
     """A folder's entries by name: folders with place and folded name, regular files, and how many were passed over."""
     ignored = {folded(name) for name in ignore}
     folders, files, passed_over = [], [], 0
@@ -216,7 +234,7 @@ def _list(folder: Path, root: Path, ignore: Sequence[str]) -> _Listing:
                 files.append(path)
             else:
                 raise _unsafe(position, "a pipe, a socket or a device")
-    return _Listing(folders, files, passed_over)
+    return Listing(folders, files, passed_over)
 
 
 def _stays_within(path: Path, root: Path) -> bool:
@@ -226,7 +244,7 @@ def _stays_within(path: Path, root: Path) -> bool:
         return False
 
 
-def _refuse_without_class(loose: list[Path]) -> None:
+def refuse_without_folder(loose: list[Path], folders: str) -> None:
     """A read-me beside the class folders is passed over; a picture there would be lost without a word."""
     pictures = 0
     for path in loose:
@@ -234,7 +252,7 @@ def _refuse_without_class(loose: list[Path]) -> None:
             pictures += what_is(file.read(_HEAD)) in PICTURE_KINDS
     if pictures:
         raise _refused(
-            "pictures lie outside the class folders",
+            f"pictures lie outside {folders}",
             "each picture in the folder of its class",
             f"{pictures} pictures beside the folders",
             "move them into their class folders, or out of the data",

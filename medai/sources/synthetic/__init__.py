@@ -26,6 +26,7 @@ __all__ = [
     "SyntheticDatabase",
     "SyntheticDicom",
     "SyntheticHospital",
+    "SyntheticLesions",
     "generate",
 ]
 
@@ -124,6 +125,25 @@ class SyntheticDicom(Frozen):
     size: int = Field(112, ge=32, le=1024)
 
 
+class SyntheticLesions(Frozen):
+    """Pictures with planted lesions and their masks; see ``medai.sources.synthetic.lesions``.
+
+    Attributes:
+        subjects: patients, with one to three pictures each.
+        signal: how strongly a lesion shows; 1 is faint, 0 not there at all.
+        prevalence: share of pictures with a lesion.
+        size: of the pictures, in pixels.
+    """
+
+    kind: Literal["synthetic"]
+    layout: Literal["lesions"]
+    subjects: int = Field(ge=10, le=99_999)
+    signal: float = Field(1.0, ge=0, le=4)
+    seed: int = Field(0, ge=0, lt=1 << 63)
+    prevalence: float = Field(0.7, gt=0, lt=1)
+    size: int = Field(64, ge=32, le=1024)
+
+
 class SyntheticDatabase(Frozen):
     """A hospital's tables at any size, in MIMIC-III's or MIMIC-IV's layout: see ``medai.sources.synthetic.database``.
 
@@ -162,7 +182,9 @@ class SyntheticDatabase(Frozen):
         return self
 
 
-AnySynthetic = Synthetic | SyntheticChestArchive | SyntheticHospital | SyntheticDatabase | SyntheticDicom
+AnySynthetic = (
+    Synthetic | SyntheticChestArchive | SyntheticHospital | SyntheticLesions | SyntheticDatabase | SyntheticDicom
+)
 Generator = Annotated[AnySynthetic, Field(discriminator="layout")]
 """What a Problem's ``data:`` may hold."""
 
@@ -197,6 +219,10 @@ def generate(config: AnySynthetic, folder: Path, workers: int | None = None) -> 
         from medai.sources.synthetic.stays import write_stays
 
         return write_stays(config, folder)
+    if config.layout == "lesions":
+        from medai.sources.synthetic.lesions import write_lesions
+
+        return write_lesions(config, folder)
     from medai.sources.synthetic.hospital import write_hospital
 
     return write_hospital(config, folder)

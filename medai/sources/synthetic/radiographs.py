@@ -69,7 +69,7 @@ def draw(stream: np.random.Generator, body: np.ndarray, finding: float, size: in
     down = (axis[:, None] + turn * axis[None, :] - 0.05 * view[3]) * (1 + 0.05 * view[4])
 
     # The body is lighter than the air beside it, and the chest wall lighter than the lungs.
-    wall = _ramp((1.06 + 0.06 * own[0] - across**2 * 1.12 - np.maximum(0, -down - 0.55) ** 2 * 3) * 4)
+    wall = ramp((1.06 + 0.06 * own[0] - across**2 * 1.12 - np.maximum(0, -down - 0.55) ** 2 * 3) * 4)
     grey = 18 + (132 + 14 * own[1]) * wall
     lungs = np.zeros((size, size), np.float32)
     for side in (-1, 1):
@@ -78,24 +78,24 @@ def draw(stream: np.random.Generator, body: np.ndarray, finding: float, size: in
         wide = 0.37 + 0.025 * own[4]
         upper = np.where(down < 0, wide * (1 - 0.45 * down**2), wide)
         reach = np.abs((down + 0.06) / height)
-        lung = _ramp((1 - reach * reach * reach - ((across - middle) / upper) ** 2) * 3)
+        lung = ramp((1 - reach * reach * reach - ((across - middle) / upper) ** 2) * 3)
         dome = 0.5 + 0.05 * own[5] - 0.05 * (side < 0) - 0.7 * (across - middle) ** 2 - 0.04 * view[6]
-        lungs = np.maximum(lungs, lung * _ramp((dome + 0.12 - down) * 9))
+        lungs = np.maximum(lungs, lung * ramp((dome + 0.12 - down) * 9))
     grey = grey - (92 + 8 * view[7]) * lungs
 
     # Ribs arch through the lungs; clavicles cross their tips.
     arch = down * (4.1 + 0.3 * own[6]) + 1.5 * (np.abs(across) - 0.4) ** 2 + 0.35 * np.abs(across) + 0.5 * own[7]
-    grey = grey + (17 + 4 * view[8]) * lungs * _ridge(arch)
+    grey = grey + (17 + 4 * view[8]) * lungs * ridge(arch)
     for side in (-1, 1):
         slope = -0.72 + 0.03 * view[9] + side * 0.22 * (side * across - 0.1) * (-0.8 + 0.3 * view[10]) * side
-        inside = _ramp((side * across - 0.06) * 12) * _ramp((0.72 - side * across) * 12)
+        inside = ramp((side * across - 0.06) * 12) * ramp((0.72 - side * across) * 12)
         grey = grey + 24 * inside * np.maximum(0, 1 - ((down - slope) / 0.045) ** 2)
 
     # Vessels leave the hila; heart and spine stand before all.
     for side in (-1, 1):
         hilum = _bump(down, across, 0.02 + 0.03 * view[11], side * 0.2, 0.34, 0.2)
         grey = grey + (26 + 9 * view[12]) * hilum * lungs
-    heart = _ramp(
+    heart = ramp(
         (1 - ((down - 0.3) / (0.34 + 0.03 * own[0])) ** 2 - ((across - 0.12) / (0.32 + 0.05 * own[1])) ** 2) * 3
     )
     grey = grey + (150 - grey) * (0.82 * heart)
@@ -128,13 +128,13 @@ def _opacity(
     column = side * (0.34 + 0.2 * spot[2])
     radius = 0.2 + 0.14 * spot[3]
     shadow = _bump(down, across, row, column, radius, radius * 0.9)
-    patches = 0.75 + 0.25 * _ridge(across * 9 + down * 5 + spot[4])
+    patches = 0.75 + 0.25 * ridge(across * 9 + down * 5 + spot[4])
     # A little of it shows through heart and diaphragm.
     density: np.ndarray = finding * _CONTRAST * there * shadow * patches * (0.25 + 0.75 * lungs)
     return density
 
 
-def _ramp(height: np.ndarray) -> np.ndarray:
+def ramp(height: np.ndarray) -> np.ndarray:
     """0 below 0, 1 above 1, smooth between."""
     import numpy as np
 
@@ -143,7 +143,7 @@ def _ramp(height: np.ndarray) -> np.ndarray:
     return smooth
 
 
-def _ridge(phase: np.ndarray) -> np.ndarray:
+def ridge(phase: np.ndarray) -> np.ndarray:
     """A wave of period 1 from 0 to 1 with narrow crests."""
     import numpy as np
 

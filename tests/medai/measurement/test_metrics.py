@@ -287,5 +287,11 @@ def test_the_micro_average_ranks_all_pairs() -> None:
 
 def test_names_in_the_order_of_a_reader() -> None:
     """Every name has a place."""
-    assert set(metrics.ORDER) == {*metrics.available(ORDERED), *metrics.NAMES, "micro_auroc", "mad"}
+    assert set(metrics.ORDER) == {
+        *metrics.available(ORDERED),
+        *metrics.NAMES,
+        *metrics.MASK_NAMES,
+        "micro_auroc",
+        "mad",
+    }
     assert metrics.in_order(["ece", "mad", "kappa", "auroc"]) == ["auroc", "kappa", "mad", "ece"]
