@@ -16,7 +16,15 @@ _LIBRARIES = {"dicom": ("numpy", "pydicom", "imagecodecs")}
 
 
 def key_of(config: AnySynthetic) -> str:
-    """The name of the folder that these files have, or will have, in the workspace."""
+    """The name of the folder that these files have, or will have, in the workspace.
+
+    Raises:
+        ConfigurationError: a package that writes them is not installed.
+    """
+    if config.layout == "dicom":
+        from medai.sources.dicom import need_imaging
+
+        need_imaging()
     # Hospitals' tables and radiographs are deflated by the interpreter's zlib, whose bytes differ between builds.
     inputs = {"zlib": zlib.ZLIB_RUNTIME_VERSION} if config.layout in _DEFLATED else {}
     return stage_key("generate", VERSION, inputs, config, _LIBRARIES.get(config.layout, ("numpy",)))

@@ -10,8 +10,8 @@ does an attribute that the table would let stay:
 - an attribute that the standard does not know, of a private group, of the commands (0000), of curves (50xx) or overlays
   (60xx) goes: PS3.15 E.1-1 lets the first stay, and names of the last two groups the data and comments alone;
 - a text (AE LO LT PN SH ST UC UR UT) goes: any may be typed by hand. PS3.15 E.3.5 (clean descriptors) asks for as much;
-- a code string stays if it is a term of the standard (``terms.yaml``), a code if its scheme's dictionary has it, with
-  that dictionary's meaning and not the file's;
+- a code string stays if it is a term of the standard (``medai.vocabularies.dicom``), a code if its scheme's dictionary
+  has it, with that dictionary's meaning and not the file's;
 - a UID that is not of the standard's own dictionary (PS3.6 Annex A) is replaced, wherever it stands;
 - numbers stay where they are as many as the dictionary says; bytes only where they are pixels or tables of levels;
 - an attribute whose type is not the dictionary's (a name in a number's place) goes.
@@ -21,8 +21,7 @@ from __future__ import annotations
 
 from enum import Enum
 from functools import cache
-from importlib import resources
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 TABLE = "dicomfields_2026c"
 
@@ -155,24 +154,6 @@ def values_allowed(tag: int) -> int | None:
     known = _known(tag)
     last = (known[1] if known else "1").rpartition("-")[2]
     return int(last) if last.isdigit() else None
-
-
-class Terms(NamedTuple):
-    """What may stay of texts."""
-
-    codes: frozenset[str]
-    manufacturers: frozenset[str]
-
-
-@cache
-def terms() -> Terms:
-    """The terms of ``terms.yaml``."""
-    from medai.yaml_files import parse_yaml
-
-    text = (resources.files("medai.deidentification") / "terms.yaml").read_text("utf-8")
-    told: Any = parse_yaml(text)
-    words = told["terms"].split()
-    return Terms(frozenset(words) | frozenset(told["phrases"]), frozenset(told["manufacturers"]))
 
 
 @cache

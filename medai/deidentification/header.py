@@ -20,10 +20,10 @@ from medai.deidentification.attributes import (
     Action,
     meaning_of,
     rule_of,
-    terms,
     values_allowed,
 )
 from medai.deidentification.keys import Key, normal
+from medai.vocabularies.dicom import terms
 
 if TYPE_CHECKING:
     from pydicom.dataelem import DataElement

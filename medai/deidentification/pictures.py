@@ -14,11 +14,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from medai.deidentification import burned_in, pixels
-from medai.deidentification.attributes import PIXELS, meaning_of, rule_of, terms
+from medai.deidentification.attributes import PIXELS, meaning_of, rule_of
 from medai.deidentification.header import TooDeep, rewrite
 from medai.deidentification.keys import Key
 from medai.deidentification.outcomes import Outcome, SetAside
 from medai.paths import NotPlain, read_plain
+from medai.vocabularies.dicom import terms
 
 if TYPE_CHECKING:
     from pydicom.dataset import Dataset, FileDataset

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from medai.sources.dicom.elements import BIG_ENDIAN, Elements, Fault, Opened
 from medai.sources.dicom.syntaxes import Coding, coding_of
+from medai.vocabularies.dicom import OTHER, makers, terms
 
 if TYPE_CHECKING:
     from mmap import mmap
@@ -71,6 +72,9 @@ class Facts(NamedTuple):
         known_time: the latest time that the file names: when the picture was acquired, made and stored.
         spacing: millimetres between the middles of two rows and of two columns, as PixelSpacing tells, else as the
             detector's ImagerPixelSpacing or a scanner's NominalScannedPixelSpacing does.
+        slice_position: millimetres along the normal of a slice that the file places in space.
+        manufacturer: one of ``medai.vocabularies.dicom``, or ``OTHER``.
+        model: as it is written; free text, which only its token may leave.
         age: whole years; over 89 is 90.
         burned_in: whether pixels carry a patient's details, by BurnedInAnnotation; None where it is not said.
     """
@@ -83,6 +87,7 @@ class Facts(NamedTuple):
     time: int | None
     known_time: int | None
     spacing: tuple[float, float] | None
+    slice_position: float | None
     modality: str | None
     view: str | None
     laterality: str | None
@@ -167,11 +172,12 @@ def facts_of(elements: Elements) -> Facts:
         time=time,
         known_time=known_time,
         spacing=spacing,
+        slice_position=_slice_position(elements),
         modality=_code(elements.word("Modality")),
         view=_code(elements.word("ViewPosition")),
         laterality=side if side in _SIDES else None,
-        manufacturer=_device(elements.text("Manufacturer")),
-        model=_device(elements.text("ManufacturerModelName")),
+        manufacturer=_maker(elements.text("Manufacturer")),
+        model=elements.text("ManufacturerModelName"),
         sex=_sex(elements.word("PatientSex")),
         age=age_of(elements, time),
         burned_in={"YES": True, "NO": False}.get(burned),
@@ -179,16 +185,29 @@ def facts_of(elements: Elements) -> Facts:
 
 
 def _code(word: str | None) -> str | None:
-    """A coded word, as the standard allows one (PS3.5 table 6.2-1: CS); free text that stands there is dropped."""
+    """A coded word (CS) of the standard; what else stands there may be free text, and is not told."""
     word = (word or "").upper()
-    plain = word.replace(" ", "").replace("_", "")
-    return word if 0 < len(word) <= 16 and plain.isascii() and plain.isalnum() else None
+    return word if word in terms().codes else None
 
 
-def _device(text: str | None) -> str | None:
-    """A maker's or model's name: of at most 64 letters (PS3.5 table 6.2-1: LO), in one spelling."""
-    words = " ".join((text or "").upper().split())
-    return words if 0 < len(words) <= 64 and words.isprintable() else None
+def _maker(text: str | None) -> str | None:
+    """A maker of devices by its name, in one spelling; ``OTHER`` for one that nobody knows."""
+    name = " ".join((text or "").upper().split())
+    return None if not name else name if name in makers() else OTHER
+
+
+def _slice_position(elements: Elements) -> float | None:
+    """Millimetres along the normal of the slice (PS3.3 C.7.6.2.1.1); None where the file does not place it."""
+    try:
+        across = elements.numbers("ImageOrientationPatient")
+        corner = elements.numbers("ImagePositionPatient")
+    except Fault:
+        return None
+    if len(across) != 6 or len(corner) != 3:
+        return None
+    row, column = across[:3], across[3:]
+    normal = [row[(k + 1) % 3] * column[(k + 2) % 3] - row[(k + 2) % 3] * column[(k + 1) % 3] for k in range(3)]
+    return sum(one * other for one, other in zip(normal, corner, strict=True))
 
 
 def _sex(word: str | None) -> Literal["F", "M", "O"] | None:

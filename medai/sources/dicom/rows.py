@@ -22,7 +22,7 @@ from medai.sources.pictures.filling import hash_of_file
 from medai.sources.pictures.finishing import Decoded
 from medai.sources.pictures.quality import Quality
 from medai.sources.pictures.workers import Lost, each_decoded
-from medai.tables import OWNER_ALONE, PICTURE_IDENTIFIERS, Facts, new_pixels, table_of, write_table
+from medai.tables import OWNER_ALONE, PICTURE_IDENTIFIERS, SPACING, Facts, new_pixels, table_of, write_table
 
 if TYPE_CHECKING:
     import numpy as np
@@ -42,8 +42,8 @@ SAID = {
     "model": "string",
     "sex": "string",
     "age": "int16",
-    "spacing_down": "float32",
-    "spacing_across": "float32",
+    **dict.fromkeys(SPACING, "float64"),
+    "slice_position": "float64",
     "photometric": "string",
     "transfer_syntax": "string",
     "bits_allocated": "int16",
@@ -53,8 +53,9 @@ SAID = {
     "modality_asked": "bool",
 }
 """Column → type, beside those of every picture. ``voi`` says where the window came from: see ``rendering.levels_of``;
-``spacing_…`` is in millimetres; ``…_asked`` is false where the file says another than the source's ``views`` or
-``modalities``, and null where nothing was asked or said."""
+``spacing_…`` is of the working picture, and ``slice_position`` lies along the slices' normal, both in millimetres;
+``model`` is a token; ``…_asked`` is false where the file says another than the source's ``views`` or ``modalities``,
+and null where nothing was asked or said."""
 
 DICOM_IDENTIFIERS = PICTURE_IDENTIFIERS | {
     "sop_instance_uid": "large_string",
@@ -221,7 +222,7 @@ def _entry(config: Dicom, row: Row, labels: Labels | None, columns: int) -> tabl
     if row.header is not None:
         said |= {"photometric": row.header.photometric, "bits_allocated": row.header.allocated}
     if told is not None:
-        down, across = told.spacing or (None, None)
+        down, across = _spacing(config, row)
         said |= {
             "time": told.time,
             "known_time": told.known_time,
@@ -231,7 +232,8 @@ def _entry(config: Dicom, row: Row, labels: Labels | None, columns: int) -> tabl
             "view": told.view,
             "laterality": told.laterality,
             "manufacturer": told.manufacturer,
-            "model": told.model,
+            "model": _token("model", told.model),
+            "slice_position": told.slice_position,
             "sex": told.sex,
             "age": told.age,
             "spacing_down": down,
@@ -244,8 +246,18 @@ def _entry(config: Dicom, row: Row, labels: Labels | None, columns: int) -> tabl
     return tables.Entry(row.place, None, subject, values, tuple(said.get(name) for name in SAID))
 
 
+def _spacing(config: Dicom, row: Row) -> tuple[float | None, float | None]:
+    """Millimetres between the rows and between the columns of the working picture; see ``finishing`` for its sizes."""
+    if row.told is None or row.told.spacing is None or row.header is None:
+        return None, None
+    scales = [row.header.rows / config.size[0], row.header.columns / config.size[1]]
+    if config.resize == "pad":
+        scales = [max(scales)] * 2
+    return row.told.spacing[0] * scales[0], row.told.spacing[1] * scales[1]
+
+
 def _token(what: str, uid: str | None) -> str | None:
-    """What tells which pictures belong together, and nothing of their UID."""
+    """What tells which pictures belong together, and nothing of their UID or of what was typed."""
     return None if uid is None else hashlib.blake2b(f"medai.{what}\0{uid}".encode(), digest_size=8).hexdigest()
 
 

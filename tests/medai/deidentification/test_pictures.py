@@ -13,6 +13,7 @@ import pytest
 from medai.deidentification import Key
 from medai.deidentification.outcomes import REASONS, SetAside
 from medai.deidentification.pictures import rewritten
+from medai.vocabularies.dicom import terms
 from tests.medai.deidentification.conftest import Written, radiograph
 
 pydicom = pytest.importorskip("pydicom", reason="the extra imaging is not installed")
@@ -213,9 +214,8 @@ def test_an_identifier_that_no_rule_covers_is_noticed(
     dicom: Written, key: Key, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Were a rule to let a name through, the last look at the header's bytes would set the file aside."""
-    from medai.deidentification import attributes
 
-    known = attributes.terms()
+    known = terms()
     through = known._replace(manufacturers=known.manufacturers | {"Mustermann"})
     assert "Manufacturer" in read(rewritten(dicom(Manufacturer="Mustermann"), key)[0])
     monkeypatch.setattr("medai.deidentification.header.terms", lambda: through)

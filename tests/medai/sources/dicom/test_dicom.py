@@ -17,6 +17,8 @@ from pydantic import ValidationError
 from pydicom.dataset import Dataset
 from pydicom.sequence import Sequence
 
+from medai.cohort.definition import SliceSeries
+from medai.cohort.slices import all_slices, judged
 from medai.errors import ConfigurationError, DataRefused
 from medai.ingestion import ingest
 from medai.problem import load_problem
@@ -100,6 +102,36 @@ def test_files_at_any_depth_become_rows_with_their_labels(
     np.testing.assert_allclose(
         pixels.reshape(4, -1).mean(axis=1), pl.read_parquet(out / "images.parquet")["mean"], rtol=1e-6
     )
+
+
+@pytest.mark.parametrize(("resize", "across"), [("stretch", 1.0), ("pad", 1.5)])
+def test_slices_of_a_series_lie_in_space(
+    tmp_path: Path, taken: Callable[..., tuple[Facts, pl.DataFrame, Path]], resize: str, across: float
+) -> None:
+    """Whatever their files are called: in order along their normal, with the spacing of the working picture."""
+    data = tmp_path / "ct"
+    data.mkdir()
+    values = np.arange(12 * 8, dtype=np.uint16).reshape(12, 8)
+    for number in range(5):
+        (data / f"{(3 * number) % 5}.dcm").write_bytes(
+            made(
+                values + 5 * number,
+                LITTLE,
+                SOPInstanceUID=f"1.2.9.{number}",
+                Modality="CT",
+                PixelSpacing=[1, 1],
+                ImageOrientationPatient=[1, 0, 0, 0, 1, 0],
+                ImagePositionPatient=[0, 0, 2.5 * number],
+            )
+        )  # fmt: skip
+    _, _, out = taken(data, labels=None, labelled=False, resize=resize)
+    slices = all_slices(out)
+    assert slices["slice_position"].to_list() == [0, 2.5, 5, 7.5, 10]
+    assert slices["series"].n_unique() == 1
+    assert slices.select("spacing_down", "spacing_across").unique().rows() == [(1.5, across)]
+    definition = SliceSeries(kind="slice_series", least_slices=5)
+    assert [kept.height for _, kept in judged(slices, definition)] == [1] * 6
+    assert [kept.height for _, kept in judged(slices.filter(pl.col("slice_position") != 5), definition)][-1] == 0
 
 
 def test_no_identifier_stands_but_in_the_owners_tables(

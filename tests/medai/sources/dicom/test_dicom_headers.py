@@ -80,13 +80,32 @@ def test_times_are_of_the_acquisition_and_known_when_the_picture_was_stored(
 def test_words_are_coded_and_free_text_is_dropped() -> None:
     """What stands in a coded element may be anything; a name there would go on into tables."""
     said = {"ViewPosition": "pa", "ImageLaterality": "l", "PatientSex": "f", "BurnedInAnnotation": "YES"}
-    found = facts(**said, Manufacturer=" Ab  c ")
+    found = facts(**said, Manufacturer=" Siemens  nm ", Modality="JANEDOE")
     assert (found.view, found.laterality, found.sex, found.burned_in) == ("PA", "L", "F", True)
-    assert found.manufacturer == "AB C"
+    assert (found.manufacturer, found.modality) == ("SIEMENS NM", None)
+    assert [facts(Manufacturer=name).manufacturer for name in ("Jane Doe", " ")] == ["OTHER", None]
     found = facts(ViewPosition="Jane Doe, 12.3.", Laterality="X", PatientSex="?", BurnedInAnnotation="maybe")
     assert (found.view, found.laterality, found.sex, found.burned_in) == (None, None, None, None)
     assert facts(PatientID="7", IssuerOfPatientID="WARD").patient == "WARD\\7"
     assert facts(PatientID="").patient is None
+
+
+@pytest.mark.parametrize(
+    ("orientation", "corner", "position"),
+    [
+        ([1, 0, 0, 0, 1, 0], [-10, -20, 35.5], 35.5),
+        ([0, 1, 0, 0, 0, -1], [-12, 3, 4], 12.0),
+        ([1, 0, 0, 0, 1], [0, 0, 0], None),
+        (None, [0, 0, 1], None),
+        ([1, 0, 0, 0, 1, 0], None, None),
+    ],
+)
+def test_a_slice_lies_along_its_normal(
+    orientation: list[float] | None, corner: list[float] | None, position: float | None
+) -> None:
+    """An axial slice by its height, a sagittal one by its side; without both attributes nowhere."""
+    said = {"ImageOrientationPatient": orientation, "ImagePositionPatient": corner}
+    assert facts(**{name: value for name, value in said.items() if value is not None}).slice_position == position
 
 
 def test_a_patients_number_is_read_in_the_files_own_letters() -> None:
