@@ -29,16 +29,15 @@ from medai.sources.files import token_of
 from medai.sources.image_folder.finding import find_unlabelled
 from medai.sources.image_table import listing
 from medai.sources.image_table.listing import Attribute
+from medai.sources.pictures.decoding import LIBRARIES
 from medai.sources.pictures.listed import Cached, read_listed
 from medai.sources.pictures.tables import FILE_IMAGES, Entry
 from medai.tables import Facts
 
-__all__ = ["SHAPE", "VERSION", "Columns", "ImageTable", "raw_files", "read"]
+__all__ = ["LIBRARIES", "SHAPE", "VERSION", "Columns", "ImageTable", "raw_files", "read"]
 
 VERSION = 1
 SHAPE: Literal["images", "events"] = "images"
-LIBRARIES = ("pillow",)
-"""Decoding and resizing are Pillow's: another version may round another way."""
 
 _TYPES = {"text": "string", "number": "float32", "age": "int32"}
 _TIMES = {"time": "timestamp[us]", "known_time": "timestamp[us]"}

@@ -29,16 +29,15 @@ from medai.sources.ages import band_of
 from medai.sources.files import token_of
 from medai.sources.image_folder.finding import find_unlabelled
 from medai.sources.nih_chest_xray import finding, listing
+from medai.sources.pictures.decoding import LIBRARIES
 from medai.sources.pictures.listed import Cached, read_listed
 from medai.sources.pictures.tables import Entry
 from medai.tables import Facts
 
-__all__ = ["SHAPE", "VERSION", "NIHChestXray", "raw_files", "read"]
+__all__ = ["LIBRARIES", "SHAPE", "VERSION", "NIHChestXray", "raw_files", "read"]
 
 VERSION = 1
 SHAPE: Literal["images", "events"] = "images"
-LIBRARIES = ("pillow",)
-"""Decoding and resizing are Pillow's: another version may round another way."""
 
 NO_FINDING = "no_finding"
 LABELS = {finding.lower(): "int64" for finding in listing.FINDINGS} | {NO_FINDING: "int64"}
@@ -107,6 +106,7 @@ def read(config: NIHChestXray, path: Path, folder: Path) -> Facts:
         folder,
         labels=LABELS,
         attributes=ATTRIBUTES,
+        view="view",
     )
     absent = {
         "in_table_not_on_disk": len(listed.rows) - len(rows),

@@ -51,6 +51,7 @@ def read_listed(
     attributes: Mapping[str, str],
     named: bool = True,
     labelled: bool = True,
+    view: str | None = None,
 ) -> Facts:
     """Decode each file once and write what is known of it.
 
@@ -58,7 +59,7 @@ def read_listed(
         kind: of the source.
         files: where the pictures lie, in the order of ``entries``.
         labels, attributes: column → type, in the order of each entry's values.
-        named, labelled: as for ``tables.write``.
+        named, labelled, view: as for ``tables.write``.
     """
     target = Target(*config.size, config.channels, config.resize == "pad", config.white)
     shape = (*config.size, config.channels)
@@ -75,4 +76,5 @@ def read_listed(
         attributes=attributes,
         named=named,
         labelled=labelled,
+        view=view,
     )
