@@ -48,7 +48,8 @@ def prepare(
     else:
         kind = pixels if isinstance(config, Pixels) else volume
         version, libraries = kind.VERSION, (*libraries, *config.libraries)
-        kind.need_libraries(config)
+        if isinstance(config, Volume):
+            volume.need_libraries(config)
     key = stage_key(
         "prepare",
         version,

@@ -9,13 +9,12 @@ it: it is a constant inside the model (see ``preprocessing.statistics``).
 from __future__ import annotations
 
 from collections.abc import Iterator
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from pydantic import Field, model_validator
 
-from medai.errors import ConfigurationError, DataRefused
+from medai.errors import DataRefused
 from medai.preprocessing.pixels.cropping import Box, Crop, box_of
 from medai.preprocessing.pixels.enhancing import CLAHE, Denoise, contrasted, denoised, resized
 from medai.records import ArrayFile, Arrays, Cohort, Frozen, Snapshot
@@ -68,24 +67,6 @@ class Pixels(Frozen):
     def libraries(self) -> tuple[str, ...]:
         """Distributions that these operations need, and whose version may change their bytes."""
         return () if self.plain else ("opencv-python-headless",)
-
-
-def need_libraries(config: Pixels) -> None:
-    """Look whether what the operations need is installed.
-
-    Raises:
-        ConfigurationError: it is not.
-    """
-    for library in config.libraries:
-        try:
-            version(library)
-        except PackageNotFoundError:
-            raise ConfigurationError(
-                f"crop, denoise, contrast and resize of the preprocessing need the package {library}",
-                expected="medai with its extra imaging",
-                received="medai without it",
-                action="pip install 'medai[imaging]'",
-            ) from None
 
 
 class Prepared(NamedTuple):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from importlib.metadata import PackageNotFoundError
 from typing import Any
 
 import numpy as np
@@ -12,7 +11,7 @@ import pytest
 from pydantic import TypeAdapter, ValidationError
 
 from medai.cohort import Pictures, select
-from medai.errors import ConfigurationError, DataRefused
+from medai.errors import DataRefused
 from medai.outputs import Output
 from medai.preprocessing import Pixels, Preprocessing, pixels, prepare
 from medai.preprocessing.pixels import prepared, prepared_mask
@@ -151,16 +150,3 @@ def test_a_smaller_cache_is_not_enlarged(picture_road: Any) -> None:
     assert raised.value.received == "(16, 16, 1)"
     with pytest.raises(ValidationError, match="add resize: area"):
         Pixels.model_validate({"kind": "pixels", "size": [8, 8], "crop": {"kind": "border"}})
-
-
-def test_without_opencv_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Plain pictures need nothing; an operation names the extra that brings it."""
-    monkeypatch.setattr(pixels, "version", _not_installed)
-    pixels.need_libraries(Pixels(kind="pixels", size=(8, 8)))
-    with pytest.raises(ConfigurationError, match="need the package opencv-python-headless") as raised:
-        pixels.need_libraries(Pixels.model_validate(ENHANCED))
-    assert raised.value.action == "pip install 'medai[imaging]'"
-
-
-def _not_installed(name: str) -> str:
-    raise PackageNotFoundError(name)
