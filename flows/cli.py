@@ -151,6 +151,9 @@ def evaluate(
     include_seen: Annotated[
         bool, typer.Option("--include-seen", help="Also score patients whom the champion was fitted on.")
     ] = False,
+    champion: Annotated[
+        bool, typer.Option("--champion", help="The champion is measured in any case; a script may say so.")
+    ] = True,
     source: Annotated[
         str | None, typer.Option(metavar="FILE", help="A site's YAML file: data of another source, or other names.")
     ] = None,
@@ -158,6 +161,7 @@ def evaluate(
     as_json: Json = False,
 ) -> None:
     """Measure the champion on other labelled data; promotes nothing."""
+    del champion  # nothing else can be measured
 
     def act(settings: Settings) -> dict[str, Any]:
         _load(problem, overrides)
