@@ -14,13 +14,16 @@ if TYPE_CHECKING:
     from medai.problem import Problem
 
 
-def load_ahead(question: Problem, data: str | None, settings: Settings) -> None:
+def load_ahead(question: Problem, data: str | None, command: str, settings: Settings) -> None:
     """Import the tables' libraries and Great Expectations when these data were never read, and have to be judged.
+
+    Args:
+        command: named in messages.
 
     Raises:
         ConfigurationError, DataRefused: as the run would, where a look at the files is enough to know.
     """
-    if _are_new(question, data, settings):
+    if _are_new(question, data, command, settings):
         import polars  # noqa: F401
         import pyarrow.csv
         import pyarrow.parquet  # noqa: F401
@@ -31,14 +34,14 @@ def load_ahead(question: Problem, data: str | None, settings: Settings) -> None:
         gc.freeze()  # what was imported stays: looking at all of it again took a fifth of reading a small data set
 
 
-def _are_new(question: Problem, data: str | None, settings: Settings) -> bool:
+def _are_new(question: Problem, data: str | None, command: str, settings: Settings) -> bool:
     from flows.train import data_path, manifest_path
 
     workspace = Workspace(settings.home, settings.lock_seconds)
     try:
         if data is None and question.data is not None:
             return not workspace.folder("generate", key_of(question.data)).is_dir()
-        path = data_path(question, data, settings)
+        path = data_path(question, data, settings, command)
         return unread(workspace, question.input.source, path, manifest_path(question, path))
     except OSError:
         return False  # the run will meet the same and say so

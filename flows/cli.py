@@ -120,7 +120,7 @@ def run(
             from flows.spreading import check
 
             check(dask, shards, settings)  # refused before any work
-        with _prefect(settings, (question, data)):
+        with _prefect(settings, (question, data, f"medai run {problem}")):
             from flows.train import train
 
             return train(problem, data, seed, overrides, dask, shards)
@@ -134,7 +134,7 @@ def check(problem: Name, data: Data = None, overrides: Overrides = None, as_json
 
     def act(settings: Settings) -> dict[str, Any]:
         question = _load(problem, overrides)
-        with _prefect(settings, (question, data)):
+        with _prefect(settings, (question, data, f"medai check {problem}")):
             from flows.check import check as judge
 
             return judge(problem, data, overrides)
@@ -208,7 +208,7 @@ def demo(seed: Seed = 0, overrides: Overrides = None, as_json: Json = False) -> 
 
     def act(settings: Settings) -> dict[str, Any]:
         questions = [_load(problem, overrides) for problem in DEMO]
-        with _prefect(settings, (questions[0], None)):
+        with _prefect(settings, (questions[0], None, "medai demo")):
             from flows.train import train
 
             return {"runs": [train(problem, None, seed, overrides) for problem in DEMO], "home": str(settings.home)}
@@ -305,7 +305,7 @@ def export(
         if is_snapshot(what):
             return export_snapshot(settings, what, out)
         question = _load(what, overrides)
-        with _prefect(settings, (question, data)):
+        with _prefect(settings, (question, data, f"medai export meds {what}")):
             return export_problem(what, str(out), data, overrides)
 
     _answer(act, as_json, shown.export)
@@ -546,11 +546,11 @@ def _tracking(settings: Settings) -> Tracking:
 
 
 @contextlib.contextmanager
-def _prefect(settings: Settings, ahead: tuple[Problem, str | None] | None = None) -> Iterator[None]:
+def _prefect(settings: Settings, ahead: tuple[Problem, str | None, str] | None = None) -> Iterator[None]:
     """Prefect's server: the one that runs, or an own one that starts while the flow is imported.
 
     Args:
-        ahead: the problem and the data that will be judged, if they are new.
+        ahead: the problem and the data that will be judged, if they are new, and the command as messages name it.
     """
     from flows.services import early_prefect_server
 

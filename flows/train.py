@@ -164,17 +164,13 @@ def train(
     return run.outcome(workspace, ledger) | {"folders": folders}
 
 
-AGAIN = "the same command with"
-"""How a message that names what is missing begins, where nothing says which command was given."""
-
-
 def read(
     workspace: Workspace,
     question: Problem,
     data: str | None,
     settings: Settings,
     steps: Steps,
-    command: str = AGAIN,
+    command: str = "the same command with",
     source: Source | None = None,
 ) -> tuple[Snapshot, QualityReport]:
     """Ingest and validate: what ``medai check`` does, too; ``command`` is named in messages.
@@ -201,7 +197,7 @@ def manifest_path(question: Problem, path: Path) -> Path | None:
     return None if manifest is None else (path if path.is_dir() else path.parent) / manifest
 
 
-def data_path(question: Problem, data: str | None, settings: Settings, command: str = AGAIN) -> Path:
+def data_path(question: Problem, data: str | None, settings: Settings, command: str) -> Path:
     """Where the data lie: ``--data``, or the Problem's location below the folder of data sets.
 
     That folder is MEDAI_DATA, or ``--data`` itself where the location exists below it.

@@ -98,20 +98,22 @@ def _facts(told: Elsewhere, style: str) -> dict[str, Any]:
     name = next(iter(card.metrics))
     measures = card.metrics[name]
     apart = told.gap.metrics if told.gap else {}
+    metric = "dice" if output.kind == "mask" else "auroc"
     return {
         "style": style,
         "told": told,
         "card": card,
         "name": name,
         "output": output,
-        "metrics": [metric for metric in in_order(measures) if "/" not in metric],
+        "metrics": [one for one in in_order(measures) if "/" not in one],
         "measures": measures,
-        "apart": {metric: apart[metric] for metric in in_order(apart) if "/" not in metric},
+        "apart": {one: apart[one] for one in in_order(apart) if "/" not in one},
         "of_findings": [
             (finding, card.classes[name][finding], measures.get(f"auroc/{finding}"), apart.get(f"auroc/{finding}"))
             for finding in (output.names if output.kind == "multilabel" else ())
         ],
         "explained": words.METRICS,
-        "forest": forest(card.subgroups.get(name, ()), measures.get("auroc"), {}),
+        "key_metric": metric,
+        "forest": forest(card.subgroups.get(name, ()), measures.get(metric), {}, metric),
         "version": __version__,
     }

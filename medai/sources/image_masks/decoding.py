@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from medai.sources.files import what_is
 from medai.sources.image_masks.pairs import Pair
-from medai.sources.pictures import decoding
+from medai.sources.pictures import decoding, finishing
 from medai.sources.pictures.decoding import FILE_LIMIT, Decoded, Target, decode, decode_file
 
 if TYPE_CHECKING:
@@ -86,22 +86,13 @@ def inner(size: Sequence[int], working: Sequence[int], *, pad: bool) -> tuple[in
 def resized(mask: np.ndarray, working: tuple[int, int], findings: int, *, pad: bool) -> np.ndarray:
     """(height, width) class numbers at the working size, each pixel by the areas that it covers.
 
-    Shares are taken by the filter that pictures are resized by, so that both lie alike.
+    Shares are taken as pictures are resized, so that both lie alike.
     """
     import numpy as np
-    from PIL import Image
-    from PIL.Image import Resampling
 
     high, wide = inner(mask.shape, working, pad=pad)
     shares = np.stack(
-        [
-            np.asarray(
-                Image.fromarray(np.where(mask == k, _WHITE, 0).astype(np.uint8)).resize(
-                    (wide, high), Resampling.HAMMING
-                )
-            )
-            for k in range(findings + 1)
-        ]
+        [finishing.resized(np.where(mask == k, _WHITE, 0).astype(np.uint8), (high, wide)) for k in range(findings + 1)]
     )
     # Of equal shares the larger number: the last in order, so looked for from behind.
     small = (findings - shares[::-1].argmax(axis=0)).astype(np.uint8)

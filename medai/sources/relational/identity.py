@@ -7,11 +7,10 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import numpy as np
-
 from medai.tables import OWNER_ALONE, refuse_shared, subject_id, table_of, write_table
 
 if TYPE_CHECKING:
+    import numpy as np
     import polars as pl
 
 
@@ -47,6 +46,8 @@ class Identities:
     """
 
     def __init__(self, namespace: str) -> None:
+        import numpy as np
+
         self._namespace = namespace
         self._site = np.empty(0, np.int64)
         self._id = np.empty(0, np.int64)
@@ -65,7 +66,7 @@ class Identities:
         return [self._one(number) for number in site]
 
     def _one(self, number: int) -> int:
-        at = int(np.searchsorted(self._site, number))
+        at = int(self._site.searchsorted(number))
         if at < len(self._site) and self._site[at] == number:
             return int(self._id[at])
         found = self._late.get(number)
@@ -75,6 +76,8 @@ class Identities:
 
     def _settle(self, site: np.ndarray) -> None:
         """Put these identifiers, and what came one by one, into the sorted arrays."""
+        import numpy as np
+
         late = np.fromiter(self._late, np.int64, len(self._late))
         new = np.setdiff1d(np.concatenate([site, late]), self._site)
         ids = np.fromiter((subject_id(self._namespace, str(number)) for number in new.tolist()), np.int64, len(new))
@@ -89,6 +92,7 @@ class Identities:
         Raises:
             DataRefused: two identifiers share an id.
         """
+        import numpy as np
         import polars as pl
 
         self._settle(np.empty(0, np.int64))

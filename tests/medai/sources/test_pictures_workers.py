@@ -40,7 +40,7 @@ def numbers() -> set[int]:
 
 def gone(pids: set[int]) -> bool:
     """Whether processes have ended within seconds; one that waits to be buried has."""
-    for _ in range(200):
+    for _ in range(1000):
         alive = [pid for pid in pids if psutil.pid_exists(pid) and psutil.Process(pid).status() != "zombie"]
         if not alive:
             return True

@@ -23,8 +23,8 @@ class Terms(NamedTuple):
 
 @cache
 def terms() -> Terms:
-    """The terms of ``dicom_terms.yaml``."""
-    told: Any = parse_yaml((resources.files("medai.vocabularies") / "dicom_terms.yaml").read_text("utf-8"))
+    """The terms of ``terms.yaml``."""
+    told: Any = parse_yaml((resources.files("medai.vocabularies.dicom") / "terms.yaml").read_text("utf-8"))
     return Terms(frozenset(told["terms"].split()) | frozenset(told["phrases"]), frozenset(told["manufacturers"]))
 
 
