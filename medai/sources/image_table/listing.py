@@ -16,7 +16,6 @@ from typing import TYPE_CHECKING, Literal, NamedTuple
 from medai.errors import DataRefused, near_match
 from medai.sources.ages import years_of
 from medai.sources.files import look, other_kind, what_is
-from medai.sources.relational.csv_text import read_whole
 
 if TYPE_CHECKING:
     from medai.sources.image_table import Columns
@@ -91,6 +90,8 @@ def read_listing(name: str, columns: Columns, folder: Path) -> Listing:
         DataRefused: the table cannot be read or lacks a column, a path leaves the folder, a label or role is not one of
             those that the Problem names, or a text attribute has too many levels.
     """
+    from medai.sources.relational.csv_text import read_whole
+
     table = find_table(name, folder)
     wanted = columns.all
     frame = read_whole(name, table, tuple(one.lower() for one in wanted), "", Counter())

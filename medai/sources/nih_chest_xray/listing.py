@@ -13,7 +13,6 @@ from typing import NamedTuple
 from medai.errors import DataRefused, near_match
 from medai.sources.ages import years_of
 from medai.sources.files import look, other_kind, what_is
-from medai.sources.relational.csv_text import read_whole
 
 FINDINGS = (
     "Atelectasis", "Cardiomegaly", "Consolidation", "Edema", "Effusion", "Emphysema", "Fibrosis", "Hernia",
@@ -112,6 +111,8 @@ def read_listing(folder: Path) -> Listing:
         DataRefused: the table is not as published, a finding is not known, a picture has two different rows, or stands
             on both lists.
     """
+    from medai.sources.relational.csv_text import read_whole
+
     table = table_of_archive(folder)
     sex = _sex_column(table)
     frame = read_whole("Data_Entry_2017", table, (*COLUMNS, sex), "", Counter())

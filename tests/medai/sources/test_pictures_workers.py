@@ -34,8 +34,9 @@ def answers(*tasks: Task, **limits: Any) -> list[Any]:
 
 
 def numbers() -> set[int]:
-    """The processes below this one, nursery and workers."""
-    return {process.pid for process in psutil.Process().children(recursive=True)}
+    """The nurseries and their workers."""
+    kept = [psutil.Process(one._process.pid) for one in nursery._kept]
+    return {process.pid for one in kept for process in (one, *one.children(recursive=True))}
 
 
 def gone(pids: set[int]) -> bool:
