@@ -11,6 +11,8 @@ Pillow of the same pictures as a detector blurs them. Then, in turn, each in a p
     cached       an epoch's batches in a new order from the cache that ingest wrote
     redecode     the same epoch by decoding each PNG again, as plainly as OpenCV does it
 
+Then DICOM of 12 bits, uncompressed and RLE, one file at a time: see ``dicom``.
+
 Figures are medians of seconds; medai's are the stage's own, of a workspace that has never seen the data. Imports are
 loaded before, as they are while Prefect's server starts: so is the process that workers are forked from. Each worker is
 started and ended within the stage. The files lie in the page cache for all alike.
@@ -267,6 +269,9 @@ def main() -> None:
         median = {engine: statistics.median(seconds) for engine, seconds in found.items()}
         tell("median", *(1000 * median[engine] / PICTURES for engine in turns))
         figures = {figure: round(median[above] / median[below], 2) for figure, (above, below) in FIGURES.items()}
+    from tests.bench import dicom
+
+    figures |= dicom.figures(REPEATS)
     sys.stdout.write(json.dumps(figures) + "\n")
 
 
