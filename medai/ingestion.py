@@ -139,11 +139,11 @@ def _marks(chosen: Reader, source: Source, path: Path) -> dict[tuple[str, Path],
     return marks
 
 
-_REMEMBERED_FROM = 1 << 20
+_REMEMBERED_FROM = 1 << 23
 
 
 def _hash(workspace: Workspace, file: Path) -> str:
-    """SHA-256 of a file; remembered for large ones, since looking up a small one costs more than hashing it."""
+    """SHA-256 of a file; remembered for large ones, since to note a small one costs more than to hash it some times."""
     return workspace.hash_file(file) if file.stat().st_size >= _REMEMBERED_FROM else sha256_of_file(file)
 
 

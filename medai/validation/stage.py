@@ -6,11 +6,13 @@ import logging
 import math
 import os
 import re
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from medai.errors import ValidationFailed
 from medai.records import Failure, Frozen, QualityReport, Snapshot, canonical_json, stage_key
+from medai.threads import each_of
 from medai.validation.suites import Rule, Suite, check_tolerance, load_suite
 from medai.workspace import Made, Workspace
 
@@ -125,64 +127,38 @@ def set_aside_rows(folder: Path, table: str) -> pl.DataFrame:
 
 
 def _build(folder: Path, key: str, tables: Path, snapshot: Snapshot, suite: Suite, tolerance: float) -> QualityReport:
-    from medai.validation.judging import configurations, judge, load_expectations
-    from medai.validation.translation import ROW_COUNT
+    from medai.validation.judging import configurations, load_expectations
 
     # Which columns a pattern stands for depends on the table; all else is known from the suite.
     rules = [rule for declared in suite.rules for rule in _resolved(declared, tables)]
     expectations = load_expectations(suite.name, configurations(rules))
-    passes = _passes(tables, suite, rules)
-    verdicts: list[dict[str, Any]] = []
-    failures: list[Failure] = []
+    passes: dict[str, Pass] = {}
+    judged: dict[int, _Judged] = {}
+    # One table is measured by a thread while Great Expectations judges the one before it here.
+    for table, measured in each_of(_by_size(suite, tables), partial(_measure, tables, rules), most=1):
+        places = [place for place, rule in enumerate(rules) if rule.table == table]
+        for index, place in enumerate(places):
+            judged[place] = _judge(rules[place], expectations[place], _measured(measured, index))
+        if measured is not None:
+            passes[table] = measured
+    passes = {table: passes[table] for table in suite.tables if table in passes}
+    verdicts = [judged[place].verdict for place in range(len(rules))]
+    failures = [failure for place in range(len(rules)) if (failure := judged[place].failure) is not None]
     warned: dict[str, int] = {}
-    position: dict[str, int] = dict.fromkeys(suite.tables, 0)
-    for rule, expectation in zip(rules, expectations, strict=True):
-        measured = _measured(passes.get(rule.table), position[rule.table])
-        position[rule.table] += 1
-        success = not measured.unanswerable and judge(expectation, measured.metrics)
-        blocking = not success and (rule.action == "block" or bool(measured.unanswerable))
-        if not success:
-            failures.append(
-                Failure(
-                    expectation=rule.type,
-                    table=rule.table,
-                    column=measured.blamed or rule.column,
-                    reason=measured.unanswerable or rule.reason,
-                    blocking=blocking,
-                    unexpected=measured.unexpected,
-                    evaluated=measured.evaluated,
-                )
-            )
-            if rule.action == "warn" and not blocking:
-                warned[rule.reason] = warned.get(rule.reason, 0) + measured.unexpected
-        verdicts.append(
-            {
-                "type": rule.type,
-                "table": rule.table,
-                "column": rule.column,
-                "row_condition": rule.kwargs.get("row_condition", ""),
-                "reason": rule.reason,
-                "why": rule.why,
-                "unit": rule.unit,
-                "source": rule.source,
-                "action": rule.action,
-                "success": success,
-                "unanswerable": measured.unanswerable,
-                "spoken_of": measured.metrics.get(ROW_COUNT, measured.evaluated),
-                "unexpected": measured.unexpected,
-                "evaluated": measured.evaluated,
-            }
-        )
+    for place, rule in enumerate(rules):
+        failure = judged[place].failure
+        if failure is not None and rule.action == "warn" and not failure.blocking:
+            warned[rule.reason] = warned.get(rule.reason, 0) + failure.unexpected
     rows_aside = _write_set_aside(folder / SET_ASIDE, passes, rules)
-    for table, judged in passes.items():
-        failures += _too_many(suite.name, table, judged, snapshot.dropped.get(table, 0), tolerance)
+    for table, whole in passes.items():
+        failures += _too_many(suite.name, table, whole, snapshot.dropped.get(table, 0), tolerance)
     failures.sort(key=lambda failure: not failure.blocking)  # stable: the suite's order within each half
     (folder / VERDICTS).write_bytes(canonical_json(verdicts))
     report = QualityReport(
         key=key,
         passed=not any(failure.blocking for failure in failures),
-        rows=next((judged.rows for judged in passes.values()), 0),
-        tables={table: judged.rows for table, judged in passes.items()},
+        rows=next((whole.rows for whole in passes.values()), 0),
+        tables={table: whole.rows for table, whole in passes.items()},
         set_aside=rows_aside,
         warned=warned,
         idle=_idle(verdicts),
@@ -199,6 +175,48 @@ def _build(folder: Path, key: str, tables: Path, snapshot: Snapshot, suite: Suit
         len(report.failures),  # no verdict: what learning needs is waived where nothing is learnt
     )
     return report
+
+
+class _Judged(NamedTuple):
+    """A rule's line in the list of verdicts, and its failure where it was not met."""
+
+    verdict: dict[str, Any]
+    failure: Failure | None
+
+
+def _judge(rule: Rule, expectation: Any, measured: Measured) -> _Judged:
+    from medai.validation.judging import judge
+    from medai.validation.translation import ROW_COUNT
+
+    success = not measured.unanswerable and judge(expectation, measured.metrics)
+    failure = None
+    if not success:
+        failure = Failure(
+            expectation=rule.type,
+            table=rule.table,
+            column=measured.blamed or rule.column,
+            reason=measured.unanswerable or rule.reason,
+            blocking=rule.action == "block" or bool(measured.unanswerable),
+            unexpected=measured.unexpected,
+            evaluated=measured.evaluated,
+        )
+    verdict = {
+        "type": rule.type,
+        "table": rule.table,
+        "column": rule.column,
+        "row_condition": rule.kwargs.get("row_condition", ""),
+        "reason": rule.reason,
+        "why": rule.why,
+        "unit": rule.unit,
+        "source": rule.source,
+        "action": rule.action,
+        "success": success,
+        "unanswerable": measured.unanswerable,
+        "spoken_of": measured.metrics.get(ROW_COUNT, measured.evaluated),
+        "unexpected": measured.unexpected,
+        "evaluated": measured.evaluated,
+    }
+    return _Judged(verdict, failure)
 
 
 def _idle(verdicts: list[dict[str, Any]]) -> tuple[str, ...]:
@@ -226,16 +244,18 @@ def _for_column(rule: Rule, column: str) -> Rule:
     return rule.model_copy(update={"kwargs": {**rule.kwargs, "column": column}, "columns_matching": ""})
 
 
-def _passes(tables: Path, suite: Suite, rules: list[Rule]) -> dict[str, Pass]:
-    """Each table of the suite that the snapshot holds, measured."""
+def _by_size(suite: Suite, tables: Path) -> list[str]:
+    """The suite's tables, those that the snapshot lacks and the smaller ones first."""
+    paths = {table: tables / f"{table}.parquet" for table in suite.tables}
+    return sorted(paths, key=lambda table: paths[table].stat().st_size if paths[table].exists() else 0)
+
+
+def _measure(tables: Path, rules: list[Rule], table: str) -> tuple[str, Pass | None]:
+    """A table of the suite, measured; None where the snapshot does not hold it."""
     from medai.validation.measuring import measure
 
-    passes = {}
-    for table in suite.tables:
-        path = tables / f"{table}.parquet"
-        if path.exists():
-            passes[table] = measure(path, [rule for rule in rules if rule.table == table])
-    return passes
+    path = tables / f"{table}.parquet"
+    return table, measure(path, [rule for rule in rules if rule.table == table]) if path.exists() else None
 
 
 def _measured(judged: Pass | None, index: int) -> Measured:

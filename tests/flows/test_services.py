@@ -127,6 +127,7 @@ def page() -> Iterator[tuple[str, list[str], dict[str, int]]]:
         server.shutdown()
 
 
+@pytest.mark.slow
 def test_two_first_runs_at_once_and_a_kill(tmp_path: Path) -> None:
     """Two runs on a new home each start a server on one database; the one of a killed run ends by itself."""
     killed, undisturbed = start(RUN, str(tmp_path), "hang"), start(RUN, str(tmp_path), "end")
@@ -250,6 +251,7 @@ def test_up_names_what_is_in_its_way(place: str, tmp_path: Path) -> None:
     assert caught.value.wrong == f"{path} cannot be used"
 
 
+@pytest.mark.slow
 def test_up(tmp_path: Path) -> None:
     """It records its services once they answer; runs use them; a second one is told; one that dies ends all."""
     settings = Settings.load(home=tmp_path)

@@ -38,6 +38,8 @@ from medai.training import Execution, fit
 from medai.validation import catalogue_suite, validate
 from medai.workspace import Workspace
 
+pytestmark = pytest.mark.slow  # eight fits: a minute on two processors
+
 TASKS = ("decompensation", "length_of_stay", "mortality", "phenotyping")
 SMALL = (
     "inputs.stay.encoder.units=4",
