@@ -81,16 +81,18 @@ def frames_of(dataset: Dataset) -> Iterator[np.ndarray]:
     Raises:
         SetAside: the frames cannot be decoded, or no codec is there.
     """
-    from pydicom.pixels import iter_pixels
+    from pydicom.pixels import get_decoder, iter_pixels
 
     try:
+        known = get_decoder(dataset.file_meta.TransferSyntaxUID).is_available
+    except NotImplementedError:  # pydicom's word for a syntax that it decodes in no way, such as video
+        known = False
+    if not known:
+        raise SetAside("codec_missing")
+    try:
         yield from iter_pixels(dataset, raw=True)
-    except (ImportError, NotImplementedError):
-        raise SetAside("codec_missing") from None
     except MemoryError:
         raise
-    except RuntimeError as failure:
-        raise SetAside("codec_missing" if "missing dependencies" in str(failure) else "damaged") from None
     except Exception:  # noqa: BLE001 - a codec's word for damaged bytes may be any
         raise SetAside("damaged") from None
 

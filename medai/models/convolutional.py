@@ -152,36 +152,42 @@ class ResidualCNN(Frozen):
         """
         import keras
 
-        layers = Layers(seed)
+        layers, momentum = Layers(seed), self.normalisation_momentum
         inputs = inputs_of(shapes, PIXELS, self.kind)
         features, spread = scaled(inputs["pixels"], statistics, "pixels", self.scaling)
         features = layers.augment(augmentation, spread)(features)
-        features = self._convolve(layers, "stem", features, self.filters[0], 3, 1)
+        features = normalised(layers, "stem", features, self.filters[0], 3, 1, momentum)
         features = keras.layers.ReLU(name="stem_relu")(features)
         for stage, filters in enumerate(self.filters, start=1):
             for block in range(1, self.blocks + 1):
+                name = f"stage_{stage}_block_{block}"
                 halve = block == 1 and (stage > 1 or self.reduce_first)
-                features = self._block(layers, f"stage_{stage}_block_{block}", features, filters, 2 if halve else 1)
+                features = residual_block(layers, name, features, filters, 2 if halve else 1, momentum)
         features = keras.layers.GlobalAveragePooling2D(name="pool")(features)
         features = layers.dropout("dropout", self.dropout)(features)
         return keras.Model(inputs, layers.scores(head)(features), name=self.kind)
 
-    def _convolve(self, layers: Layers, name: str, features: Any, filters: int, size: int, stride: int) -> Any:
-        import keras
 
-        features = layers.convolution(
-            f"{name}_convolution", filters, size, strides=stride, padding="same", use_bias=False
-        )(features)
-        return keras.layers.BatchNormalization(momentum=self.normalisation_momentum, name=f"{name}_norm")(features)
+def normalised(layers: Layers, name: str, features: Any, filters: int, size: int, stride: int, momentum: float) -> Any:
+    """A convolution in as many dimensions as the features have, then batch normalisation."""
+    import keras
 
-    def _block(self, layers: Layers, name: str, features: Any, filters: int, stride: int) -> Any:
-        import keras
+    convolution = layers.convolution if len(features.shape) == 4 else layers.convolution_3d
+    features = convolution(f"{name}_convolution", filters, size, strides=stride, padding="same", use_bias=False)(
+        features
+    )
+    return keras.layers.BatchNormalization(momentum=momentum, name=f"{name}_norm")(features)
 
-        shortcut = features
-        if stride > 1 or features.shape[-1] != filters:
-            shortcut = self._convolve(layers, f"{name}_shortcut", features, filters, 1, stride)
-        features = self._convolve(layers, f"{name}_first", features, filters, 3, stride)
-        features = keras.layers.ReLU(name=f"{name}_first_relu")(features)
-        features = self._convolve(layers, f"{name}_second", features, filters, 3, 1)
-        features = keras.layers.Add(name=f"{name}_add")([features, shortcut])
-        return keras.layers.ReLU(name=f"{name}_relu")(features)
+
+def residual_block(layers: Layers, name: str, features: Any, filters: int, stride: int, momentum: float) -> Any:
+    """Two convolutions beside a shortcut, which is projected where size or filters change (He K, et al. CVPR 2016)."""
+    import keras
+
+    shortcut = features
+    if stride > 1 or features.shape[-1] != filters:
+        shortcut = normalised(layers, f"{name}_shortcut", features, filters, 1, stride, momentum)
+    features = normalised(layers, f"{name}_first", features, filters, 3, stride, momentum)
+    features = keras.layers.ReLU(name=f"{name}_first_relu")(features)
+    features = normalised(layers, f"{name}_second", features, filters, 3, 1, momentum)
+    features = keras.layers.Add(name=f"{name}_add")([features, shortcut])
+    return keras.layers.ReLU(name=f"{name}_relu")(features)

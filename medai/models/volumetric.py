@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import Field, PositiveInt
 
-from medai.models.convolutional import Scaling, scaled
+from medai.models.convolutional import Scaling, normalised, residual_block, scaled
 from medai.models.nets import Augmentation, Head, Layers, inputs_of
 from medai.records import Frozen
 
@@ -56,36 +56,17 @@ class ResidualCNN3D(Frozen):
         """
         import keras
 
-        layers = Layers(seed)
+        layers, momentum = Layers(seed), self.normalisation_momentum
         inputs = inputs_of(shapes, VOLUME, self.kind)
         features, spread = scaled(inputs["volume"], statistics, "volume", self.scaling)
         features = layers.augment(augmentation, spread)(features)
-        features = self._convolve(layers, "stem", features, self.filters[0], 3, 2 if self.reduce_first else 1)
+        features = normalised(layers, "stem", features, self.filters[0], 3, 2 if self.reduce_first else 1, momentum)
         features = keras.layers.ReLU(name="stem_relu")(features)
         for stage, filters in enumerate(self.filters, start=1):
             for block in range(1, self.blocks + 1):
+                name = f"stage_{stage}_block_{block}"
                 stride = 2 if block == 1 and stage > 1 else 1
-                features = self._block(layers, f"stage_{stage}_block_{block}", features, filters, stride)
+                features = residual_block(layers, name, features, filters, stride, momentum)
         features = keras.layers.GlobalAveragePooling3D(name="pool")(features)
         features = layers.dropout("dropout", self.dropout)(features)
         return keras.Model(inputs, layers.scores(head)(features), name=self.kind)
-
-    def _convolve(self, layers: Layers, name: str, features: Any, filters: int, size: int, stride: int) -> Any:
-        import keras
-
-        features = layers.convolution_3d(
-            f"{name}_convolution", filters, size, strides=stride, padding="same", use_bias=False
-        )(features)
-        return keras.layers.BatchNormalization(momentum=self.normalisation_momentum, name=f"{name}_norm")(features)
-
-    def _block(self, layers: Layers, name: str, features: Any, filters: int, stride: int) -> Any:
-        import keras
-
-        shortcut = features
-        if stride > 1 or features.shape[-1] != filters:
-            shortcut = self._convolve(layers, f"{name}_shortcut", features, filters, 1, stride)
-        features = self._convolve(layers, f"{name}_first", features, filters, 3, stride)
-        features = keras.layers.ReLU(name=f"{name}_first_relu")(features)
-        features = self._convolve(layers, f"{name}_second", features, filters, 3, 1)
-        features = keras.layers.Add(name=f"{name}_add")([features, shortcut])
-        return keras.layers.ReLU(name=f"{name}_relu")(features)

@@ -39,11 +39,12 @@ _PIXELS = {0x7FE00010: "whole", 0x7FE00008: "float32", 0x7FE00009: "float64"}
 """Tag of each element of pixels → how its values are stored (PS3.3 C.7.6.3 and C.7.6.24)."""
 _LONG = frozenset({"OB", "OD", "OF", "OL", "OV", "OW", "SQ", "SV", "UC", "UN", "UR", "UT", "UV"})
 """Value representations whose length has four bytes (PS3.5 section 7.1.2)."""
-_DAMAGE = (
+DAMAGE = (
     ValueError, TypeError, LookupError, ArithmeticError, AttributeError, EOFError, RecursionError, NotImplementedError,
     OSError, struct.error,
 )  # fmt: skip
-"""What pydicom raises at bytes that are not as they should be; only bytes in memory are read under it."""
+"""What pydicom raises at bytes that are not as they should be, ``NotImplementedError`` at a value representation that
+the standard does not know; only bytes in memory are read under it."""
 
 ASKED = (
     "SOPClassUID", "SOPInstanceUID", "StudyInstanceUID", "SeriesInstanceUID", "AccessionNumber", "PatientID",
@@ -124,7 +125,7 @@ class Elements:
         try:
             with quiet():
                 value = self.dataset[tag_for_keyword(keyword)].value
-        except _DAMAGE:
+        except DAMAGE:
             raise Fault("damaged_header") from None
         text = value if isinstance(value, str) else "\\".join(map(str, value))
         return unicodedata.normalize("NFC", text.strip(" \0\r\n\t")) or None
@@ -185,7 +186,7 @@ class Elements:
                 with quiet():
                     value = self.dataset[tag].value if tag in self._elements else ()
                     self._items[keyword] = [Elements(item, self.big_endian) for item in value or ()]
-            except _DAMAGE:
+            except DAMAGE:
                 raise Fault("damaged_header") from None
         return self._items[keyword]
 
@@ -256,7 +257,7 @@ def open_elements(data: bytes | mmap) -> Opened:
     try:
         with quiet():
             return _opened(data)
-    except _DAMAGE:
+    except DAMAGE:
         raise Fault("damaged_header") from None
 
 

@@ -14,8 +14,9 @@ from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
 from medai.errors import DataRefused
-from medai.sources.dicom.elements import Fault, is_dicom, quiet
+from medai.sources.dicom.elements import DAMAGE, Fault, is_dicom, quiet
 from medai.sources.files import is_text, look, other_kind
+from medai.sources.image_folder.finding import unsafe
 
 DICOMDIR = "DICOMDIR"
 _ENDINGS = frozenset({"", ".dcm", ".dicom", ".dic", ".ima"})
@@ -110,13 +111,13 @@ def _walk(path: Path, root: Path) -> Iterator[Found | None]:
                 yield None
                 continue
             if not is_text(entry.name):
-                raise _unsafe(position, "a name that is not UTF-8")
+                raise unsafe(position, "a name that is not UTF-8")
             here = Path(entry.path)
             if entry.is_symlink() and not _stays_within(here, root):
-                raise _unsafe(position, "a link that leaves the folder, or leads to nothing")
+                raise unsafe(position, "a link that leaves the folder, or leads to nothing")
             mode = here.stat().st_mode
             if stat.S_ISDIR(mode) and entry.is_symlink():
-                raise _unsafe(position, "a link to a folder, which would be read twice")
+                raise unsafe(position, "a link to a folder, which would be read twice")
             if stat.S_ISDIR(mode):
                 if depth == _DEEPEST:
                     raise _refused(
@@ -129,7 +130,7 @@ def _walk(path: Path, root: Path) -> Iterator[Found | None]:
             elif stat.S_ISREG(mode):
                 yield Found(here, above + entry.name)
             else:
-                raise _unsafe(position, "a pipe, a socket or a device")
+                raise unsafe(position, "a pipe, a socket or a device")
 
 
 def _claims(path: Path) -> bool:
@@ -201,8 +202,8 @@ def _as_it_lies(path: Path, place: PurePosixPath) -> PurePosixPath | None:
 
 def _references(directory: Path) -> list[list[str]]:
     from pydicom import dcmread
+    from pydicom.errors import InvalidDicomError
 
-    damage = (Exception,)  # of pydicom, at any bytes; what is wrong with them is not told here
     try:
         if directory.stat().st_size > _DIRECTORY_LIMIT:
             raise Fault("decompression_bomb")
@@ -211,7 +212,7 @@ def _references(directory: Path) -> list[list[str]]:
             if records is None:
                 raise Fault("damaged_header")
             names = [record.get("ReferencedFileID") for record in records]
-    except (Fault, *damage) as failure:
+    except (Fault, InvalidDicomError, *DAMAGE) as failure:
         if isinstance(failure, OSError) and failure.errno is not None:
             raise
         raise _refused(
@@ -221,15 +222,6 @@ def _references(directory: Path) -> list[list[str]]:
             "have the data sent again, or remove the DICOMDIR to read what there is",
         ) from None
     return [[name] if isinstance(name, str) else list(map(str, name)) for name in names if name is not None]
-
-
-def _unsafe(position: int, received: str) -> DataRefused:
-    return _refused(
-        f"entry {position} of a folder is not plain data",
-        "regular files that stay inside the data folder",
-        received,
-        "have the data sent again without it; nothing was written",
-    )
 
 
 def _refused(wrong: str, expected: str, received: str, action: str) -> DataRefused:

@@ -29,13 +29,14 @@ from typing import Literal
 from pydantic import Field, field_validator, model_validator
 
 from medai.errors import DataRefused
-from medai.records import Frozen, sha256_of
+from medai.records import sha256_of
 from medai.sources.files import token_of
 from medai.sources.image_folder import finding
 from medai.sources.image_folder.finding import Found
 from medai.sources.pictures import tables
 from medai.sources.pictures.decoding import LIBRARIES, Target, decode_file
 from medai.sources.pictures.filling import fill, put_in_order
+from medai.sources.pictures.listed import Cached
 from medai.tables import Facts
 
 __all__ = ["LIBRARIES", "SHAPE", "VERSION", "ImageFolder", "raw_files", "read"]
@@ -46,32 +47,24 @@ VERSION = 3
 SHAPE: Literal["images", "events"] = "images"
 
 
-class ImageFolder(Frozen):
+class ImageFolder(Cached):
     """Pictures in class folders.
 
     Attributes:
         classes: folder names in the order of their labels, 0 first; neither letters' case nor the way in which Unicode
             writes an accent matters, here and in the subject's name.
         ignore: folders that are neither class nor role and are passed over.
-        size: height and width of the pixel cache.
-        channels: of the pixel cache: 1 for grey, 3 for RGB.
-        resize: ``stretch`` each side to the size, or ``pad``: keep the aspect ratio, in the middle of black.
         subject: a pattern with a group named ``subject``, searched in the file's name; null: no file name tells, and
             each distinct picture stands for a subject of its own.
         unmatched: what follows when a name does not match: ``set_aside`` that picture, or ``refuse`` the set.
-        white: the level that is white in 16-bit grey pictures; 4095 for 12 bits kept in 16.
         labelled: False for pictures to predict: one picture or a folder of them, whose names need not say anything.
     """
 
     kind: Literal["image_folder"]
     classes: tuple[str, ...] = Field(min_length=2, max_length=1000)
     ignore: tuple[str, ...] = ()
-    size: tuple[int, int]
-    channels: Literal[1, 3] = 1
-    resize: Literal["stretch", "pad"] = "stretch"
     subject: str | None = None
     unmatched: Literal["set_aside", "refuse"] = "set_aside"
-    white: int = Field(65535, ge=256, le=65535)
     labelled: bool = True
 
     def unlabelled(self) -> ImageFolder:
@@ -79,13 +72,6 @@ class ImageFolder(Frozen):
         picture a subject, so that only who is named can be known again.
         """
         return self.model_copy(update={"labelled": False})
-
-    @field_validator("size")
-    @classmethod
-    def _size_is_possible(cls, size: tuple[int, int]) -> tuple[int, int]:
-        if not all(1 <= side <= 4096 for side in size):
-            raise ValueError("height and width must lie between 1 and 4096")
-        return size
 
     @field_validator("subject")
     @classmethod

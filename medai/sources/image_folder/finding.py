@@ -219,10 +219,10 @@ def listed(folder: Path, root: Path, ignore: Sequence[str] = ()) -> Listing:
                 passed_over += 1
                 continue
             if not is_text(entry.name):
-                raise _unsafe(position, "a name that is not UTF-8")
+                raise unsafe(position, "a name that is not UTF-8")
             path = Path(entry.path)
             if entry.is_symlink() and not _stays_within(path, root):
-                raise _unsafe(position, "a link that leaves the folder, or leads to nothing")
+                raise unsafe(position, "a link that leaves the folder, or leads to nothing")
             mode = path.stat().st_mode
             if stat.S_ISDIR(mode):
                 name = folded(entry.name)
@@ -233,7 +233,7 @@ def listed(folder: Path, root: Path, ignore: Sequence[str] = ()) -> Listing:
             elif stat.S_ISREG(mode):
                 files.append(path)
             else:
-                raise _unsafe(position, "a pipe, a socket or a device")
+                raise unsafe(position, "a pipe, a socket or a device")
     return Listing(folders, files, passed_over)
 
 
@@ -268,7 +268,8 @@ def _unknown(position: int, where: str, name: str, known: Sequence[str]) -> Data
     )
 
 
-def _unsafe(position: int, received: str) -> DataRefused:
+def unsafe(position: int, received: str) -> DataRefused:
+    """An entry of a folder that is no plain data, by its place in the order of names."""
     return _refused(
         f"entry {position} of a folder is not plain data",
         "regular files that stay inside the data folder",

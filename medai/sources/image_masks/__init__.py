@@ -33,7 +33,7 @@ from typing import TYPE_CHECKING, Literal
 from pydantic import Field, field_validator
 
 from medai.errors import DataRefused
-from medai.records import Frozen, sha256_of
+from medai.records import sha256_of
 from medai.sources.files import token_of
 from medai.sources.image_folder import finding
 from medai.sources.image_masks import decoding, pairs
@@ -41,6 +41,7 @@ from medai.sources.image_masks.pairs import Pair
 from medai.sources.pictures import tables
 from medai.sources.pictures.decoding import Target
 from medai.sources.pictures.filling import fill
+from medai.sources.pictures.listed import Cached
 from medai.tables import SPACING, Facts, new_pixels
 
 if TYPE_CHECKING:
@@ -63,19 +64,15 @@ _BYTES = 64 << 20
 """Bytes of rows that are put in their order at a time."""
 
 
-class ImageMasks(Frozen):
+class ImageMasks(Cached):
     """Pictures with masks.
 
     Attributes:
         findings: how many findings a mask tells apart.
         missing: what follows when a picture has no mask: ``refuse`` the set, or ``no_finding``: it shows none.
-        size: height and width of the pixel cache.
-        channels: of the pixel cache: 1 for grey, 3 for RGB.
-        resize: ``stretch`` each side to the size, or ``pad``: keep the aspect ratio, in the middle of black.
         subject: a pattern with a group named ``subject``, searched in the picture's file name; null: no file name
             tells, and each distinct picture stands for a subject of its own.
         unmatched: what follows when a name does not match: ``set_aside`` that picture, or ``refuse`` the set.
-        white: the level that is white in 16-bit grey pictures; 4095 for 12 bits kept in 16.
         spacing: millimetres between the centres of neighbouring pixels of the originals, the same down and across;
             null where it is not known.
         labelled: False for pictures to predict, whose masks are neither needed nor read.
@@ -84,25 +81,14 @@ class ImageMasks(Frozen):
     kind: Literal["image_masks"]
     findings: int = Field(1, ge=1, le=254)
     missing: Literal["refuse", "no_finding"] = "refuse"
-    size: tuple[int, int]
-    channels: Literal[1, 3] = 1
-    resize: Literal["stretch", "pad"] = "stretch"
     subject: str | None = None
     unmatched: Literal["set_aside", "refuse"] = "set_aside"
-    white: int = Field(65535, ge=256, le=65535)
     spacing: float | None = Field(None, gt=0, le=100)
     labelled: bool = True
 
     def unlabelled(self) -> ImageMasks:
         """The same pictures without their masks."""
         return self.model_copy(update={"labelled": False})
-
-    @field_validator("size")
-    @classmethod
-    def _size_is_possible(cls, size: tuple[int, int]) -> tuple[int, int]:
-        if not all(1 <= side <= 4096 for side in size):
-            raise ValueError("height and width must lie between 1 and 4096")
-        return size
 
     @field_validator("subject")
     @classmethod
