@@ -8,6 +8,7 @@ from typing import Any
 from prefect import flow
 
 from flows.drift import facts, since_last_run
+from flows.governance import ledger_of, note_data
 from flows.outcome import Steps
 from flows.settings import Settings
 from flows.train import class_folders, read
@@ -44,6 +45,7 @@ def check(problem: str, data: str | None = None, overrides: list[str] | None = N
     empty: tuple[Failure, ...] = ()
     folders: dict[str, list[dict[str, Any]]] = {}
     snapshot, quality = read(workspace, question, data, settings, steps, f"medai check {problem}")
+    note_data(ledger_of(settings, workspace), question.name, snapshot, quality)
     if quality.passed:
         cohort = steps.take("select", select(workspace, snapshot, quality, question.cohort, question.outputs))
         folders = class_folders(question, cohort)

@@ -58,8 +58,6 @@ app = typer.Typer(
 )
 
 DEMO = ("hospital_radiographs", "hospital_mortality")
-VERSION_FACTS = ("version", "run_id", "model_sha256", "data_sha256", "seed", "overrides", "figure")
-"""What ``history`` tells of a registered version."""
 DEFECT, TERMINATED, INTERRUPTED, BROKEN_PIPE = 1, 143, 130, 141
 
 Name = Annotated[str, typer.Argument(metavar="PROBLEM", help="A catalogue name, or a path to a YAML file.")]
@@ -382,32 +380,10 @@ def history(
     """What was champion when, and why."""
 
     def act(settings: Settings) -> dict[str, Any]:
-        from medai.ledger import moment
+        from flows.history import history as tell
 
         ledger = _ledger(settings)
-        name = _known(problem, ledger)
-        until = moment(at) if at else None
-        champion = ledger.champion(name, until)
-        entries = [entry for entry in ledger.entries(name) if until is None or entry.at <= until]
-        return {
-            "problem": name,
-            "at": at,
-            "home": str(settings.home),
-            "champion": None if champion is None else vars(champion),
-            "versions": [
-                {
-                    "registered": entry.at,
-                    **{part: entry.facts.get(part) for part in VERSION_FACTS},
-                }
-                for entry in entries
-                if entry.kind == "registered"
-            ],
-            "entries": [
-                {"at": entry.at, "by": entry.by, "kind": entry.kind, **entry.facts}
-                for entry in entries
-                if entry.kind in ("settled", "champion", "evaluated")
-            ],
-        }
+        return tell(ledger, _known(problem, ledger), at)
 
     _answer(act, as_json, shown.history)
 
@@ -417,6 +393,10 @@ def promote(
     problem: Remembered,
     version: Annotated[int, typer.Argument(min=1, help="A registered version.")],
     reason: Reason,
+    expect: Annotated[
+        int | None,
+        typer.Option(metavar="VERSION", min=0, help="Replace this champion (0: nobody), or nothing if another stands."),
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Make a registered version champion by hand."""
@@ -425,7 +405,7 @@ def promote(
         from flows.governance import promote_by_hand
 
         ledger = _ledger(settings)
-        return promote_by_hand(ledger, _tracking(settings), _known(problem, ledger), version, reason)
+        return promote_by_hand(ledger, _tracking(settings), _known(problem, ledger), version, reason, expect)
 
     _answer(act, as_json, shown.champion)
 
@@ -448,6 +428,63 @@ def rollback(
         return roll_back(ledger, _tracking(settings), _known(problem, ledger), reason, expect) | {"reason": reason}
 
     _answer(act, as_json, shown.champion)
+
+
+@app.command()
+def prune(
+    reason: Annotated[str, typer.Option(help="Why; written in the audit. Not needed with --dry-run.")] = "",
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be deleted, and delete nothing.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Delete what no champion, registered version, pending decision or snapshot in use needs."""
+
+    def act(settings: Settings) -> dict[str, Any]:
+        from flows.governance import check_reason
+        from medai.pruning import plan
+        from medai.pruning import prune as delete
+
+        ledger = _ledger(settings)
+        if not dry_run:
+            check_reason(reason)
+        found = plan(ledger) if dry_run else delete(ledger, reason)
+        return {"dry_run": dry_run, "list_sha256": found.list_sha256, **found.counts()}
+
+    _answer(act, as_json, shown.pruned)
+
+
+audit = typer.Typer(name="audit", no_args_is_help=True, rich_markup_mode=None, help="Who did what, when and why.")
+app.add_typer(audit)
+
+
+@audit.command("verify")
+def verify_audit(as_json: Json = False) -> None:
+    """Is the audit whole, signed, and known to MLflow; are the champions' files intact? Status 4 if not."""
+
+    def act(settings: Settings) -> dict[str, Any]:
+        from flows.audit import verify
+
+        return verify(_ledger(settings), _tracking(settings))
+
+    outcome = _answer(act, as_json, shown.audit)
+    if not outcome["intact"]:
+        raise typer.Exit(4)
+
+
+@audit.command("sign")
+def sign_audit(
+    reason: Annotated[
+        str | None, typer.Option(help="Begin with a new site key, or sign an audit that never was; why.")
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Let MLflow's aliases and its copies of the audit's signed head follow the ledger."""
+
+    def act(settings: Settings) -> dict[str, Any]:
+        from flows.audit import sign
+
+        return sign(_ledger(settings), _tracking(settings), reason)
+
+    _answer(act, as_json, shown.signed)
 
 
 # -- services ------------------------------------------------------------------------------------------------------
@@ -527,11 +564,9 @@ def _known(problem: str, ledger: Ledger) -> str:
 
 
 def _ledger(settings: Settings) -> Ledger:
-    from flows.settings import user
-    from medai.ledger import Ledger
-    from medai.workspace import Workspace
+    from flows.governance import ledger_of
 
-    return Ledger(Workspace(settings.home, settings.lock_seconds), by=user())
+    return ledger_of(settings)
 
 
 def _tracking(settings: Settings) -> Tracking:

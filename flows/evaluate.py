@@ -12,9 +12,11 @@ from typing import Any
 from prefect import flow
 from pydantic import TypeAdapter
 
+from flows.governance import ledger_of, note_data
+from flows.lineage import remember_lineage
 from flows.outcome import Steps
 from flows.predict import standing_champion
-from flows.settings import Settings, user
+from flows.settings import Settings
 from flows.train import origin_of, read
 from medai.errors import ConfigurationError
 from medai.external import (
@@ -37,7 +39,6 @@ from medai.external import (
     words_of,
 )
 from medai.external import origin_of as site_origin
-from medai.ledger import Ledger
 from medai.measurement.metrics import in_order
 from medai.paths import expanded
 from medai.prediction import fit_for_scoring
@@ -87,7 +88,7 @@ def evaluate(
     settings = Settings.load()
     settings.apply()
     workspace = Workspace(settings.home, settings.lock_seconds)
-    ledger = Ledger(workspace, by=user())
+    ledger = ledger_of(settings, workspace)
     question = load_problem(problem, overrides or ())
     standing, champion = standing_champion(workspace, ledger, question.name, problem)
     steps = Steps()
@@ -114,6 +115,7 @@ def evaluate(
         matched = match_labels(champion, columns, words_of(site.source), site.labels)
         outputs = {next(iter(champion.outputs)): matched.output}
         definition = question.cohort.model_copy(update={"groups": site.groups})
+    note_data(ledger, question.name, snapshot, quality)
     refuse_if_failed(fit_for_scoring(quality, labelled=True))
     refuse_unlabelled(workspace, snapshot, outputs)
     cohort = steps.take("select", select(workspace, snapshot, quality, definition, outputs))
@@ -173,6 +175,7 @@ def evaluate(
     }
     with steps.timed("note"):
         looks = note(ledger, question.name, champion, scorecard, facts)
+    remember_lineage(workspace, scorecard.key, steps.keys)
     workspace.keep_receipt(
         "external", scorecard.key, facts | {"at": datetime.now(UTC).isoformat(), "by": ledger.by, "stages": steps.taken}
     )

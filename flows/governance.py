@@ -6,19 +6,73 @@ moves either.
 
 from __future__ import annotations
 
+import logging
 import unicodedata
 from typing import Any
 
-from medai.errors import ConfigurationError
+from flows.settings import Settings, user
+from medai.attestation import TAG, contradiction, text
+from medai.errors import ChampionMoved, ConfigurationError, MedaiError
 from medai.ledger import Champion, Ledger
-from medai.records import Candidate
+from medai.locks import DatabaseLocks
+from medai.records import Candidate, QualityReport, Snapshot
 from medai.tracking import Tracking
+from medai.workspace import Workspace
+
+log = logging.getLogger("medai.run")
 
 LONGEST_REASON = 2000
 
 
-def promote_by_hand(ledger: Ledger, tracking: Tracking, problem: str, version: int, reason: str) -> dict[str, Any]:
+def ledger_of(settings: Settings, workspace: Workspace | None = None) -> Ledger:
+    """The ledger as the settings have it: whose key signs, and where its writers take their turn."""
+    database = settings.lock_database
+    return Ledger(
+        workspace or Workspace(settings.home, settings.lock_seconds),
+        by=user(),
+        site_key=settings.site_key,
+        locks=DatabaseLocks(database.get_secret_value(), settings.lock_seconds) if database else None,
+    )
+
+
+def note_data(ledger: Ledger, problem: str, snapshot: Snapshot, quality: QualityReport) -> None:
+    """Audit which data a problem read and what was found in them, once a snapshot and once a report."""
+    ledger.note(
+        "ingested",
+        problem,
+        {
+            "snapshot": snapshot.key,
+            "source": snapshot.source,
+            "data_sha256": snapshot.data_sha256,
+            "tables": snapshot.tables,
+            "dropped": sum(snapshot.dropped.values()),
+        },
+        by=("snapshot",),
+    )
+    ledger.note(
+        "judged",
+        problem,
+        {
+            "report": quality.key,
+            "snapshot": snapshot.key,
+            "passed": quality.passed,
+            "rules": quality.rules,
+            "rows": quality.rows,
+            "set_aside": quality.set_aside,
+            "blocking": sorted({failure.reason for failure in quality.failures if failure.blocking}),
+        },
+        by=("report", "snapshot"),
+    )
+
+
+def promote_by_hand(
+    ledger: Ledger, tracking: Tracking, problem: str, version: int, reason: str, expected: int | None = None
+) -> dict[str, Any]:
     """Make a registered version champion.
+
+    Args:
+        expected: the version that it is to replace, 0 for nobody; the champion that stands when this is called, when
+            left out. Whoever was promoted or withdrawn since then wins, and this promotion is refused.
 
     Returns:
         ``problem``; ``champion``, the version; ``recorded``, false when it was champion already; ``gate``, what the
@@ -26,9 +80,12 @@ def promote_by_hand(ledger: Ledger, tracking: Tracking, problem: str, version: i
 
     Raises:
         ConfigurationError: there is no such version, its files are not intact, or no reason was given.
+        ChampionMoved: another version stands than the expected one.
+        ServiceFailed: the audit is not whole, or not the one whose head MLflow remembers.
     """
-    _check_reason(reason)
-    with ledger.workspace.lock(f"act-{problem}"):
+    check_reason(reason)
+    meant = ledger.champion(problem)
+    with ledger.acting(problem):
         registered = ledger.registered(problem)
         if version not in registered:
             raise ConfigurationError(
@@ -40,6 +97,14 @@ def promote_by_hand(ledger: Ledger, tracking: Tracking, problem: str, version: i
         facts = registered[version]
         _refuse_damaged(ledger, problem, version, facts["candidate"])
         now = ledger.champion(problem)
+        if expected is not None and (_version(now) or 0) != expected and _version(now) != version:
+            raise ChampionMoved(
+                f"version {expected} is not the champion of {problem}" if expected else f"{problem} has a champion",
+                expected=f"version {expected}" if expected else "none",
+                received=now.told() if now else "no champion",
+                action=f"nothing was changed; see `medai history {problem}`",
+            )
+        refuse_unattested(ledger, tracking, problem)
         recorded = ledger.promote(
             problem,
             version=version,
@@ -47,7 +112,7 @@ def promote_by_hand(ledger: Ledger, tracking: Tracking, problem: str, version: i
             run_id=facts["run_id"],
             how="person",
             reason=reason,
-            expected=now.candidate if now else None,
+            expected=meant.candidate if meant else None,
         )
         spoken = [entry.facts for entry in ledger.entries(problem, "settled") if entry.facts["version"] == version]
         return project(ledger, tracking, problem) | {
@@ -71,9 +136,9 @@ def roll_back(
         NotChampion: another version stands, or somebody else has withdrawn it already.
         ConfigurationError: no reason was given, there is no champion, or the version before it is not intact.
     """
-    _check_reason(reason)
+    check_reason(reason)
     meant = expected if expected is not None else _version(ledger.champion(problem))
-    with ledger.workspace.lock(f"act-{problem}"):
+    with ledger.acting(problem):
         before = ledger.before(problem)
         if before is not None and _version(ledger.champion(problem)) == meant:
             _refuse_damaged(ledger, problem, before.version, before.candidate)
@@ -82,16 +147,61 @@ def roll_back(
 
 
 def project(ledger: Ledger, tracking: Tracking, problem: str) -> dict[str, Any]:
-    """Let MLflow's alias follow the ledger, whoever moved the one or the other."""
+    """Let MLflow's alias follow the ledger; one that somebody moved by hand is told, audited and put back.
+
+    ``challenger`` is dropped from a version that a person withdrew: it challenges nobody.
+
+    Returns:
+        ``problem``; ``champion``, the version; ``moved``, where the alias was found, if somebody had moved it.
+    """
     version = _version(ledger.champion(problem))
-    if tracking.alias(problem, "champion") != version:
+    model = tracking.model(problem)
+    aliases = model.aliases if model else {}
+    found = aliases.get("champion")
+    told: dict[str, Any] = {"problem": problem, "champion": version}
+    if found != version and found not in ledger.shown(problem):
+        ledger.append("moved", problem, {"alias": "champion", "found": found, "version": version})
+        where = "was gone" if found is None else f"pointed at version {found}"
+        log.warning("%s: MLflow's alias champion %s, moved by hand; the ledger says %s", problem, where, version)
+        told["moved"] = found
+    if found != version:
         if version is None:
             tracking.drop_alias(problem, "champion")
         else:
             tracking.set_alias(problem, "champion", version)
+    challenger = ledger.registered(problem).get(aliases.get("challenger", 0))
+    if challenger is not None and ledger.withdrawn(problem, challenger["candidate"]):
+        tracking.drop_alias(problem, "challenger")
     if not ledger.projected(problem):
+        attest(ledger, tracking, problem)
         ledger.append("projected", problem, {"version": version})
-    return {"problem": problem, "champion": version}
+    return told
+
+
+def attest(ledger: Ledger, tracking: Tracking, problem: str) -> None:
+    """Keep the audit's signed head in the second place: a tag of the registered model."""
+    if tracking.model(problem) is not None:
+        tracking.tag(problem, TAG, text(ledger.audit.state()[1]))
+
+
+def attest_settled(ledger: Ledger, tracking: Tracking, problem: str) -> None:
+    """``attest`` once all is done: where MLflow fails now, the next decision keeps it."""
+    try:
+        attest(ledger, tracking, problem)
+    except MedaiError as error:
+        log.warning("%s: MLflow does not yet know the audit's last lines: %s", problem, error.wrong)
+
+
+def refuse_unattested(ledger: Ledger, tracking: Tracking, problem: str) -> None:
+    """Refuse to promote on an audit that is not the one whose head MLflow remembers.
+
+    Raises:
+        ServiceFailed: the audit was cut or written anew.
+    """
+    model = tracking.model(problem)
+    told = {problem: model.tags[TAG]} if model and TAG in model.tags else {}
+    if told and (wrong := contradiction(ledger.entries(), told, ledger.audit.key(make=True))):
+        raise wrong
 
 
 def _version(champion: Champion | None) -> int | None:
@@ -108,7 +218,8 @@ def _refuse_damaged(ledger: Ledger, problem: str, version: int, candidate: str) 
         )
 
 
-def _check_reason(reason: str) -> None:
+def check_reason(reason: str) -> None:
+    """Refuse a reason without words, or one that no line of the audit can hold."""
     if not any(unicodedata.category(sign)[0] in "LNPS" for sign in reason[: LONGEST_REASON + 1]):
         raise ConfigurationError(
             "a promotion or rollback needs a reason",

@@ -45,10 +45,13 @@ class Steps:
 
     def __init__(self) -> None:
         self.taken: dict[str, dict[str, Any]] = {}
+        self.keys: set[str] = set()
+        """Of every record that was handed on."""
 
     def take(self, stage: str, made: Made[R]) -> R:
         """Note a pure stage and hand on its record."""
         self.note(stage, reused=made.reused, seconds=made.seconds)
+        self.keys.add(made.record.key)
         return made.record
 
     def note(self, stage: str, *, reused: bool, seconds: float) -> None:

@@ -19,8 +19,9 @@ from typing import Any
 from prefect import flow
 from pydantic import TypeAdapter
 
+from flows.governance import ledger_of
 from flows.outcome import Steps
-from flows.settings import Settings, user
+from flows.settings import Settings
 from flows.train import champion_of, origin_of
 from medai.errors import ConfigurationError
 from medai.external import same_question, same_reading
@@ -69,7 +70,7 @@ def predict(
     settings = Settings.load()
     settings.apply()
     workspace = Workspace(settings.home, settings.lock_seconds)
-    ledger = Ledger(workspace, by=user())
+    ledger = ledger_of(settings, workspace)
     question = load_problem(problem, overrides or ())
     paths = [expanded(one).absolute() for one in inputs]
     destination = Destination(Path(out), overwrite=overwrite, inputs=paths)

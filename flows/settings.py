@@ -26,7 +26,7 @@ PREFIX = "MEDAI_"
 IGNORED = frozenset({"MEDAI_TEST_DATA"})
 """Variables with our prefix that belong to the test suite."""
 
-SECRET_WORDS = ("password", "secret", "token", "key", "auth", "credential")
+SECRET_WORDS = ("password", "secret", "token", "key", "auth", "credential", "database")
 
 PINNED = frozenset(
     {
@@ -96,6 +96,15 @@ Address = Annotated[str, AfterValidator(_without_credentials)]
 WebAddress = Annotated[str, AfterValidator(_without_credentials), AfterValidator(_web_address)]
 
 
+def _postgres(address: SecretStr) -> SecretStr:
+    if urlsplit(address.get_secret_value()).scheme not in ("postgresql", "postgres"):
+        raise ValueError("an address that begins with postgresql://")
+    return address
+
+
+DatabaseAddress = Annotated[SecretStr, AfterValidator(_postgres)]
+
+
 class Settings(BaseSettings):
     """The settings of this machine. Build them with ``Settings.load()``.
 
@@ -113,6 +122,10 @@ class Settings(BaseSettings):
         prefect_auth: ``user:password`` of a Prefect server that asks for them.
         shards: store in which Dask's workers find the events of a snapshot (MEDAI_SHARDS), an address as fsspec reads
             it; None is the workspace, which only this machine's workers reach.
+        site_key: the site's private key, EC P-256 in PEM (MEDAI_SITE_KEY); None is ``keys/site.key`` in ``home``, made
+            on first use.
+        lock_database: PostgreSQL database whose advisory locks order the ledger's writers where several machines share
+            ``home`` (MEDAI_LOCK_DATABASE); None is a file lock.
         lock_seconds: how long to wait for an equal run at work on the same stage.
         service_seconds: how long to wait for a server that starts.
     """
@@ -143,6 +156,8 @@ class Settings(BaseSettings):
     )
     prefect_auth: SecretStr | None = None
     shards: Address | None = None
+    site_key: Folder | None = None
+    lock_database: DatabaseAddress | None = None
     lock_seconds: float = Field(4 * 3600, gt=0, allow_inf_nan=False)
     service_seconds: float = Field(120, gt=0, allow_inf_nan=False)
 

@@ -307,8 +307,14 @@ def history(outcome: dict[str, Any]) -> None:
         if not outcome["entries"]:
             typer.echo(f"  nothing is told of it in the ledger of {outcome['home']}; MEDAI_HOME names another")
     else:
-        typer.echo(f"{outcome['problem']}: version {current['version']}{when}, since {current['since'][:19]} UTC")
+        since = f"since {current['since'][:19]} UTC by {current['by']}"
+        typer.echo(f"{outcome['problem']}: version {current['version']}{when}, {since}")
         typer.echo(f"  {current['how']}: {current['reason']}")
+        for name, what in (("model_sha256", "model"), ("data_sha256", "data"), ("report", "report")):
+            if current[name]:
+                typer.echo(f"  {what} {current[name]}")
+    if moved := [entry for entry in outcome["entries"] if entry["kind"] == "moved"]:
+        typer.echo(f"MLflow's alias was moved by hand {len(moved)} times, last noticed at {moved[-1]['at'][:19]} UTC")
     if outcome["versions"]:
         rows = []
         for one in outcome["versions"]:
@@ -344,6 +350,10 @@ def _told(entry: dict[str, Any]) -> str:
     if entry["kind"] == "evaluated":
         data = f"{entry['samples']} samples of data {entry['data_sha256'][:12]}"
         return f"version {entry['version']} measured on {data}{_key_figure(entry['metrics'])}"
+    if entry["kind"] == "moved":
+        found = "gone" if entry["found"] is None else f"at version {entry['found']}"
+        put = "dropped" if entry["version"] is None else f"put back to version {entry['version']}"
+        return f"MLflow's alias {entry['alias']} was found {found}, moved by hand; {put}"
     if entry["kind"] == "settled":
         return f"version {entry['version']} judged by the gate: {entry['verdict'].replace('_', ' ')}"
     if entry["how"] == "rollback":
@@ -359,6 +369,44 @@ def _reasons(entry: dict[str, Any]) -> list[str]:
     if entry["kind"] == "champion":
         return entry["reason"].split("; ") if entry["how"] == "gate" else []
     return [] if entry.get("verdict") == "promoted" else list(entry.get("reasons", ()))
+
+
+def audit(outcome: dict[str, Any]) -> None:
+    """What ``medai audit verify`` found."""
+    kinds = ", ".join(f"{count} {kind}" for kind, count in sorted(outcome["kinds"].items()))
+    typer.echo(
+        f"{'intact' if outcome['intact'] else 'NOT INTACT'}: {outcome['lines']} lines" + (f": {kinds}" * bool(kinds))
+    )
+    if outcome["key"]:
+        typer.echo(f"signed by the site key {outcome['key']}")
+    for problem, lines in outcome["second_place"].items():
+        typer.echo(f"MLflow knows {lines} lines by the model {problem}")
+    typer.echo(f"files of {outcome['champions']} promoted versions looked at")
+    for finding in outcome["findings"]:
+        typer.echo(f"✗ {finding['wrong']}")
+        for part in ("expected", "received"):
+            typer.echo(f"  {part}: {finding[part]}")
+        typer.echo(f"  next step: {finding['action']}")
+
+
+def signed(outcome: dict[str, Any]) -> None:
+    """What ``medai audit sign`` did."""
+    typer.echo(f"{outcome['lines']} lines, signed by the site key {outcome['key']}")
+    for problem in outcome["problems"]:
+        typer.echo(f"MLflow knows them by the model {problem}")
+    for problem, found in outcome["moved"].items():
+        where = "gone" if found is None else f"at version {found}"
+        typer.echo(f"{problem}: MLflow's alias champion was {where}, moved by hand; put back")
+
+
+def pruned(outcome: dict[str, Any]) -> None:
+    """What ``medai prune`` deleted, or would, and what stays and why."""
+    gone, kept = outcome["unneeded"], outcome["kept"]
+    folders, size = (sum(one[what] for one in gone.values()) for what in ("folders", "bytes"))
+    typer.echo(f"{'would delete' if outcome['dry_run'] else 'deleted'} {folders} folders, {size / 1e6:.1f} MB")
+    rows = [("goes", stage, one["folders"], f"{one['bytes'] / 1e6:.1f}") for stage, one in gone.items()]
+    rows += [("stays", why, one["folders"], f"{one['bytes'] / 1e6:.1f}") for why, one in kept.items()]
+    table("", ("what", "stage, or why", "folders", "MB"), rows)
 
 
 def champion(outcome: dict[str, Any]) -> None:

@@ -17,13 +17,15 @@ from prefect import flow
 from pydantic import TypeAdapter
 
 from flows.drift import remember, since_last_run
-from flows.governance import project
+from flows.governance import attest_settled, ledger_of, note_data, project, refuse_unattested
+from flows.lineage import remember_lineage
 from flows.outcome import Given, Run, Steps
-from flows.settings import Settings, user
+from flows.settings import Settings
 from flows.spreading import spread
 from medai.audit import Entry
 from medai.errors import ConfigurationError, DataRefused, ServiceFailed
 from medai.evaluation import figure
+from medai.integrity import files_sha256
 from medai.ledger import Ledger
 from medai.measurement.metrics import available
 from medai.paths import expanded
@@ -96,7 +98,7 @@ def train(
     settings = Settings.load()
     settings.apply()
     workspace = Workspace(settings.home, settings.lock_seconds)
-    ledger = Ledger(workspace, by=user())
+    ledger = ledger_of(settings, workspace)
     question = load_problem(problem, overrides or ())
     log.info("%s: %s", question.name, question.question)
     steps = Steps()
@@ -105,6 +107,7 @@ def train(
 
     run.generated = data is None and question.data is not None
     run.snapshot, run.quality = read(workspace, question, data, settings, steps, f"medai run {problem}")
+    note_data(ledger, question.name, run.snapshot, run.quality)
     refuse_if_failed(run.quality)
     run.drift = since_last_run(workspace, question.name, run.snapshot)
     run.cohort = steps.take("select", select(workspace, run.snapshot, run.quality, question.cohort, question.outputs))
@@ -153,13 +156,15 @@ def train(
                 workspace, question.outputs, chosen, run.scorecards[run.chosen], arrays, question.report.examples
             ),
         )
-    with workspace.lock(f"act-{question.name}"):  # of two equal runs at once one acts, and the other finds it settled
+    remember_lineage(workspace, chosen.key, steps.keys)
+    with ledger.acting(question.name):  # of two equal runs at once one acts, and the other finds it settled
         settled = ledger.settled(question.name, chosen.key, question.rules.key)
         if settled is not None:
             recall(workspace, ledger, settings, run, settled, steps)
         else:
             act(workspace, ledger, settings, run, arrays, steps, helpers)
     run.page = steps.take("report", report(workspace, run.content()))
+    remember_lineage(workspace, chosen.key, steps.keys, {run.decision.key: run.page.key})
     remember(workspace, question.name, run.snapshot)
     return run.outcome(workspace, ledger) | {"folders": folders}
 
@@ -405,6 +410,7 @@ def act(
                     "run_id": run.registered.run_id,
                     "candidate": chosen.key,
                     "model_sha256": chosen.model_sha256,
+                    "files_sha256": files_sha256(workspace.folder("fit", chosen.key)),
                     "data_sha256": run.snapshot.data_sha256,
                     "seed": run.seed,
                     "overrides": list(run.given.overrides),
@@ -414,6 +420,7 @@ def act(
         set_alias(tracking, name, "challenger", run.registered.version)
     with steps.timed("promote"):
         if decision.verdict == "promoted":
+            refuse_unattested(ledger, tracking, name)
             promote(ledger, name, chosen, run.registered, decision)
         project(ledger, tracking, name)
     ledger.append(
@@ -430,6 +437,7 @@ def act(
             "openings": run.openings,
         },
     )
+    attest_settled(ledger, tracking, name)
 
 
 def tracking_of(workspace: Workspace, settings: Settings) -> Tracking:

@@ -1,50 +1,41 @@
 """The audit: an append-only file of lines, each chained to the one before.
 
-``audit.jsonl`` holds one JSON object a line in its canonical form, each carrying the hash of the line before, each
-synced before its writer goes on. ``audit.head`` beside it holds the number of lines and the hash of the last one,
-synced after each, so that a tail that was cut off is missed.
+``audit.jsonl`` holds one JSON object a line in its canonical form, each carrying the hash of the line before and signed
+with the site's key, each synced before its writer goes on. ``audit.head`` beside it holds the number of lines and the
+hash of the last one, signed, synced after each: a tail that was cut off is missed, and nobody without the key can write
+either. An older pair of both files, put in their place, is told by a copy of the head in a second place
+(``medai.attestation``).
+
+    key          signs                                              who without it cannot
+    a line       its number, kind, problem, facts, time, person     add one
+    the head     count and last hash                                cut lines off, write the chain anew
 """
 
 from __future__ import annotations
 
-import json
 import os
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from medai.errors import ServiceFailed
+from medai.chain import AUDIT, HEAD, NOTHING_BEFORE, SIGNED, Entry, Head, altered, checked, line_of, signed
+from medai.errors import ConfigurationError, MedaiError, ServiceFailed
 from medai.paths import read_plain
 from medai.records import canonical_json, sha256_of
+from medai.signing import PRIVATE, PUBLIC, SiteKey
 from medai.workspace import blocked, sync_directory, write_durably
 
-AUDIT, HEAD = "audit.jsonl", "audit.head"
-_NOTHING_BEFORE = "0" * 64
+__all__ = ["AUDIT", "HEAD", "KEYS", "Audit", "Entry", "Head"]
+
+KEYS = "keys"
 _LOOKS = 1000
 """Times that a reader looks for a moment in which nobody writes."""
 
 
-@dataclass(frozen=True)
-class Entry:
-    """One line of the audit."""
-
-    number: int
-    kind: str
-    problem: str
-    facts: dict[str, Any]
-    at: str
-    by: str
-    previous: str
-    hash: str
-
-
-@dataclass(frozen=True)
-class Head:
-    """How many lines the audit has, and the hash of the last one."""
-
-    count: int = 0
-    hash: str = _NOTHING_BEFORE
+def _nobody_else() -> None:
+    """Nothing to ask: a file lock is held until it is let go."""
 
 
 class Audit:
@@ -53,27 +44,59 @@ class Audit:
     Args:
         folder: where ``audit.jsonl`` and ``audit.head`` lie.
         by: who acts, written in every line.
+        site_key: where the site's private key lies; in ``keys`` of the folder when left out.
     """
 
-    def __init__(self, folder: Path, by: str) -> None:
+    def __init__(self, folder: Path, by: str, site_key: Path | None = None) -> None:
         self.by = by
         self.path = folder / AUDIT
+        self._private = site_key
+
+    def key(self, *, make: bool = False) -> SiteKey:
+        """The key that signs.
+
+        Raises:
+            ConfigurationError: see ``SiteKey.of``.
+        """
+        return SiteKey.of(self.path.parent / KEYS, self._private, make=make)
+
+    def key_is_there(self) -> bool:
+        """Whether the site has a key, or has had one: a half of it is there."""
+        key = SiteKey(self._private or self.path.parent / KEYS / PRIVATE, self.path.parent / KEYS / PUBLIC)
+        return key.private_path.exists() or key.public_path.exists()
 
     def read(self) -> list[Entry]:
-        """The whole lines, oldest first, checked against each other and against the head.
+        """The whole lines, oldest first, checked against each other and against the signed head.
+
+        Raises:
+            ServiceFailed: a line was altered, removed or moved; it is named. Or the head is not signed by the site.
+        """
+        return self.state()[0]
+
+    def state(self) -> tuple[list[Entry], Head]:
+        """The lines as ``read``, with the head that was found beside them."""
+        entries, head = self.lines()
+        if entries:
+            self._authentic(entries, head)
+        return entries, head or Head()
+
+    def lines(self) -> tuple[list[Entry], Head | None]:
+        """The lines and their head as ``state``, whoever signed them: for whoever looks at what cannot be verified."""
+        data, head = self._look()
+        return checked(data, head), head
+
+    def _look(self) -> tuple[bytes, Head | None]:
+        """The audit's bytes and its head, of one moment.
 
         A last line that a kill cut short was never acknowledged and does not count. A writer syncs its line and then
         the head. A reader that holds no lock looks until both heads around its look are one; the audit is then at most
         one line ahead, as a kill between the two leaves it.
-
-        Raises:
-            ServiceFailed: a line was altered, removed or moved; it is named.
         """
         for _ in range(_LOOKS):
             head = self._head()
             data = self._bytes(self.path)
             if self._head() == head:
-                return _checked(data or b"", head)
+                return data or b"", head
         raise ServiceFailed(
             f"{AUDIT} does not come to rest",
             expected="a moment in which nobody writes",
@@ -85,13 +108,41 @@ class Audit:
         data = self._bytes(self.path.with_name(HEAD))
         if data is None:
             return None
+        head = Head.parse(data)
+        if head is None:
+            raise altered(f"{HEAD} was altered", "the number of lines and the last one's hash", "something else")
+        return head
+
+    def _authentic(self, entries: list[Entry], head: Head | None) -> None:
+        """The head, and a line that a kill left ahead of it, are the site's own."""
+        if head is not None and not head.signature:
+            raise ServiceFailed(
+                f"{HEAD} is not signed",
+                expected="the signature of this site's key",
+                received="a head of before the site had a key, or one whose signature was taken away",
+                action="look whether the lines are those that you know; then `medai audit sign --reason …`",
+            )
         try:
-            head = Head(**json.loads(data))
-            if _head_line(head) == data and type(head.count) is int:
-                return head
-        except (ValueError, TypeError, RecursionError):
-            pass
-        raise _altered(f"{HEAD} was altered", "the number of lines and the last one's hash", "something else")
+            key = self.key()
+            if head is not None and not key.verify(head.said(), head.signature):
+                raise altered(
+                    f"{HEAD} is not signed by this site",
+                    f"a signature of the site key {key.fingerprint[:12]} over {head.count} lines",
+                    f"that of the key {head.key[:12]}" if head.key != key.fingerprint else "one that does not hold",
+                )
+            if len(entries) > (head.count if head else 0) and not signed(entries[-1], key):
+                raise altered(
+                    f"line {len(entries)} of {AUDIT} is not signed by this site",
+                    f"a signature of the site key {key.fingerprint[:12]}",
+                    "none that holds, on a line that the head does not know",
+                )
+        except ConfigurationError as error:
+            raise ServiceFailed(
+                f"the audit's signature cannot be checked: {error.wrong}",
+                expected=error.expected,
+                received=error.received,
+                action=f"{error.action}; if it is lost, `medai audit sign --reason …` begins with a new one",
+            ) from error
 
     @staticmethod
     def _bytes(path: Path) -> bytes | None:
@@ -102,38 +153,97 @@ class Audit:
         except OSError as failure:
             raise blocked(path, failure) from failure
 
-    def append(self, kind: str, problem: str, facts: dict[str, Any]) -> Entry:
-        """Append one line and sync it; the caller holds the ledger's lock. Facts hold no patient's value."""
-        entries = self.read()
-        body: dict[str, Any] = {
+    def append(
+        self, kind: str, problem: str, facts: dict[str, Any], still_held: Callable[[], None] = _nobody_else
+    ) -> Entry:
+        """Append one line and sync it; the caller holds the ledger's lock. Facts hold no patient's value.
+
+        Args:
+            still_held: raises where the lock was lost; asked right before the line is written.
+
+        Raises:
+            ServiceFailed: the audit is not whole, another wrote meanwhile, or the line cannot be written.
+        """
+        return self._append(*self.state(), kind, problem, facts, still_held)
+
+    def _append(
+        self,
+        entries: list[Entry],
+        head: Head,
+        kind: str,
+        problem: str,
+        facts: dict[str, Any],
+        still_held: Callable[[], None],
+    ) -> Entry:
+        key = self.key(make=not entries)
+        said: dict[str, Any] = {
             "number": len(entries) + 1,
             "kind": kind,
             "problem": problem,
             "facts": facts,
             "at": datetime.now(UTC).isoformat(timespec="microseconds"),
             "by": self.by,
-            "previous": entries[-1].hash if entries else _NOTHING_BEFORE,
+            "previous": entries[-1].hash if entries else NOTHING_BEFORE,
         }
-        line = canonical_json({**body, "hash": sha256_of(body)}) + b"\n"
+        body = said | {"signature": key.sign(canonical_json(said))}
+        entry = Entry(**body, hash=sha256_of(body))
         new = not self.path.exists()
+        still_held()
+        if (self._head() or Head()) != head:
+            raise ServiceFailed(
+                f"somebody else wrote {AUDIT} meanwhile",
+                expected="nobody else to write while this command holds the ledger's lock",
+                received=f"another {HEAD} than a moment ago",
+                action="nothing was written; run the same command again. If machines share the state folder, every one"
+                " of them needs MEDAI_LOCK_DATABASE",
+            )
         if not new:
-            self._mend_end(entries)
+            self._mend_end(entries, head, key)
         with self.path.open("ab") as file:
-            file.write(line)
+            file.write(line_of(entry))
             file.flush()
             os.fsync(file.fileno())
         if new:
             sync_directory(self.path.parent)
-        entry = Entry(**body, hash=sha256_of(body))
-        self._keep_head([*entries, entry])
+        self._keep_head(entry, key)
         return entry
 
-    def _mend_end(self, entries: list[Entry]) -> None:
+    def sign_anew(self, reason: str, still_held: Callable[[], None] = _nobody_else) -> Entry:
+        """Begin with a new key, or sign an audit that never was: one line of kind ``signed`` says so.
+
+        The caller vouches for the lines: they must be a whole chain that agrees with its head, whoever signed it. A
+        public half that is still there is kept under its fingerprint, so that older lines can be verified.
+
+        Raises:
+            ServiceFailed: the chain is broken.
+            ConfigurationError: the key is there and signs as it should.
+        """
+        entries, head = self.lines()
+        try:
+            self._authentic(entries, head)
+            self.key().sign(b"")
+        except MedaiError:
+            pass
+        else:
+            raise ConfigurationError(
+                "the audit needs no new signature",
+                expected="a head without a signature, or a site key that is lost",
+                received="a head that the site's key signed",
+                action="nothing was changed",
+            )
+        facts = {
+            "reason": reason,
+            "before": head.key if head else "",
+            "key": SiteKey.renewed(self.path.parent / KEYS, self._private).fingerprint,
+        }
+        return self._append(entries, head or Head(), SIGNED, "", facts, still_held)
+
+    def _mend_end(self, entries: list[Entry], head: Head, key: SiteKey) -> None:
         """Leave whole lines alone, each with its newline, and a head that knows them.
 
         What a kill cut short never happened, as its writer never went on; a whole last line without its newline did.
         """
-        whole = b"".join(_line(entry) for entry in entries)
+        whole = b"".join(line_of(entry) for entry in entries)
         with self.path.open("rb+") as file:
             data = file.read()
             if data != whole:
@@ -141,77 +251,10 @@ class Audit:
                 file.truncate(len(whole))
                 file.flush()
                 os.fsync(file.fileno())
-        head = self._head()
-        if entries and (head is None or head.count < len(entries)):
-            self._keep_head(entries)
+        if entries and head.count < len(entries):
+            self._keep_head(entries[-1], key)
 
-    def _keep_head(self, entries: list[Entry]) -> None:
-        write_durably(self.path.with_name(HEAD), _head_line(Head(len(entries), entries[-1].hash)))
-
-
-def _line(entry: Entry) -> bytes:
-    """The only form in which a line stands in the audit."""
-    return canonical_json(vars(entry)) + b"\n"
-
-
-def _head_line(head: Head) -> bytes:
-    return canonical_json(vars(head)) + b"\n"
-
-
-def _checked(data: bytes, head: Head | None) -> list[Entry]:
-    """The audit's lines, each intact, as many as the head says; one more where a kill came before the head."""
-    entries: list[Entry] = []
-    previous = _NOTHING_BEFORE
-    *lines, rest = data.split(b"\n")
-    known = head or Head()
-    for number, line in enumerate([*lines, rest] if rest else lines, start=1):
-        entry = _entry(line, number, previous)
-        if entry is None:
-            if number > len(lines) and number > known.count:
-                break  # cut short by a kill before anybody relied on it
-            raise _altered(
-                f"line {number} of {AUDIT} was altered, removed or moved",
-                "each line to carry the hash of its content and of the line before",
-                f"a line {number} that does not",
-            )
-        previous = entry.hash
-        entries.append(entry)
-    if len(entries) < known.count:
-        raise _altered(
-            f"line {len(entries) + 1} of {AUDIT} was removed",
-            f"{known.count} lines, as {HEAD} says",
-            f"{len(entries)} lines",
-        )
-    if len(entries) > known.count + 1:
-        raise _altered(
-            f"line {known.count + 2} of {AUDIT} is unknown to {HEAD}" if head else f"{HEAD} is missing",
-            f"{AUDIT} and {HEAD} as medai left them",
-            f"{len(entries)} lines, of which {HEAD} knows {known.count}",
-        )
-    if known.count and entries[known.count - 1].hash != known.hash:
-        raise _altered(
-            f"line {known.count} of {AUDIT} was altered, removed or moved",
-            f"the line that {HEAD} names",
-            "another line",
-        )
-    return entries
-
-
-def _entry(line: bytes, number: int, previous: str) -> Entry | None:
-    """The line if it is intact, byte for byte."""
-    try:
-        entry = Entry(**json.loads(line))
-        body = {name: value for name, value in vars(entry).items() if name != "hash"}
-        intact = entry.hash == sha256_of(body) and entry.previous == previous and entry.number == number
-        return entry if intact and isinstance(entry.facts, dict) and _line(entry) == line + b"\n" else None
-    except (ValueError, TypeError, RecursionError):
-        return None
-
-
-def _altered(wrong: str, expected: str, received: str) -> ServiceFailed:
-    return ServiceFailed(
-        wrong,
-        expected=expected,
-        received=received,
-        action=f"nothing is promoted until {AUDIT} and {HEAD} are restored from one copy",
-    )
+    def _keep_head(self, last: Entry, key: SiteKey) -> None:
+        head = Head(last.number, last.hash, key.fingerprint)
+        head = replace(head, signature=key.sign(head.said()))
+        write_durably(self.path.with_name(HEAD), head.line())

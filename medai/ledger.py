@@ -6,21 +6,31 @@ one lock and says which champion it expects to find (compare-and-set).
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass, field, replace
 from datetime import UTC, date, datetime, time
 from pathlib import Path
 from typing import Any
 
 from medai.audit import Audit, Entry
 from medai.errors import ChampionMoved, ConfigurationError, NotChampion
+from medai.locks import FileLocks, Locks, StillHeld
 from medai.workspace import Workspace
 
 _LOCK_SECONDS = 120
+HASHES = ("model_sha256", "data_sha256", "files_sha256")
+"""Facts of a version's registration that its promotion repeats."""
 
 
 @dataclass(frozen=True)
 class Champion:
-    """What stands in production for a problem."""
+    """What stands in production for a problem.
+
+    Attributes:
+        since, by, reason, how: of the line that made it champion, or brought it back.
+        facts: all facts of the line that promoted it.
+    """
 
     version: int
     candidate: str
@@ -28,6 +38,12 @@ class Champion:
     since: str
     reason: str
     how: str
+    by: str
+    facts: Mapping[str, Any] = field(default_factory=dict, compare=False)
+
+    def told(self) -> str:
+        """Who stands, since when and by whom, in a message."""
+        return f"version {self.version}, champion since {self.since[:19]} UTC by {self.by} ({self.how}: {self.reason})"
 
 
 def moment(text: str) -> str:
@@ -59,13 +75,17 @@ class Ledger:
     Args:
         workspace: where ``audit.jsonl`` lies.
         by: who acts, written in every line.
+        site_key: where the site's private key lies; in the workspace when left out.
+        locks: in which changes take their turn; the workspace's own, which reach this machine's processes alone, when
+            left out.
     """
 
-    def __init__(self, workspace: Workspace, by: str) -> None:
+    def __init__(self, workspace: Workspace, by: str, site_key: Path | None = None, locks: Locks | None = None) -> None:
         self.workspace = workspace
         self.by = by
-        self.audit = Audit(workspace.root, by)
+        self.audit = Audit(workspace.root, by, site_key)
         self.path: Path = self.audit.path
+        self._locks = locks or FileLocks(workspace)
 
     # -- reading ---------------------------------------------------------------------------------------------------
 
@@ -83,10 +103,10 @@ class Ledger:
 
     def champion(self, problem: str, at: str | None = None) -> Champion | None:
         """The champion now, or at an ISO 8601 time in UTC."""
-        stack = self._champions(problem, at)
+        stack = self.champions(problem, at)
         return stack[-1] if stack else None
 
-    def _champions(self, problem: str, at: str | None = None) -> list[Champion]:
+    def champions(self, problem: str, at: str | None = None) -> list[Champion]:
         """Promotions that were not rolled back, oldest first."""
         stack: list[Champion] = []
         for entry in self.entries(problem, "champion"):
@@ -96,9 +116,7 @@ class Ledger:
             if facts["how"] == "rollback":
                 stack.pop()
                 if stack:  # it stands since the rollback, for the rollback's reason
-                    stack[-1] = Champion(
-                        **{**vars(stack[-1]), "since": entry.at, "reason": facts["reason"], "how": "rollback"}
-                    )
+                    stack[-1] = replace(stack[-1], since=entry.at, by=entry.by, reason=facts["reason"], how="rollback")
             else:
                 stack.append(
                     Champion(
@@ -108,6 +126,8 @@ class Ledger:
                         since=entry.at,
                         reason=facts["reason"],
                         how=facts["how"],
+                        by=entry.by,
+                        facts=facts,
                     )
                 )
         return stack
@@ -162,6 +182,19 @@ class Ledger:
         shown = projections[-1].facts.get("version") if projections else None
         return shown == (champion.version if champion else None)
 
+    def shown(self, problem: str) -> set[int | None]:
+        """Versions that the registry's alias may point at without anybody's hand: None is no alias.
+
+        The one it was last set to, and every champion since: a kill may come between the alias and its line.
+        """
+        may: set[int | None] = {None}
+        for entry in self.entries(problem):
+            if entry.kind == "projected":
+                may = {entry.facts["version"]}
+            elif entry.kind == "champion":
+                may.add(entry.facts["version"])
+        return may
+
     def openings(self, test_sha256: str) -> int:
         """How many candidates were ever scored on this test set."""
         return len({entry.facts["candidate"] for entry in self._openings(test_sha256)})
@@ -171,29 +204,63 @@ class Ledger:
 
     # -- writing ---------------------------------------------------------------------------------------------------
 
+    def acting(self, problem: str) -> AbstractContextManager[StillHeld]:
+        """Let nobody else decide, promote or withdraw anything of a problem meanwhile."""
+        return self._locks.hold(f"act-{problem}", self.workspace.lock_seconds)
+
+    @contextmanager
+    def _changing(self) -> Iterator[Callable[[str, str, dict[str, Any]], Entry]]:
+        """Nobody else changes the ledger meanwhile; yields what appends a line while that still holds."""
+        with self._locks.hold("ledger", _LOCK_SECONDS) as still_held:
+            yield lambda kind, problem, facts: self.audit.append(kind, problem, facts, still_held)
+
     def append(self, kind: str, problem: str, facts: dict[str, Any]) -> Entry:
         """Append one line and sync it; facts hold no patient's value."""
-        with self.workspace.lock("ledger", _LOCK_SECONDS):
-            return self.audit.append(kind, problem, facts)
+        with self._changing() as append:
+            return append(kind, problem, facts)
+
+    def note(self, kind: str, problem: str, facts: dict[str, Any], *, by: tuple[str, ...]) -> bool:
+        """Append a line unless one of this kind and problem says the same of these facts; whether it was appended.
+
+        Args:
+            by: names of the facts that tell two lines apart.
+        """
+
+        def told() -> bool:
+            return any(
+                all(entry.facts.get(name) == facts[name] for name in by) for entry in self.entries(problem, kind)
+            )
+
+        if told():  # looked at without the lock: a run that is reused as a whole waits for nobody
+            return False
+        with self._changing() as append:
+            if not (known := told()):
+                append(kind, problem, facts)
+            return not known
+
+    def sign_anew(self, reason: str) -> Entry:
+        """Begin with a new site key, or sign an audit that never was; see ``Audit.sign_anew``."""
+        with self._locks.hold("ledger", _LOCK_SECONDS) as still_held:
+            return self.audit.sign_anew(reason, still_held)
 
     def opened(self, problem: str, test_sha256: str, candidate: str) -> int:
         """Count that this candidate was scored on this test set, once; return how many candidates were."""
-        with self.workspace.lock("ledger", _LOCK_SECONDS):
+        with self._changing() as append:
             seen = {entry.facts["candidate"] for entry in self._openings(test_sha256)}
             if candidate not in seen:
-                self.audit.append("opened", problem, {"test_sha256": test_sha256, "candidate": candidate})
+                append("opened", problem, {"test_sha256": test_sha256, "candidate": candidate})
             return len(seen | {candidate})
 
     def evaluated(self, problem: str, candidate: str, scorecard: str, facts: dict[str, Any]) -> int:
         """Note that a champion was measured on other labelled data, once a scorecard; return how many there are."""
-        with self.workspace.lock("ledger", _LOCK_SECONDS):
+        with self._changing() as append:
             looks = {
                 entry.facts["scorecard"]
                 for entry in self.entries(problem, "evaluated")
                 if entry.facts["candidate"] == candidate
             }
             if scorecard not in looks:
-                self.audit.append("evaluated", problem, {**facts, "candidate": candidate, "scorecard": scorecard})
+                append("evaluated", problem, {**facts, "candidate": candidate, "scorecard": scorecard})
             return len(looks | {scorecard})
 
     def promote(
@@ -206,12 +273,14 @@ class Ledger:
         how: str,
         reason: str,
         expected: str | None,
+        facts: Mapping[str, Any] | None = None,
     ) -> bool:
         """Make a version champion if the champion is still the expected one.
 
         Args:
             how: ``gate`` or ``person``.
             expected: candidate key of the champion that the decision was made against, None for no champion.
+            facts: more facts for the line, such as the decision or an approval.
 
         Returns:
             False when it is champion already: nothing is recorded then.
@@ -219,21 +288,31 @@ class Ledger:
         Raises:
             ChampionMoved: somebody else was faster.
         """
-        with self.workspace.lock("ledger", _LOCK_SECONDS):
+        with self._changing() as append:
             now = self.champion(problem)
             if now is not None and now.candidate == candidate:
                 return False
             self._compare(problem, now, expected)
-            self.audit.append(
+            hashes = self.registered(problem).get(version, {})
+            append(
                 "champion",
                 problem,
-                {"version": version, "candidate": candidate, "run_id": run_id, "how": how, "reason": reason},
+                {
+                    **(facts or {}),
+                    **{name: hashes[name] for name in HASHES if name in hashes},
+                    "version": version,
+                    "candidate": candidate,
+                    "run_id": run_id,
+                    "how": how,
+                    "reason": reason,
+                    "replaces": now.version if now else None,
+                },
             )
             return True
 
     def before(self, problem: str) -> Champion | None:
         """The champion that would stand again after a rollback."""
-        stack = self._champions(problem)
+        stack = self.champions(problem)
         return stack[-2] if len(stack) > 1 else None
 
     def rollback(self, problem: str, reason: str, expected: int | None = None) -> Champion | None:
@@ -246,8 +325,8 @@ class Ledger:
             NotChampion: another version stands now, or the one that is meant was withdrawn already.
             ConfigurationError: there is no champion to withdraw.
         """
-        with self.workspace.lock("ledger", _LOCK_SECONDS):
-            stack = self._champions(problem)
+        with self._changing() as append:
+            stack = self.champions(problem)
             if expected is not None and (not stack or stack[-1].version != expected):
                 raise self._not_champion(problem, expected, stack[-1] if stack else None)
             if not stack:
@@ -257,7 +336,7 @@ class Ledger:
                     received="none in the ledger",
                     action="run the problem until its gate, or a person, promotes a version",
                 )
-            self.audit.append(
+            append(
                 "champion",
                 problem,
                 {
@@ -271,7 +350,7 @@ class Ledger:
             return self.champion(problem)
 
     def _not_champion(self, problem: str, version: int, now: Champion | None) -> NotChampion:
-        standing = "no champion" if now is None else f"version {now.version}, champion since {now.since[:19]} UTC"
+        standing = "no champion" if now is None else now.told()
         candidate = self.registered(problem).get(version, {}).get("candidate", "")
         withdrawal = self.withdrawal(problem, candidate)
         if withdrawal is None:
@@ -292,6 +371,7 @@ class Ledger:
             raise ChampionMoved(
                 f"the champion of {problem} changed while this decision was made",
                 expected="the champion that the candidate was compared with",
-                received="no champion" if now is None else f"version {now.version}, champion since {now.since}",
-                action="run the same command again: the comparison is made with the new champion",
+                received="no champion" if now is None else now.told(),
+                action=f"nothing was changed; see `medai history {problem}`, then run the same command again: the"
+                " comparison is made with the new champion",
             )

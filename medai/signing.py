@@ -10,7 +10,6 @@ import base64
 import errno
 import hashlib
 import os
-import secrets
 import stat
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -62,6 +61,30 @@ class SiteKey:
                 raise _gone(key.private_path, "nothing of that name")
             key._publish()
         return key
+
+    @classmethod
+    def renewed(cls, folder: Path, private: Path | None = None) -> SiteKey:
+        """The key of a site that lost its key, or got another one; a pair that signs stays as it is.
+
+        The public half of the key before is kept as ``<fingerprint>.pub``: what it signed can still be verified.
+
+        Raises:
+            ConfigurationError: a half is there that is no key of ours.
+        """
+        key = cls(private or folder / PRIVATE, folder / PUBLIC)
+        if not os.path.lexists(key.public_path):
+            return cls.of(folder, private)
+        try:
+            key.sign(b"")
+        except ConfigurationError:
+            key.public_path.replace(folder / f"{key.fingerprint}.pub")
+        return cls.of(folder, private)
+
+    @classmethod
+    def retired(cls, folder: Path, fingerprint: str) -> SiteKey | None:
+        """An earlier key of the site, for verifying alone; None where its public half is gone."""
+        public = folder / f"{fingerprint}.pub"
+        return cls(public, public) if fingerprint and public.is_file() else None
 
     @property
     def fingerprint(self) -> str:
@@ -155,8 +178,8 @@ def _make(path: Path) -> None:
 
     pem = generate_private_key(SECP256R1()).private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
     make_folder(path.parent)
-    beside = path.with_name(f".{path.name}.{os.getpid()}-{secrets.token_hex(4)}.partial")
-    descriptor = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    beside = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    descriptor = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
     try:
         with os.fdopen(descriptor, "wb") as file:
             file.write(pem)

@@ -14,6 +14,7 @@ that no longer has the bytes of its manifest is set apart and made again.
 from __future__ import annotations
 
 import errno
+import fcntl
 import json
 import logging
 import os
@@ -24,7 +25,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager, suppress
 from pathlib import Path
-from typing import Any, Generic, TypeVar
+from typing import Any, BinaryIO, Generic, TypeVar
 
 from filelock import FileLock, Timeout
 
@@ -117,6 +118,10 @@ class Workspace:
     def __init__(self, root: Path, lock_seconds: float = 4 * 3600) -> None:
         self.root = root.absolute()
         self.lock_seconds = lock_seconds
+        self._used: BinaryIO | None = None
+
+    def __getstate__(self) -> dict[str, Any]:
+        return vars(self) | {"_used": None}  # another process takes the store into use itself
 
     def folder(self, stage: str, key: str) -> Path:
         """The folder of a finished stage."""
@@ -155,8 +160,42 @@ class Workspace:
         finally:
             lock.release()
 
+    def _use(self) -> None:
+        """Have the store in use for as long as this object lives, shared with others: nothing is deleted meanwhile."""
+        if self._used is None and self.root.is_dir():
+            with suppress(OSError):  # where no lock can be kept nothing can be deleted either
+                file = self._store_lock()
+                fcntl.flock(file, fcntl.LOCK_SH)
+                self._used = file
+
+    def _store_lock(self) -> BinaryIO:
+        path = self.root / "locks" / "store.lock"
+        make_folder(path.parent)
+        return path.open("ab")
+
+    @contextmanager
+    def unused(self) -> Iterator[None]:
+        """Have the store for oneself, to delete what nobody needs.
+
+        Raises:
+            ServiceFailed: something that found or made a record here is still at work.
+        """
+        self._used = None
+        with self._store_lock() as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                raise ServiceFailed(
+                    "the state folder is in use",
+                    expected="no run, check, prediction or server of medai at work in it",
+                    received="at least one that has taken something from the store",
+                    action="wait for it or end it, then run the same command again",
+                ) from None
+            yield
+
     def find(self, stage: str, key: str, kind: type[R]) -> R | None:
         """The finished record of this key, or None. A folder whose bytes were altered is set apart."""
+        self._use()
         folder = self.folder(stage, key)
         try:
             record = kind.parse(read_plain(folder / RECORD))
@@ -202,6 +241,7 @@ class Workspace:
         if found is not None:
             return Made(found, reused=True, seconds=time.perf_counter() - started)
         with self.lock(f"{stage}-{key}"):
+            self._use()  # the folder is there now, if it was not before
             found = self.find(stage, key, kind)
             if found is not None:
                 return Made(found, reused=True, seconds=time.perf_counter() - started)

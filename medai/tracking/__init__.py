@@ -6,6 +6,7 @@ again from its Package at any time. Importing this package does not import MLflo
     Tracking(uri, artifacts, workspace)
       .register(package)                 one run, one model version, however often it is killed and called again
       .set_alias / .alias                champion, challenger
+      .model / .models / .tag            aliases and tags of a registered model
       .decision_tag                      what the gate said of a version
 
 MLflow reads its own patience and manners from the environment, which belongs to the flows layer: set there
@@ -16,6 +17,6 @@ and ``MLFLOW_TRACKING_PASSWORD``.
 """
 
 from medai.tracking.package import Package
-from medai.tracking.registry import Registered, Tracking
+from medai.tracking.registry import Model, Registered, Tracking
 
-__all__ = ["Package", "Registered", "Tracking"]
+__all__ = ["Model", "Package", "Registered", "Tracking"]

@@ -27,6 +27,7 @@ T = TypeVar("T")
 SQLITE = "sqlite:///"
 PARAMETERS_PER_CALL = 100
 METRICS_PER_CALL = 1000
+MODELS_PER_CALL = 200
 MODEL_ID = "medai.model_id"
 """Tag of a version: MLflow's open-source registry does not remember which logged model a version came from."""
 
@@ -37,6 +38,14 @@ class Registered:
 
     run_id: str
     version: int
+
+
+@dataclass(frozen=True)
+class Model:
+    """What a registered model's page says of the whole: alias → version, and its tags."""
+
+    aliases: dict[str, int]
+    tags: dict[str, str]
 
 
 class Tracking:
@@ -97,20 +106,44 @@ class Tracking:
 
     def alias(self, problem: str, alias: str) -> int | None:
         """The version an alias points at; None if there is none, or no such model."""
+        model = self.model(problem)
+        return model.aliases.get(alias) if model else None
+
+    def model(self, problem: str) -> Model | None:
+        """Aliases and tags of a registered model; None if there is no such model."""
         from mlflow.exceptions import MlflowException
 
         client = self._client()
 
-        def look() -> int | None:
+        def look() -> Model | None:
             try:
-                aliases = client.get_registered_model(check_name(problem)).aliases
+                return _model(client.get_registered_model(check_name(problem)))
             except MlflowException as failure:
                 if is_missing(failure):
                     return None
                 raise
-            return int(aliases[alias]) if alias in aliases else None
 
         return patiently(look, "read an alias")
+
+    def models(self, tag: str) -> dict[str, Model]:
+        """Every registered model that bears a tag, by name."""
+        client = self._client()
+
+        def look() -> dict[str, Model]:
+            found: dict[str, Model] = {}
+            token = None
+            while True:
+                page = client.search_registered_models(max_results=MODELS_PER_CALL, page_token=token)
+                found |= {each.name: _model(each) for each in page if tag in each.tags}
+                if not (token := page.token):
+                    return found
+
+        return patiently(look, "read the registered models")
+
+    def tag(self, problem: str, key: str, value: str) -> None:
+        """Write a tag on a registered model."""
+        client = self._client()
+        patiently(lambda: client.set_registered_model_tag(check_name(problem), key, value), "write a tag")
 
     def decision_tag(self, problem: str, version: int, verdict: Verdict, reasons: Sequence[str]) -> None:
         """Say on the version's page what the gate decided, and why."""
@@ -321,6 +354,10 @@ class Tracking:
         # A server writes this tag, from which the model's page links its version; the sqlite store does not.
         place = [{"name": package.problem, "version": int(version.version)}]
         client.set_logged_model_tags(model_id, {"mlflow.modelVersions": json.dumps(place)})
+
+
+def _model(found: Any) -> Model:
+    return Model({name: int(version) for name, version in found.aliases.items()}, dict(found.tags))
 
 
 def _batches(items: Sequence[T], size: int) -> Iterator[list[T]]:

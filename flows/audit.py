@@ -1,0 +1,164 @@
+"""``medai audit``: is the audit whole, is it ours, and is what it tells of still there?
+
+chain        each line carries the hash of the one before               audit.jsonl
+head         as many lines as were written, signed by the site          audit.head
+signatures   each line signed by the site's key, or by an earlier one   keys/
+second place the head that MLflow remembers is one of this chain        tag medai.audit_head
+champions    the files of each version that ever was champion           store/fit/
+aliases      MLflow's alias is where medai put it
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import Any
+
+from flows.governance import attest, check_reason, project
+from medai.attestation import TAG, contradiction, unattested
+from medai.audit import AUDIT, Entry
+from medai.chain import Head, altered, unsigned
+from medai.errors import MedaiError, ServiceFailed
+from medai.integrity import damage
+from medai.ledger import Ledger
+from medai.tracking import Model, Tracking
+
+
+def verify(ledger: Ledger, tracking: Tracking) -> dict[str, Any]:
+    """Compare the audit's lines, its head, their signatures, MLflow's copy and the champions' files; change nothing.
+
+    Returns:
+        ``intact``; ``lines`` and ``kinds``, how many there are; ``key``, the fingerprint; ``second_place``, problem →
+        lines that MLflow knows; ``champions``, how many versions' files were looked at; ``findings``, each in the three
+        parts of an error with the next step, the broken line first.
+    """
+    findings: list[MedaiError] = []
+    outcome: dict[str, Any] = {"lines": 0, "kinds": {}, "key": None, "second_place": {}, "champions": 0}
+    try:
+        entries = ledger.entries()
+        if entries:
+            key = ledger.audit.key()
+            outcome |= {"lines": len(entries), "kinds": dict(Counter(entry.kind for entry in entries))}
+            outcome["key"] = key.fingerprint
+            if (number := unsigned(entries, key, key.public_path.parent)) is not None:
+                findings.append(
+                    altered(f"line {number} of {AUDIT} is not signed by this site", "the site key's signature", "none")
+                )
+    except MedaiError as error:
+        findings.append(error)
+        entries = []
+    else:
+        findings += _champions(ledger, entries, outcome)
+    try:
+        models = tracking.models(TAG)
+        findings += _second_place(ledger, entries, models, outcome) if not findings or entries else []
+        findings += _aliases(ledger, models) if entries else []
+    except MedaiError as error:
+        findings.append(error)
+    return {"intact": not findings, **outcome, "findings": [error.as_dict() for error in findings]}
+
+
+def _second_place(
+    ledger: Ledger, entries: list[Entry], models: dict[str, Model], outcome: dict[str, Any]
+) -> list[MedaiError]:
+    told = {problem: model.tags[TAG] for problem, model in models.items()}
+    heads = {problem: Head.parse(tag + "\n") for problem, tag in told.items()}
+    outcome["second_place"] = {problem: head.count for problem, head in sorted(heads.items()) if head is not None}
+    if not entries and not ledger.audit.key_is_there():
+        return []  # another site's state folder on the same server: nothing here was ever audited
+    key = ledger.audit.key()
+    ours = {entry.problem for entry in entries}
+    mine = {
+        problem: tag
+        for problem, tag in told.items()
+        if problem in ours or ((head := heads[problem]) is not None and head.key == key.fingerprint)
+    }
+    wrong = contradiction(entries, mine, key)
+    if wrong is not None:
+        return [wrong]
+    return [
+        ServiceFailed(
+            f"MLflow does not know the audit of {problem}",
+            expected=f"a tag {TAG} on its registered model",
+            received="none",
+            action="ask who took it away; `medai audit sign` writes it again",
+        )
+        for problem in unattested(entries, told)
+    ]
+
+
+def _champions(ledger: Ledger, entries: list[Entry], outcome: dict[str, Any]) -> list[MedaiError]:
+    """The files of whoever was ever promoted, as the audit has their hash."""
+    findings: list[MedaiError] = []
+    promoted = {
+        (entry.problem, entry.facts["version"]): entry
+        for entry in entries
+        if entry.kind == "champion" and entry.facts["how"] != "rollback"
+    }
+    for (problem, version), entry in promoted.items():
+        folder = ledger.workspace.folder("fit", entry.facts["candidate"])
+        outcome["champions"] += 1
+        if wrong := damage(folder, entry.facts.get("files_sha256")):
+            findings.append(
+                ServiceFailed(
+                    f"version {version} of {problem}, promoted in line {entry.number}, is not as it was registered",
+                    expected="its files, byte for byte",
+                    received=wrong,
+                    action="restore them from a copy; until then it cannot serve",
+                )
+            )
+    return findings
+
+
+def _aliases(ledger: Ledger, models: dict[str, Model]) -> list[MedaiError]:
+    """Aliases that somebody moved by hand."""
+    findings: list[MedaiError] = []
+    for problem, model in sorted(models.items()):
+        found = model.aliases.get("champion")
+        if ledger.entries(problem) and found not in ledger.shown(problem):
+            champion = ledger.champion(problem)
+            findings.append(
+                ServiceFailed(
+                    f"MLflow's alias champion of {problem} was moved by hand",
+                    expected=f"version {champion.version}, as the ledger says"
+                    if champion
+                    else "none, as in the ledger",
+                    received="no alias" if found is None else f"version {found}",
+                    action="ask who moved it; `medai audit sign` notes it and puts it back",
+                )
+            )
+    return findings
+
+
+def sign(ledger: Ledger, tracking: Tracking, reason: str | None = None) -> dict[str, Any]:
+    """Bring the second place up to date: each registered problem's alias, and the head of the audit in its tag.
+
+    Args:
+        reason: begin with a new site key, where the old one is lost, or sign an audit that never was.
+
+    Returns:
+        ``lines``; ``key``, the fingerprint; ``problems``, those whose tag was written; ``moved``, problem → where its
+        alias was found, if by somebody's hand.
+
+    Raises:
+        ServiceFailed: the audit is not whole; or it is not the one whose head MLflow remembers.
+        ConfigurationError: a reason was given and the audit needs no new signature.
+    """
+    if reason is not None:
+        check_reason(reason)
+    entries = ledger.entries() if reason is None else ledger.audit.lines()[0]
+    problems = sorted({entry.problem for entry in entries if entry.kind == "registered"})
+    told = {problem: model.tags[TAG] for problem, model in tracking.models(TAG).items() if problem in problems}
+    if told and (wrong := contradiction(entries, told, ledger.audit.key() if reason is None else None)):
+        raise wrong
+    if reason is not None:
+        ledger.sign_anew(reason)
+    moved = {}
+    for problem in problems:
+        with ledger.acting(problem):
+            answer = project(ledger, tracking, problem)
+            attest(ledger, tracking, problem)
+        if "moved" in answer:
+            moved[problem] = answer["moved"]
+    lines = len(ledger.entries())
+    key = ledger.audit.key().fingerprint if lines else None
+    return {"lines": lines, "key": key, "problems": problems, "moved": moved}

@@ -1,0 +1,67 @@
+"""What was champion when, why, by whom and on which data; read from the ledger alone."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from flows.lineage import report_of
+from medai.audit import Entry
+from medai.ledger import Champion, Ledger, moment
+
+VERSION_FACTS = ("version", "run_id", "model_sha256", "data_sha256", "seed", "overrides", "figure")
+TOLD = ("settled", "champion", "evaluated", "moved")
+"""Kinds of lines that a history tells."""
+
+
+def history(ledger: Ledger, problem: str, at: str | None = None) -> dict[str, Any]:
+    """A problem's champion, its versions and what was decided.
+
+    Args:
+        at: an ISO 8601 date or time; nothing later is told.
+
+    Returns:
+        What ``medai history --json`` prints.
+
+    Raises:
+        ConfigurationError: the date cannot be read.
+    """
+    until = moment(at) if at else None
+    champion = ledger.champion(problem, until)
+    entries = [entry for entry in ledger.entries(problem) if until is None or entry.at <= until]
+    return {
+        "problem": problem,
+        "at": at,
+        "home": str(ledger.workspace.root),
+        "champion": None if champion is None else _standing(ledger, champion, entries),
+        "versions": [
+            {"registered": entry.at, **{part: entry.facts.get(part) for part in VERSION_FACTS}}
+            for entry in entries
+            if entry.kind == "registered"
+        ],
+        "entries": [
+            {"at": entry.at, "by": entry.by, "kind": entry.kind, **entry.facts}
+            for entry in entries
+            if entry.kind in TOLD
+        ],
+    }
+
+
+def _standing(ledger: Ledger, champion: Champion, entries: list[Entry]) -> dict[str, Any]:
+    """Who stands: since when, by whom and why; its model, its data and the report of its last decision."""
+    facts = {name: value for name, value in vars(champion).items() if name != "facts"}
+    version = next(
+        (entry.facts for entry in entries if entry.kind == "registered" and entry.facts["version"] == champion.version),
+        {},
+    )
+    decided = [
+        entry.facts["decision"]
+        for entry in entries
+        if entry.kind == "settled" and entry.facts.get("version") == champion.version and "decision" in entry.facts
+    ]
+    report = report_of(ledger.workspace, champion.candidate, decided[-1]) if decided else None
+    return {
+        **{name: champion.facts[name] for name in ("line", "approval") if name in champion.facts},
+        **facts,
+        **{name: champion.facts.get(name, version.get(name)) for name in ("model_sha256", "data_sha256")},
+        "report": None if report is None else str(report),
+    }

@@ -1,0 +1,36 @@
+"""What a candidate was made of: the keys of all that its runs took or made, kept as a receipt beside it.
+
+Content records do not name what they come from; who asks for a report, or what may be deleted, reads it here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+
+from medai.pruning import LINEAGE
+from medai.workspace import Workspace
+
+
+def remember_lineage(
+    workspace: Workspace, candidate: str, keys: Iterable[str], pages: dict[str, str] | None = None
+) -> None:
+    """Add to what is known of a candidate; a run that adds nothing writes nothing.
+
+    Args:
+        pages: key of a decision → key of its report.
+    """
+    known = workspace.receipt(LINEAGE, candidate)
+    told = {
+        "keys": sorted({*known.get("keys", ()), *keys, *(pages or {}).keys(), *(pages or {}).values()}),
+        "pages": {**known.get("pages", {}), **(pages or {})},
+    }
+    if told != known:
+        workspace.keep_receipt(LINEAGE, candidate, told)
+
+
+def report_of(workspace: Workspace, candidate: str, decision: str) -> Path | None:
+    """The page on which a decision is explained; None where it is not there."""
+    page = workspace.receipt(LINEAGE, candidate).get("pages", {}).get(decision)
+    found = sorted(workspace.folder("report", page).glob("*.html")) if page else []
+    return found[0] if found else None
