@@ -203,6 +203,22 @@ def predict(
 
 
 @app.command()
+def monitor(problem: Name, data: Data = None, overrides: Overrides = None, as_json: Json = False) -> None:
+    """Compare data, and the champion's answers to them, with what it learnt from."""
+
+    def act(settings: Settings) -> dict[str, Any]:
+        _load(problem, overrides)
+        with _prefect(settings):
+            from flows.monitor import monitor as compare
+
+            return compare(problem, data, overrides)
+
+    from flows.shown_monitoring import monitoring
+
+    _answer(act, as_json, monitoring)
+
+
+@app.command()
 def demo(seed: Seed = 0, overrides: Overrides = None, as_json: Json = False) -> None:
     """Run two problems on generated data."""
 

@@ -25,7 +25,7 @@ from medai.prediction.acquaintance import nameless
 from medai.prediction.masks import columns_of
 from medai.prediction.scoring import Scores
 from medai.prediction.selection import ROWS
-from medai.records import Candidate, Cohort, Snapshot
+from medai.records import Arrays, Candidate, Cohort, Snapshot
 from medai.scores import SCORES, score_columns
 from medai.workspace import Workspace
 
@@ -37,11 +37,12 @@ SCORED = "scored"
 
 
 class Part(NamedTuple):
-    """One input on its way: its snapshot, who of it was selected, and their scores (None: nobody was)."""
+    """One input on its way: its snapshot, who of it was selected, their scores and arrays (None: nobody was)."""
 
     snapshot: Snapshot
     cohort: Cohort
     scores: Scores | None
+    arrays: Arrays | None = None
 
 
 def answers(
