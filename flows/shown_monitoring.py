@@ -19,6 +19,33 @@ def monitoring(outcome: dict[str, Any]) -> None:
     windows(outcome)
 
 
+def labelling(outcome: dict[str, Any]) -> None:
+    """What ``medai label`` tells: what was joined, what was set aside, and how right the champion was."""
+    typer.echo(
+        f"{outcome['problem']}: {outcome['joined']} of {outcome['rows']} rows joined, {outcome['new']} of them new;"
+        f" {outcome['predicted']} ids were predicted in all"
+    )
+    for reason, count in outcome["set_aside"].items():
+        typer.echo(f"  set aside, {reason.replace('_', ' ')}: {count}")
+    for window in outcome["windows"]:
+        figures = [one for one in window["figures"] if one.get("value") is not None]
+        if figures:
+            rows = [
+                (f"{one['measure']} {'' if one['statistic'] == 'metric' else one['statistic']}", _figure(one))
+                for one in figures
+            ]
+            table(f"version {window['version']} on {window['subjects']} {window['unit']}s", ("metric", "value"), rows)
+        groups = [one for one in window["groups"] if one["metrics"]]
+        for one in groups:
+            told = ", ".join(f"{metric} {_figure(figure)}" for metric, figure in one["metrics"].items())
+            typer.echo(f"  {one['group']} {one['level']}: {told}")
+    windows(outcome)
+
+
+def _figure(one: dict[str, Any]) -> str:
+    return f"{one['value']:.3f} [{one['low']:.3f}, {one['high']:.3f}]"
+
+
 def windows(outcome: dict[str, Any]) -> None:
     """Windows, the measures that are outside now, what counts, and the page."""
     for window in outcome["windows"]:

@@ -9,6 +9,8 @@ if it cannot be monitored, and the command goes on.
 from __future__ import annotations
 
 import logging
+from collections.abc import Iterable
+from datetime import UTC, datetime
 from typing import Any
 
 from pydantic import TypeAdapter
@@ -19,16 +21,17 @@ from medai.cohort import Windows
 from medai.errors import MedaiError, ServiceFailed
 from medai.external import same_question, same_reading
 from medai.ledger import Champion, Ledger
+from medai.monitoring.batches import note_batch
 from medai.monitoring.records import Compared, Reference
 from medai.monitoring.reference import standing_reference
 from medai.monitoring.windows import Standing, facts_of, judge, keep_window, standing
-from medai.outputs import Output
+from medai.outputs import Mask, Output
 from medai.prediction import Part
 from medai.preprocessing import Preprocessing
 from medai.problem import Problem, suite_path
 from medai.records import Candidate, Origin, QualityReport, Snapshot
 from medai.workspace import Workspace
-from tasks.monitor import compare_data, compare_scores, detect, make_reference, page
+from tasks.monitor import compare_data, compare_scores, detect, keep_batch, make_reference, page
 from tasks.predict import score, select_unlabelled
 from tasks.prepare import prepare
 from tasks.validate import validate
@@ -78,7 +81,7 @@ def compare(
             told.append(window_facts(content, question, new=new))
     else:
         log.info("nobody of this batch could be scored, so there is nothing to compare")
-    return {"windows": told} | concluded(workspace, ledger, question, champion, part.snapshot, steps)
+    return {"windows": told} | concluded(workspace, ledger, question, champion, [part.snapshot], steps)
 
 
 def concluded(
@@ -86,13 +89,13 @@ def concluded(
     ledger: Ledger,
     question: Problem,
     champion: Candidate,
-    snapshot: Snapshot | None,
+    snapshots: Iterable[Snapshot],
     steps: Steps,
 ) -> dict[str, Any]:
     """How the champion stands by all its windows.
 
     Args:
-        snapshot: whose patients the page must not name, beside those of the champion's own data.
+        snapshots: whose patients the page must not name, beside those of the champion's own data.
 
     Returns:
         ``standing``: windows of each kind, measures that are outside now and those that count; ``detected``: what is
@@ -106,7 +109,8 @@ def concluded(
                 "%s of %s: %s is %s, %s", one["statistic"], one["kind"], one["measure"], one["value"], one["bound"]
             )
         announce("medai.drift.detected", question.name, found)
-    known = [one for one in (snapshot, _own_snapshot(workspace, champion)) if one is not None]
+    own = _own_snapshot(workspace, champion)
+    known = [*snapshots, *([] if own is None else [own])]
     drawn = steps.take("report", page(workspace, question.name, question.question, known, now))
     return {
         "standing": summary(now),
@@ -200,6 +204,20 @@ def scored_part(
     name, output = own_output(champion)
     scores = steps.take(f"score{mark}", score(workspace, champion, arrays, name, output))
     return Part(snapshot, cohort, scores, arrays)
+
+
+def remember_batches(
+    workspace: Workspace, question: Problem, stands: Champion, champion: Candidate, parts: list[Part]
+) -> None:
+    """Keep what was answered, so that outcomes can be joined to it later; of masks there are none to join."""
+    name, output = own_output(champion)
+    if isinstance(output, Mask):
+        return
+    now = datetime.now(UTC).isoformat(timespec="microseconds")
+    for part in parts:
+        if part.scores is not None and part.quality is not None:
+            kept = keep_batch(workspace, champion, part, part.quality, question.cohort.groups, name, output)
+            note_batch(workspace, question.name, kept.record, stands.version, now)
 
 
 def watch_batch(

@@ -142,9 +142,17 @@ def _facts(problem: str, question: str, now: Standing, style: str) -> dict[str, 
             (kind, TITLES[kind], now.windows[kind], [row for row in rows if row["trend"].kind == kind])
             for kind in KINDS
         ],
+        "groups": _groups(now),
         "latest": max((one.at for trend in now.trends for one in trend.seen), default=""),
         "version": __version__,
     }
+
+
+def _groups(now: Standing) -> dict[str, Any]:
+    """Subgroups of the newest window of performance, as the report shows them; small ones are not counted out."""
+    from medai.reporting.shapes import forest
+
+    return forest(now.groups, None, {})
 
 
 def _row(trend: Trend, now: Standing) -> dict[str, Any]:

@@ -6,7 +6,7 @@ from typing import Literal
 
 from pydantic import Field
 
-from medai.records import Frozen, Measure, Record
+from medai.records import Frozen, Measure, Record, Subgroup
 
 Kind = Literal["data", "predictions", "performance"]
 KINDS: tuple[Kind, ...] = ("data", "predictions", "performance")
@@ -80,7 +80,7 @@ class Compared(Record):
         samples, subjects: how many were compared.
         known: subjects left out since the champion was fitted on them.
         counts: what is told beside the figures, by name.
-        groups: of a performance: subgroup → its figures.
+        groups: of a performance: its subgroups, sites among them.
     """
 
     kind: Kind
@@ -92,18 +92,7 @@ class Compared(Record):
     known: int = 0
     counts: dict[str, int] = Field(default={})
     figures: tuple[Figure, ...]
-    groups: tuple[Group, ...] = ()
-
-
-class Group(Frozen):
-    """Performance of one level of a group; no metrics where its subjects are too few."""
-
-    group: str
-    level: str
-    samples: int
-    subjects: int
-    positives: int
-    metrics: dict[str, Measure]
+    groups: tuple[Subgroup, ...] = ()
 
 
 class Batch(Record):
@@ -133,6 +122,3 @@ class Outcomes(Record):
     candidate: str
     samples: int
     subjects: int
-
-
-Compared.model_rebuild()

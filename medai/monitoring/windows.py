@@ -8,13 +8,14 @@ figure. Windows of an earlier champion are kept and told, and count for nothing:
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any, Literal
 
 from medai.measurement.metrics import LOWER_IS_BETTER
 from medai.monitoring.bounds import Monitoring
 from medai.monitoring.records import KINDS, Compared, Figure, Kind
+from medai.records import Subgroup
 from medai.workspace import Workspace
 
 RECEIPTS = "windows"
@@ -93,6 +94,7 @@ class Standing:
         candidate, version: the champion whose windows these are; None where there is no window.
         windows: how many of each kind.
         trends: every measure, those that count first, then those outside.
+        groups: subgroups of the newest window of performance.
     """
 
     candidate: str | None
@@ -100,6 +102,7 @@ class Standing:
     windows: dict[Kind, int]
     trends: tuple[Trend, ...]
     bounds: Monitoring
+    groups: tuple[Subgroup, ...] = ()
 
     @property
     def counting(self) -> tuple[Trend, ...]:
@@ -120,7 +123,10 @@ def keep_window(
 
 
 def windows(workspace: Workspace, problem: str) -> list[Window]:
-    """The windows of a problem that the store still has, oldest first; of one batch the newest comparison alone."""
+    """The windows of a problem that the store still has, oldest first.
+
+    Of a batch that was compared anew, as when bounds changed, the newest comparison stands in the first one's place.
+    """
     found = []
     for path in sorted((workspace.root / "receipts" / RECEIPTS).glob(f"{problem}-*.json")):
         facts = workspace.receipt(RECEIPTS, path.stem)
@@ -129,8 +135,11 @@ def windows(workspace: Workspace, problem: str) -> list[Window]:
             bounds = Monitoring.model_validate_json(json.dumps(facts["bounds"]))
             found.append(Window(content, facts["version"], facts["at"], facts["by"], facts["how"], bounds))
     found.sort(key=lambda window: (window.at, KINDS.index(window.kind), window.content.key))
-    newest = {(window.kind, window.content.candidate, window.content.batch): window for window in found}
-    return [window for window in found if newest[window.kind, window.content.candidate, window.content.batch] is window]
+    of_batch: dict[tuple[str, str, str], Window] = {}
+    for window in found:
+        name = (window.kind, window.content.candidate, window.content.batch)
+        of_batch[name] = replace(window, at=of_batch[name].at) if name in of_batch else window
+    return list(of_batch.values())
 
 
 def standing(
@@ -163,6 +172,7 @@ def standing(
         windows={kind: sum(window.kind == kind for window in taken) for kind in KINDS},
         trends=tuple(trends),
         bounds=bounds,
+        groups=next((window.content.groups for window in reversed(taken) if window.kind == "performance"), ()),
     )
 
 
