@@ -201,6 +201,45 @@ def predict(
 
 
 @app.command()
+def monitor(problem: Name, data: Data = None, overrides: Overrides = None, as_json: Json = False) -> None:
+    """Compare data, and the champion's answers to them, with what it learnt from."""
+
+    def act(settings: Settings) -> dict[str, Any]:
+        _load(problem, overrides)
+        with _prefect(settings):
+            from flows.monitor import monitor as compare
+
+            return compare(problem, data, overrides)
+
+    from flows.shown_monitoring import monitoring
+
+    _answer(act, as_json, monitoring)
+
+
+@app.command()
+def label(
+    problem: Name,
+    file: Annotated[
+        str, typer.Argument(metavar="FILE", help=".csv or .parquet: id (or subject), outcome; time and site if known.")
+    ],
+    overrides: Overrides = None,
+    as_json: Json = False,
+) -> None:
+    """Join outcomes that came later to the predictions, and measure the champion on them."""
+
+    def act(settings: Settings) -> dict[str, Any]:
+        _load(problem, overrides)
+        with _prefect(settings):
+            from flows.label import label as join
+
+            return join(problem, file, overrides)
+
+    from flows.shown_monitoring import labelling
+
+    _answer(act, as_json, labelling)
+
+
+@app.command()
 def demo(seed: Seed = 0, overrides: Overrides = None, as_json: Json = False) -> None:
     """Run two problems on generated data."""
 
@@ -242,6 +281,9 @@ def synth(
     drift: Annotated[
         float | None, typer.Option(help="How much practice changes over the years (mimic4, mimic3; 0: not at all).")
     ] = None,
+    shift: Annotated[
+        float | None, typer.Option(help="How far a hospital has moved from what it was, for monitoring (hospital; 0).")
+    ] = None,
     plain: Annotated[bool, typer.Option("--plain", help="CSV in place of csv.gz (mimic4, mimic3).")] = False,
     size: Annotated[int | None, typer.Option(metavar="N", help="Pixels a side of pictures (hospital, nih).")] = None,
     exposure: Annotated[
@@ -272,6 +314,7 @@ def synth(
             "intensive": intensive,
             "chart_rows_per_stay": chart_rows_per_stay,
             "drift": drift,
+            "shift": shift,
             "compressed": False if plain else None,
             "size": size,
             "exposure": exposure,

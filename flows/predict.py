@@ -23,6 +23,7 @@ from flows.governance import ledger_of
 from flows.outcome import Steps
 from flows.settings import Settings
 from flows.train import champion_of, origin_of
+from flows.watching import own_output, remember_batches, watch_batch
 from medai.errors import ConfigurationError
 from medai.external import same_question, same_reading
 from medai.ledger import Champion, Ledger
@@ -124,7 +125,8 @@ def predict(
     key = sha256_of([champion.key, *(part.cohort.key for part in parts)])[:KEY_LENGTH]
     facts = {fact: value for fact, value in outcome.items() if fact != "out"}
     workspace.keep_receipt("predict", key, facts | {"at": datetime.now(UTC).isoformat(), "by": ledger.by})
-    return outcome
+    remember_batches(workspace, question, standing, champion, parts)
+    return outcome | {"monitoring": watch_batch(workspace, ledger, question, standing, champion, parts)}
 
 
 def standing_champion(workspace: Workspace, ledger: Ledger, name: str, given: str) -> tuple[Champion, Candidate]:
@@ -149,13 +151,6 @@ def standing_champion(workspace: Workspace, ledger: Ledger, name: str, given: st
     return standing, champion
 
 
-def own_output(champion: Candidate) -> tuple[str, Output]:
-    """The champion's only output, as it was fitted."""
-    name, output = next(iter(champion.outputs.items()))
-    adapter: TypeAdapter[Output] = TypeAdapter(Output)
-    return name, adapter.validate_python(output)
-
-
 def road(
     workspace: Workspace, question: Problem, path: Path, champion: Candidate, steps: Steps, mark: str = ""
 ) -> Part:
@@ -175,7 +170,8 @@ def road(
         return Part(snapshot, cohort, None)
     own = TypeAdapter(Preprocessing).validate_python(champion.preprocessing)
     arrays = steps.take(f"prepare{mark}", prepare(workspace, snapshot, quality, cohort, own))
-    return Part(snapshot, cohort, steps.take(f"score{mark}", score(workspace, champion, arrays, name, output)))
+    scores = steps.take(f"score{mark}", score(workspace, champion, arrays, name, output))
+    return Part(snapshot, cohort, scores, arrays, quality)
 
 
 def _summed(counts: Iterable[int | None]) -> int | None:

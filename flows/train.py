@@ -22,6 +22,7 @@ from flows.lineage import remember_lineage
 from flows.outcome import Given, Run, Steps
 from flows.settings import Settings
 from flows.spreading import spread
+from flows.watching import watch_run
 from medai.audit import Entry
 from medai.errors import ConfigurationError, DataRefused, ServiceFailed
 from medai.evaluation import figure
@@ -110,6 +111,7 @@ def train(
     note_data(ledger, question.name, run.snapshot, run.quality)
     refuse_if_failed(run.quality)
     run.drift = since_last_run(workspace, question.name, run.snapshot)
+    watch_run(workspace, ledger, question, run.snapshot, run.quality, origin_of(question, run.snapshot))
     run.cohort = steps.take("select", select(workspace, run.snapshot, run.quality, question.cohort, question.outputs))
     folders = class_folders(question, run.cohort)
     run.splits = steps.take("split", split(workspace, run.snapshot, run.cohort, question.split))

@@ -23,6 +23,7 @@ from medai.measurement.metrics import LOWER_IS_BETTER, available
 from medai.measurement.thresholds import METHODS, Threshold
 from medai.models import Net, UNet
 from medai.models.baselines import Baseline
+from medai.monitoring import Monitoring
 from medai.outputs import Mask, Output
 from medai.paths import expanded
 from medai.preprocessing import Pixels, Preprocessing, Series, Volume
@@ -94,6 +95,7 @@ class Problem(Frozen):
         baselines: name → a classical model that always trains beside the net.
         choose: which candidate goes to the gate: the net, or whichever is best by ``choose_metric`` on validation.
         gate: None: nothing is promoted.
+        monitoring: from where on what the champion meets differs too much from what it learnt.
         report: what the page of a run shows.
     """
 
@@ -114,6 +116,7 @@ class Problem(Frozen):
     choose_metric: str = "auroc"
     evaluation: Evaluation = Evaluation()
     gate: Gate | None = None
+    monitoring: Monitoring = Monitoring()
     report: Report = Report()
     _folder: Path | None = PrivateAttr(None)
     """Where its file lies, for a path in it; no part of what it says, nor of its hash."""
@@ -280,6 +283,7 @@ class Problem(Frozen):
             named |= {f"gate.floors.{metric}": metric for metric in self.gate.floors}
             if self.gate.non_inferiority is not None:
                 named["gate.non_inferiority.metric"] = self.gate.non_inferiority.metric
+        named |= {f"monitoring.floors.{metric}": metric for metric in self.monitoring.floors or {}}
         for where, metric in named.items():
             if metric not in known:
                 raise ValueError(f"{where}: there is no metric {metric!r}; {near_match(metric, known)}")
@@ -314,6 +318,13 @@ class Problem(Frozen):
     def rules(self) -> Rules:
         """What the gate decides by."""
         return Rules(gate=self.gate, evaluation=self.evaluation)
+
+    @property
+    def bounds(self) -> Monitoring:
+        """The monitoring bounds, with the gate's floors where they name none of their own."""
+        if self.monitoring.floors is not None or self.gate is None:
+            return self.monitoring
+        return self.monitoring.model_copy(update={"floors": dict(self.gate.floors)})
 
     @property
     def sha256(self) -> str:

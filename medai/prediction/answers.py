@@ -25,7 +25,7 @@ from medai.prediction.acquaintance import nameless
 from medai.prediction.masks import columns_of
 from medai.prediction.scoring import Scores
 from medai.prediction.selection import ROWS
-from medai.records import Candidate, Cohort, Snapshot
+from medai.records import Arrays, Candidate, Cohort, QualityReport, Snapshot
 from medai.scores import SCORES, score_columns
 from medai.workspace import Workspace
 
@@ -37,11 +37,16 @@ SCORED = "scored"
 
 
 class Part(NamedTuple):
-    """One input on its way: its snapshot, who of it was selected, and their scores (None: nobody was)."""
+    """One input on its way: its snapshot, who of it was selected, their scores and arrays (None: nobody was).
+
+    ``quality`` says which of its rows were set aside.
+    """
 
     snapshot: Snapshot
     cohort: Cohort
     scores: Scores | None
+    arrays: Arrays | None = None
+    quality: QualityReport | None = None
 
 
 def answers(
@@ -54,7 +59,7 @@ def answers(
     """
     import polars as pl
 
-    tables = [_rows(workspace, part, place) for place, part in enumerate(parts, start=1)]
+    tables = [named_rows(workspace, part, place) for place, part in enumerate(parts, start=1)]
     table = pl.concat(tables)
     types = _said(name, output)
     columns = [column for column in types if column != "label"]
@@ -126,8 +131,16 @@ def _headed(what: str, output: Output) -> list[str]:
     return [what] if output.kind in ("binary", "mask") else [f"{what}.{name}" for name in output.names]
 
 
-def _rows(workspace: Workspace, part: Part, place: int) -> pl.DataFrame:
-    """Every row of an input with the site's own names, in the order of its ids."""
+def named_rows(workspace: Workspace, part: Part, place: int) -> pl.DataFrame:
+    """Every row of an input with the site's own names, in the order of its ids.
+
+    Returns:
+        sample_id, id, subject (null where it is no other name), status (null where it is to be scored) and input, which
+        is ``place``.
+
+    Raises:
+        DataRefused: two rows are named alike.
+    """
     import polars as pl
 
     from medai.tables import read_table

@@ -31,6 +31,8 @@ if TYPE_CHECKING:
 
     from medai.sources.synthetic import SyntheticHospital
 
+FASTER = ("heart_rate", "respiratory_rate")
+"""Variables that a shift of the hospital moves."""
 _CODES = ADMISSIONS + 40
 """The diagnoses' parts of a patient's stream."""
 _NOWHERE = 29_900_000
@@ -56,7 +58,10 @@ def write_hospital(config: SyntheticHospital, folder: Path) -> Path:
         hospital.tables = tables
         _write_dictionaries(tables)
         for subject in range(config.subjects):
-            hospital.take_in(patient_of(config, subject, len(VARIABLES)))
+            patient = patient_of(config, subject, len(VARIABLES))
+            for variable in FASTER if config.shift else ():
+                patient.own[VARIABLES.index(variable)] += 2 * config.shift
+            hospital.take_in(patient)
     rows = tables.rows
     notes = {"faults": hospital.faults.counts, "history": hospital.history}
     (folder / "planted_faults.json").write_text(json.dumps(notes, indent=1, sort_keys=True) + "\n")

@@ -24,6 +24,8 @@ _SHARE = 0.62
 """Share of patients who have radiographs at all."""
 _CONTRAST = 52
 """Grey levels that an opacity adds in its middle at signal 1; the noise has a standard deviation of 9 to 18."""
+_LIGHTER = 32
+"""Grey levels by which a hospital's pictures are lighter at shift 1."""
 _SEEN, _FALSE = 0.9, 0.04
 """Share of pictures with an opacity, of patients with pneumonia and of others."""
 
@@ -40,8 +42,17 @@ def studies_of(config: SyntheticHospital, patient: Patient) -> list[tuple[int, i
     for number in range(count):
         label = int(chance[2 + number] < (_SEEN if patient.pneumonia else _FALSE))
         study_id = 50_000_000 + 30 * patient.subject + 10 * number + int(10 * chance[5 + number])
-        studies.append((study_id, label, draw(stream, body, label * config.signal, config.size)))
+        picture = draw(stream, body, label * config.signal, config.size)
+        studies.append((study_id, label, _lighter(picture, config.shift) if config.shift else picture))
     return studies
+
+
+def _lighter(picture: np.ndarray, shift: float) -> np.ndarray:
+    """The picture as a tube that was set anew takes it."""
+    import numpy as np
+
+    lighter: np.ndarray = np.clip(np.rint(picture + np.float32(_LIGHTER * shift)), 0, 255).astype(np.uint8)
+    return lighter
 
 
 def draw(stream: np.random.Generator, body: np.ndarray, finding: float, size: int) -> np.ndarray:

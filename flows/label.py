@@ -1,0 +1,208 @@
+"""``medai label``: outcomes that came later, joined to the predictions that they are about.
+
+    read → join → label │ note in the audit → announce → measure → note the windows → detect → report
+
+Labels of one file that were not known before make one window of performance for each champion that predicted them.
+"""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING, Any
+
+from prefect import flow
+
+from flows.announcing import announce
+from flows.outcome import Steps
+from flows.predict import standing_champion
+from flows.settings import Settings, user
+from flows.watching import concluded, own_output, window_facts
+from medai.errors import DataRefused, ServiceFailed
+from medai.external import same_question
+from medai.ledger import Ledger
+from medai.monitoring.batches import Kept, batches
+from medai.monitoring.labels import LabelFile, join, read_labels
+from medai.monitoring.performance import known_outcomes, outcomes_of, predictions_of
+from medai.monitoring.records import Outcomes
+from medai.monitoring.windows import keep_window, windows
+from medai.paths import expanded
+from medai.problem import Problem, load_problem
+from medai.records import Candidate, Snapshot
+from medai.workspace import Workspace
+from tasks.monitor import keep_outcomes, measure
+
+if TYPE_CHECKING:
+    import polars as pl
+
+log = logging.getLogger("medai.run")
+
+LABELLED = "labelled"
+
+
+@flow(name="label", flow_run_name="{problem}", persist_result=False)
+def label(problem: str, file: str, overrides: list[str] | None = None) -> dict[str, Any]:
+    """Join outcomes to earlier predictions and measure the champion on them.
+
+    Args:
+        problem: a catalogue name, or a path to a YAML file.
+        file: CSV or Parquet of outcomes; see ``medai.monitoring.labels``.
+        overrides: ``section.key=value``.
+
+    Returns:
+        What ``medai label --json`` prints.
+
+    Raises:
+        ConfigurationError: nothing was predicted yet, or the problem has no champion.
+        DataRefused: the file cannot be read, or none of its rows can be used.
+    """
+    settings = Settings.load()
+    settings.apply()
+    workspace = Workspace(settings.home, settings.lock_seconds)
+    ledger = Ledger(workspace, by=user())
+    question = load_problem(problem, overrides or ())
+    stands, champion = standing_champion(workspace, ledger, question.name, problem)
+    same_question(champion, question.outputs)
+    name, output = own_output(champion)
+    steps = Steps()
+    with steps.timed("read"):
+        given = read_labels(expanded(file).absolute(), name, output)
+    with workspace.lock(f"label-{question.name}"):  # of two files at once the second sees what the first told
+        with steps.timed("join"):
+            kept = batches(workspace, question.name)
+            predictions = predictions_of(workspace, kept)
+            known = known_outcomes(workspace, question.name)
+            joined = join(given, _some(predictions, problem), known)
+            _refuse_useless(given, joined.rows.height, joined.set_aside)
+            new = joined.rows.join(known.select("candidate", "id").unique(), on=("candidate", "id"), how="anti")
+        _keep(workspace, ledger, question, given, new, kept, joined.set_aside, steps)
+    if new.height:
+        announce("medai.labels.arrived", question.name, _counts(given, joined.rows, new, joined.set_aside))
+    measured = {window.content.batch for window in windows(workspace, question.name)}
+    told = [
+        _window(workspace, ledger, question, outcomes, kept, steps)
+        for outcomes in outcomes_of(workspace, question.name)
+        if outcomes.key not in measured  # those of an earlier file too, after which this was killed
+    ]
+    snapshots = [
+        one
+        for key in sorted({one.batch.snapshot for one in kept})
+        if (one := workspace.find("ingest", key, Snapshot)) is not None
+    ]
+    return {
+        "problem": question.name,
+        "version": stands.version,
+        "file_sha256": given.sha256,
+        **_counts(given, joined.rows, new, joined.set_aside),
+        "predicted": 0 if predictions is None else predictions["id"].n_unique(),
+        "windows": told,
+        **concluded(workspace, ledger, question, champion, snapshots, steps),
+        "stages": steps.taken,
+    }
+
+
+def _some(predictions: pl.DataFrame | None, problem: str) -> pl.DataFrame:
+    if predictions is None:
+        from shlex import quote
+
+        raise DataRefused(
+            "there is nothing that outcomes could be joined to",
+            expected="answers of `medai predict` on this problem, in this state folder",
+            received="none",
+            action=f"predict with `medai predict {quote(problem)}` first; MEDAI_HOME may name another folder",
+        )
+    return predictions
+
+
+def _refuse_useless(given: LabelFile, joined: int, set_aside: dict[str, int]) -> None:
+    if not joined:
+        raise DataRefused(
+            "no row of the file of outcomes can be used",
+            expected=f"rows whose {given.key} is in the answers of `medai predict`, with an outcome of the problem",
+            received="; ".join(f"{reason.replace('_', ' ')}: {count}" for reason, count in set_aside.items()),
+            action="correct the file; `medai label --help` tells its columns",
+        )
+
+
+def _counts(given: LabelFile, joined: pl.DataFrame, new: pl.DataFrame, set_aside: dict[str, int]) -> dict[str, Any]:
+    """Rows of the file, ids that were joined, and those whose outcome was not known."""
+    fresh = new["id"].n_unique()
+    return {
+        "rows": given.table.height,
+        "joined": joined["id"].n_unique(),
+        "new": fresh,
+        "known_already": joined["id"].n_unique() - fresh,
+        "set_aside": set_aside,
+    }
+
+
+def _keep(
+    workspace: Workspace,
+    ledger: Ledger,
+    question: Problem,
+    given: LabelFile,
+    new: pl.DataFrame,
+    kept: list[Kept],
+    set_aside: dict[str, int],
+    steps: Steps,
+) -> None:
+    """Keep what is new, a record for each champion that predicted it, and a line of all in the audit."""
+    for number, candidate in enumerate(new["candidate"].unique().sort().to_list(), start=1):
+        made = keep_outcomes(workspace, question.name, candidate, new)
+        steps.take("label" if number == 1 else f"label:{number}", made)
+    versions = {one.batch.candidate: one.version for one in kept}
+    noted = {one["key"] for entry in ledger.entries(question.name, LABELLED) for one in entry.facts["outcomes"]}
+    outcomes = [
+        {"key": one.key, "version": versions.get(one.candidate), "samples": one.samples, "subjects": one.subjects}
+        for one in outcomes_of(workspace, question.name)
+        if one.key not in noted
+    ]
+    if outcomes:
+        facts = {"file_sha256": given.sha256, "rows": given.table.height, "set_aside": set_aside, "outcomes": outcomes}
+        ledger.append(LABELLED, question.name, facts)
+
+
+def _window(
+    workspace: Workspace, ledger: Ledger, question: Problem, outcomes: Outcomes, kept: list[Kept], steps: Steps
+) -> dict[str, Any]:
+    """The window of performance of one champion.
+
+    Raises:
+        ServiceFailed: its record is gone or was altered.
+    """
+    candidate = workspace.find("fit", outcomes.candidate, Candidate)
+    if candidate is None:
+        raise ServiceFailed(
+            "a model that predicted some of these patients is missing or was altered",
+            expected="its folder as it was registered",
+            received="none that is intact",
+            action="restore the workspace's store from a copy; the outcomes are kept",
+        )
+    mine = [one for one in kept if one.batch.candidate == outcomes.candidate]
+    version = mine[-1].version
+    figure = ledger.registered(question.name).get(version, {}).get("figure")
+    own = {} if not figure else {str(figure["metric"]): float(figure["value"])}
+    unit = candidate.origin.unit if candidate.origin else "patient"
+    name, output = own_output(candidate)
+    content = steps.take(
+        f"monitor:performance:{version}",
+        measure(
+            workspace,
+            candidate,
+            outcomes,
+            [one.batch for one in mine],
+            unit,
+            name,
+            output,
+            own,
+            question.evaluation,
+            question.bounds,
+        ),
+    )
+    new = keep_window(
+        workspace, question.name, content, version=version, how="label", by=ledger.by, bounds=question.bounds
+    )
+    return window_facts(content, question, new=new) | {
+        "version": version,
+        "figures": [figure.model_dump(exclude_none=True) for figure in content.figures],
+        "groups": [group.model_dump() for group in content.groups],
+    }

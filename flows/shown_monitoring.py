@@ -1,0 +1,80 @@
+"""What a person sees of windows: the answers of ``medai monitor`` and ``medai label``."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import typer
+
+from flows.shown import table
+
+
+def monitoring(outcome: dict[str, Any]) -> None:
+    """What ``medai monitor`` tells: the windows, what is outside and what counts."""
+    typer.echo(
+        f"{outcome['problem']}: version {outcome['version']} beside {outcome['scored']} of {outcome['rows']} rows"
+    )
+    if not outcome["windows"]:
+        typer.echo("  nobody of them could be scored, so nothing was compared")
+    windows(outcome)
+
+
+def labelling(outcome: dict[str, Any]) -> None:
+    """What ``medai label`` tells: what was joined, what was set aside, and how right the champion was."""
+    typer.echo(
+        f"{outcome['problem']}: {outcome['joined']} of {outcome['rows']} rows joined, {outcome['new']} of them new;"
+        f" {outcome['predicted']} ids were predicted in all"
+    )
+    for reason, count in outcome["set_aside"].items():
+        typer.echo(f"  set aside, {reason.replace('_', ' ')}: {count}")
+    for window in outcome["windows"]:
+        figures = [one for one in window["figures"] if one.get("value") is not None]
+        if figures:
+            rows = [
+                (f"{one['measure']} {'' if one['statistic'] == 'metric' else one['statistic']}", _figure(one))
+                for one in figures
+            ]
+            table(f"version {window['version']} on {window['subjects']} {window['unit']}s", ("metric", "value"), rows)
+        groups = [one for one in window["groups"] if one["metrics"]]
+        for one in groups:
+            told = ", ".join(f"{metric} {_figure(figure)}" for metric, figure in one["metrics"].items())
+            typer.echo(f"  {one['group']} {one['level']}: {told}")
+    windows(outcome)
+
+
+def _figure(one: dict[str, Any]) -> str:
+    return f"{one['value']:.3f} [{one['low']:.3f}, {one['high']:.3f}]"
+
+
+def windows(outcome: dict[str, Any]) -> None:
+    """Windows, the measures that are outside now, what counts, and the page."""
+    for window in outcome["windows"]:
+        told = [
+            f"{window['subjects']} {window['unit']}s",
+            f"{window['outside']} of {window['measures']} figures outside",
+        ]
+        if window["known"]:
+            told.append(f"{window['known']} left out that the champion was fitted on")
+        if window["too_few"]:
+            told.append(f"{window['too_few']} undecided")
+        typer.echo(f"  {window['kind']}: {', '.join(told)}{'' if window['new'] else '; seen before'}")
+    stands = outcome["standing"]
+    if stands["outside"]:
+        rows = [
+            (
+                f"{one['measure']}".replace("_", " "),
+                one["statistic"],
+                f"{one['value']:.3f}",
+                one["bound"],
+                one["subjects"],
+                f"{one['violations']}×" + (", counts" if one["counts"] else ""),
+            )
+            for one in stands["outside"]
+        ]
+        table("outside now", ("measure", "statistic", "value", "bound", "subjects", "of the last windows"), rows)
+    else:
+        typer.echo("  within all bounds")
+    if outcome["detected"] is not None:
+        names = ", ".join(one["measure"].replace("_", " ") for one in outcome["detected"]["measures"])
+        typer.echo(f"drift that counts, new: {names}")
+    typer.echo(f"page: {outcome['page']}")

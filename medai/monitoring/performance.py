@@ -1,0 +1,296 @@
+"""``label``: outcomes kept beside their predictions; and how right the champion was on those of one file.
+
+A window of performance holds the predictions whose outcome one file told first. Metrics, their intervals (by the
+bootstrap over subjects) and the recalibration are those of the scorecard.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from medai.evaluation import Evaluation
+from medai.measurement.evidence import evidence_of
+from medai.monitoring.batches import PREDICTIONS, Kept
+from medai.monitoring.bounds import Monitoring
+from medai.monitoring.labels import SITE
+from medai.monitoring.records import TOO_FEW, Batch, Compared, Figure, Outcomes
+from medai.outputs import Mask, Multilabel, Output
+from medai.records import Candidate, Frozen, Subgroup, sha256_of, stage_key
+from medai.scores import score_columns
+from medai.workspace import Made, Workspace
+
+if TYPE_CHECKING:
+    import polars as pl
+
+VERSION = 1
+OUTCOMES, RECEIPTS = "outcomes.parquet", "outcomes"
+TOLD = ("auroc", "micro_auroc", "auprc", "kappa", "sensitivity", "specificity", "ppv", "npv", "brier", "ece")
+"""Metrics of a window, where the output has them."""
+OF_GROUPS = ("auroc", "sensitivity", "specificity")
+UNKNOWN = "not recorded"
+
+
+class _Measuring(Frozen):
+    kind: str = "performance"
+    evaluation: Evaluation
+    own: dict[str, float]
+    minimum_subjects: int
+    minimum_positives: int
+    minimum_negatives: int
+
+
+def predictions_of(workspace: Workspace, kept: Iterable[Kept]) -> pl.DataFrame | None:
+    """All predictions, of one id by one champion the first; None where nothing was predicted.
+
+    Later ones of the same id know more, and would make the champion look better than it was when it was asked.
+    """
+    import polars as pl
+
+    from medai.tables import read_table
+
+    tables = []
+    for number, one in enumerate(kept):
+        table = pl.DataFrame(read_table(workspace.folder("keep", one.batch.key) / PREDICTIONS))
+        tables.append(
+            table.with_columns(
+                pl.lit(one.batch.key).alias("batch"),
+                pl.lit(one.batch.candidate).alias("candidate"),
+                pl.lit(number).alias("order"),
+                *(pl.col(group).cast(pl.String) for group in one.batch.groups),
+            )
+        )
+    if not tables:
+        return None
+    table = pl.concat(tables, how="diagonal").sort("order", "sample_id")
+    return table.unique(["candidate", "id"], keep="first", maintain_order=True).drop("order")
+
+
+def outcomes_of(workspace: Workspace, problem: str) -> list[Outcomes]:
+    """All outcomes that were joined to predictions of a problem, in the order of their keys."""
+    paths = sorted((workspace.root / "receipts" / RECEIPTS).glob(f"{problem}-*.json"))
+    keys = [str(json.loads(path.read_bytes())["outcomes"]) for path in paths]
+    return [found for key in keys if (found := workspace.find("label", key, Outcomes)) is not None]
+
+
+def known_outcomes(workspace: Workspace, problem: str) -> pl.DataFrame:
+    """candidate, id and truth of these outcomes."""
+    import polars as pl
+
+    from medai.tables import read_table
+
+    columns = ("candidate", "id", "truth")
+    tables = [pl.DataFrame(schema=dict.fromkeys(columns, pl.String))]
+    for outcomes in outcomes_of(workspace, problem):
+        table = pl.DataFrame(read_table(workspace.folder("label", outcomes.key) / OUTCOMES, list(columns)))
+        tables.append(table.cast(pl.String))
+    return pl.concat(tables)
+
+
+def keep_outcomes(workspace: Workspace, problem: str, candidate: str, rows: pl.DataFrame) -> Made[Outcomes]:
+    """Write ``outcomes.parquet``, for its owner alone: predictions of one champion with their truth.
+
+    Args:
+        rows: as ``medai.monitoring.labels.join`` gives them, at least one.
+    """
+    rows = rows.filter(rows["candidate"] == candidate).sort("batch", "sample_id")
+    told = rows.select("batch", "sample_id", "truth", "site").rows()
+    key = stage_key(
+        "label", VERSION, {"candidate": candidate, "rows": sha256_of([list(row) for row in told])}, None, ("polars",)
+    )
+
+    def build(folder: Path) -> Outcomes:
+        from medai.tables import OWNER_ALONE, write_table
+
+        write_table(folder / OUTCOMES, rows.to_arrow(), mode=OWNER_ALONE)
+        return Outcomes(key=key, candidate=candidate, samples=rows.height, subjects=rows["subject_id"].n_unique())
+
+    made = workspace.materialise("label", key, Outcomes, build)
+    if not workspace.receipt(RECEIPTS, f"{problem}-{key}"):
+        workspace.keep_receipt(RECEIPTS, f"{problem}-{key}", {"outcomes": key})
+    return made
+
+
+def measure(
+    workspace: Workspace,
+    champion: Candidate,
+    outcomes: Outcomes,
+    batches: Iterable[Batch],
+    unit: str,
+    name: str,
+    output: Output,
+    own: dict[str, float],
+    evaluation: Evaluation,
+    bounds: Monitoring,
+) -> Made[Compared]:
+    """How right a champion was on these outcomes, as a window's content.
+
+    Args:
+        batches: that the outcomes are of; their groups are told.
+        unit: what a subject is.
+        name, output: as the champion's record defines them.
+        own: metric → the champion's figure on its own test.
+    """
+    groups = tuple(sorted({group for batch in batches for group in batch.groups} | {SITE}))
+    config = _Measuring(
+        evaluation=evaluation,
+        own=own,
+        minimum_subjects=bounds.minimum_subjects,
+        minimum_positives=bounds.minimum_positives,
+        minimum_negatives=bounds.minimum_negatives,
+    )
+    key = stage_key(
+        "monitor", VERSION, {"candidate": champion.key, "outcomes": outcomes.key}, config, ("numpy", "polars")
+    )
+
+    def build(_folder: Path) -> Compared:
+        import polars as pl
+
+        from medai.tables import read_table
+
+        table = pl.DataFrame(read_table(workspace.folder("label", outcomes.key) / OUTCOMES))
+        truth = truth_of(table["truth"].to_list(), output)
+        scores = table.select(score_columns(name, output)).to_numpy()
+        subjects = table["subject_id"].to_numpy()
+        rows = _Rows(champion, name, output, truth, scores, subjects, config)
+        positives = int((truth > 0).sum())
+        return Compared(
+            key=key,
+            kind="performance",
+            candidate=champion.key,
+            batch=outcomes.key,
+            unit=unit,
+            samples=table.height,
+            subjects=outcomes.subjects,
+            counts={"positives": positives},
+            figures=tuple(rows.figures()),
+            groups=tuple(
+                rows.group(group, level, chosen)
+                for group in groups
+                if group in table.columns and table[group].null_count() < table.height
+                for level, chosen in _levels(table[group])
+            ),
+        )
+
+    return workspace.materialise("monitor", key, Compared, build)
+
+
+def truth_of(said: list[str], output: Output) -> NDArray[np.int64]:
+    """(samples,) class numbers, or (samples, findings) of 0 and 1, of classes by their names."""
+    if isinstance(output, Multilabel):
+        rows = [set(one.split("; ")) for one in said]
+        return np.array([[int(finding in row) for finding in output.names] for row in rows], np.int64)
+    place = {label: number for number, label in enumerate(output.names)}
+    return np.array([place[one] for one in said], np.int64)
+
+
+class _Rows:
+    """Predictions with their truth, to be measured whole and by groups."""
+
+    def __init__(
+        self,
+        champion: Candidate,
+        name: str,
+        output: Output,
+        truth: NDArray[np.int64],
+        scores: NDArray[Any],
+        subjects: NDArray[np.int64],
+        config: _Measuring,
+    ) -> None:
+        if isinstance(output, Mask):
+            raise AssertionError("outcomes of masks are refused when they are read")
+        self.output, self.thresholds = output, champion.thresholds[name]
+        self.truth, self.scores, self.subjects, self.config = truth, scores, subjects, config
+
+    def figures(self) -> list[Figure]:
+        """Metrics beside the champion's own, and the recalibration of a binary output."""
+        from medai.measurement.metrics import available
+        from medai.measurement.recalibration import recalibrate
+
+        number = len(np.unique(self.subjects))
+        config, evaluation = self.config, self.config.evaluation
+        told = [metric for metric in TOLD if metric in available(self.output)]
+        told += [metric for metric in sorted(config.own) if metric not in told]
+        fewest = {True: config.minimum_positives, False: config.minimum_negatives}
+        evidence = evidence_of(self.output, self.truth, self.subjects)
+        if any(one.subjects < fewest[one.positive] for one in evidence):
+            return [Figure(measure=one, statistic="metric", value=None, subjects=number, why=TOO_FEW) for one in told]
+        measures = self._measures(np.arange(len(self.truth)), tell=True)
+        figures = [
+            Figure(
+                measure=metric,
+                statistic="metric",
+                value=measures[metric].value,
+                low=measures[metric].low,
+                high=measures[metric].high,
+                reference=config.own.get(metric),
+                subjects=number,
+            )
+            for metric in told
+            if metric in measures
+        ]
+        if self.output.kind == "binary":
+            found = recalibrate(
+                self.truth,
+                self.scores[:, 0],
+                self.subjects,
+                confidence=evaluation.confidence,
+                resamples=evaluation.resamples,
+                seed=evaluation.seed,
+            )
+            figures += [
+                Figure(
+                    measure="calibration",
+                    statistic=part,
+                    value=one.value,
+                    low=one.low,
+                    high=one.high,
+                    reference=0.0 if part == "intercept" else 1.0,
+                    subjects=number,
+                )
+                for part, one in sorted(found.items())
+            ]
+        return figures
+
+    def group(self, group: str, level: str, chosen: NDArray[np.int64]) -> Subgroup:
+        """One level of a group; of few subjects only their number."""
+        number = len(np.unique(self.subjects[chosen]))
+        measures = {}
+        if number >= self.config.minimum_subjects:
+            measures = {one: figure for one, figure in self._measures(chosen, tell=False).items() if one in OF_GROUPS}
+        return Subgroup(
+            group=group,
+            level=level,
+            samples=len(chosen),
+            subjects=number,
+            positives=int((self.truth[chosen] > 0).sum()),
+            metrics=measures,
+        )
+
+    def _measures(self, chosen: NDArray[np.int64], *, tell: bool) -> dict[str, Any]:
+        from medai.measurement import evaluate_output
+
+        evaluation = self.config.evaluation
+        return evaluate_output(
+            self.output,
+            self.truth[chosen],
+            self.scores[chosen],
+            self.thresholds,
+            self.subjects[chosen],
+            confidence=evaluation.confidence,
+            resamples=evaluation.resamples,
+            seed=evaluation.seed,
+            tell=tell,
+        )[0]
+
+
+def _levels(column: pl.Series) -> list[tuple[str, NDArray[np.int64]]]:
+    """Level → its rows; what is not recorded last."""
+    said = np.array([UNKNOWN if one is None else str(one) for one in column.to_list()], object)
+    order = sorted(set(said), key=lambda level: (level == UNKNOWN, level))
+    return [(level, np.flatnonzero(said == level)) for level in order]
