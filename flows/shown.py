@@ -281,7 +281,8 @@ def deidentified(outcome: dict[str, Any]) -> None:
             rows = [(count, reason, REASONS[reason]) for reason, count in outcome["set_aside"].items()]
             table("", ("set aside", "reason", "that is"), rows)
             typer.echo(f"which ones: {outcome['list']} (yours alone: names of files may be names of patients)")
-        table("what was done with attributes", ("action: authority", "times"), list(outcome["actions"].items()))
+        if outcome["actions"]:
+            table("what was done with attributes", ("action: authority", "times"), list(outcome["actions"].items()))
         return
     tables = outcome.get("tables") or {"": outcome}
     for name, one in tables.items():
