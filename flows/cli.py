@@ -362,7 +362,10 @@ def deidentify(
         str | None, typer.Option(metavar="FILE", help="The site's secret; one is kept in MEDAI_HOME if left out.")
     ] = None,
     columns: Annotated[
-        str | None, typer.Option(metavar="FILE", help="YAML: what the columns of a table hold; or mimic4.")
+        str | None,
+        typer.Option(
+            metavar="FILE", help="YAML: columns under subject, uids, dates, keep, drop … (see README); or mimic4."
+        ),
     ] = None,
     as_json: Json = False,
 ) -> None:

@@ -82,16 +82,19 @@ def run(outcome: dict[str, Any]) -> None:
     _drift(outcome["drift"])
     for output, metrics in outcome["metrics"].items():
         others = outcome["baselines"]
+        listed, left = _briefly(in_order({metric for figures in (metrics, *others.values()) for metric in figures}))
         rows = [
             (
                 metric.replace("_", " "),
                 _figure(metrics.get(metric)),
                 *(f"{figures[metric]:.3f}" if metric in figures else "–" for figures in others.values()),
             )
-            for metric in in_order({metric for figures in (metrics, *others.values()) for metric in figures})
+            for metric in listed
         ]
         heads = (output, outcome["model"].replace("_", " "), *(name.replace("_", " ") for name in others))
         table(_opened(outcome["test_openings"], outcome["test_openings_when_decided"]), heads, rows)
+        if left:
+            typer.echo(f"{left} more figures of single findings are in the report")
         if caveat := _few(outcome["rarest"]):
             typer.echo(f"{caveat} of {', '.join(metrics)}")
     version, verdict, since = outcome["version"], outcome["decision"].replace("_", " "), outcome["withdrawn"]
@@ -120,6 +123,14 @@ def run(outcome: dict[str, Any]) -> None:
     typer.echo(f"to make it again: {outcome['reproduce']}")
 
 
+def _briefly(metrics: list[str]) -> tuple[list[str], int]:
+    """All metrics, but of those of single findings (``auroc/Edema``) the first kind only; and how many are left out."""
+    parts = [metric for metric in metrics if "/" in metric]
+    kind = parts[0].partition("/")[0] if parts else ""
+    listed = [metric for metric in metrics if "/" not in metric or metric.partition("/")[0] == kind]
+    return listed, len(metrics) - len(listed)
+
+
 def _opened(now: int, then: int) -> str:
     """How often a test set was opened, by now and when the run was decided."""
     title = f"test, opened for {now} candidate{'' if now == 1 else 's'}"
@@ -145,17 +156,20 @@ def evaluation(outcome: dict[str, Any]) -> None:
     apart = outcome.get("gap") or {}
     for output, metrics in outcome["metrics"].items():
         tested = own["metrics"].get(output, {}) if own and not missing else {}
+        listed, left = _briefly(list(metrics)) if "report" in outcome else (list(metrics), 0)
         rows = [
             (
                 metric.replace("_", " "),
-                _interval(measure),
+                _interval(metrics[metric]),
                 _interval(tested[metric]) if metric in tested else _alone(apart.get(metric)),
                 *([_difference(apart.get(metric))] if apart else []),
             )
-            for metric, measure in metrics.items()
+            for metric in listed
         ]
         headings = (output, "these data", "its own test", *(["gap"] if apart else []))
         table("the champion on these data", headings, rows)
+        if left:
+            typer.echo(f"{left} more figures of single findings are in the report")
         for group in outcome["subgroups"].get(output, ()):
             who = _who(group | {"unit": counts["unit"]})
             typer.echo(f"  {group['group']} {group['level']}: {who}{_key_figure(group['metrics'])}")
@@ -183,9 +197,7 @@ def prediction(outcome: dict[str, Any]) -> None:
     for criterion in outcome["not_judged"]:
         typer.echo(f"not judged, since it asks for what is known only later: {criterion}")
     if outcome["seen_in_training"] is None:
-        typer.echo(
-            "unknown: whether the champion was fitted on these patients, as not every file name tells whose it is"
-        )
+        typer.echo("unknown: whether the champion was fitted on these patients, as not every picture tells whose it is")
     elif outcome["seen_in_training"]:
         typer.echo(f"{outcome['seen_in_training']} subjects are among those that the champion was fitted on")
     if outcome["seen_pictures"]:
@@ -281,7 +293,8 @@ def deidentified(outcome: dict[str, Any]) -> None:
             rows = [(count, reason, REASONS[reason]) for reason, count in outcome["set_aside"].items()]
             table("", ("set aside", "reason", "that is"), rows)
             typer.echo(f"which ones: {outcome['list']} (yours alone: names of files may be names of patients)")
-        table("what was done with attributes", ("action: authority", "times"), list(outcome["actions"].items()))
+        if outcome["actions"]:
+            table("what was done with attributes", ("action: authority", "times"), list(outcome["actions"].items()))
         return
     tables = outcome.get("tables") or {"": outcome}
     for name, one in tables.items():

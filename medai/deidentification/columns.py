@@ -119,7 +119,8 @@ class Table:
         """
         unnamed = [position for position, name in enumerate(columns, 1) if name.lower() not in self.fates]
         if unnamed:
-            shown = ", ".join(columns[position - 1] for position in unnamed if columns[position - 1].isidentifier())
+            headed = len(unnamed) < len(columns)  # of a table without a header the first row is a patient's
+            shown = ", ".join(columns[at - 1] for at in unnamed if headed and columns[at - 1].isidentifier())
             raise ConfigurationError(
                 "a table has columns that the mapping does not name",
                 expected="each under subject, identifiers, uids, dates, births, years, ages, drop, empty or keep",

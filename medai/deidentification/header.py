@@ -36,6 +36,8 @@ CODES = (
     ("113108", "Retain Patient Characteristics Option"),
 )
 """CID 7050 of PS3.16. 113101 (clean pixel data) is never said: a picture with text in it is set aside, not cleaned."""
+STAMPS = (0x00120062, 0x00120063, 0x00120064, 0x00280303)
+"""What the stamps of ``_stamp`` stand in."""
 DEEPEST = 32
 DUMMY = "REMOVED"
 _CODE = (0x00080100, 0x00080102, 0x00080104)

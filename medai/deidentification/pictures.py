@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from medai.deidentification import burned_in, pixels
 from medai.deidentification.attributes import PIXELS, meaning_of, rule_of
-from medai.deidentification.header import TooDeep, rewrite
+from medai.deidentification.header import STAMPS, TooDeep, rewrite
 from medai.deidentification.keys import Key
 from medai.deidentification.outcomes import Outcome, SetAside
 from medai.paths import NotPlain, read_plain
@@ -102,7 +102,7 @@ def rewritten(data: bytes, key: Key) -> tuple[bytes, str, bool, dict[str, int]]:
             new = done.dataset
             pixels.clean(old, new, syntax)
             content = _bytes_of(new, syntax)
-            pixels.refuse_text(_parsed(content))
+            pixels.refuse_text(_parsed(content), content)
         except (TooDeep, RecursionError):
             raise SetAside("too_deep") from None
         except (SetAside, MemoryError, OSError):
@@ -168,11 +168,13 @@ def _short(uid: str) -> str:
 def _refuse_left(dataset: Dataset, secrets: frozenset[str]) -> None:
     """Look once more, at the bytes of the header, for what the file told of its patient.
 
+    The stamps are medai's own words: a patient whose name is one of them (Test^Patient) is not left in them.
+
     Raises:
         SetAside: it is still there.
     """
     header = copy.copy(dataset)
-    for tag in PIXELS:
+    for tag in (*PIXELS, *STAMPS):
         if tag in header:
             del header[tag]
     text = _bytes_of(header, "1.2.840.10008.1.2.1")

@@ -19,6 +19,8 @@ NATIVE = {
     "1.2.840.10008.1.2.2": ">",
 }
 """Transfer syntaxes of uncompressed pixels, with their byte order."""
+_JPEG_EXTENDED = "1.2.840.10008.1.2.4.51"
+"""pydicom calls it available, and decodes only its pictures of 8 bits."""
 _OVERLAY_POSITION, _OVERLAYS = 0x0102, range(0x6000, 0x6020, 2)
 
 
@@ -75,36 +77,58 @@ def clean(old: Dataset, new: Dataset, syntax: str) -> None:
     new["PixelData"].is_undefined_length = True
 
 
-def frames_of(dataset: Dataset) -> Iterator[np.ndarray]:
-    """Each decoded frame, (rows, columns) or (rows, columns, samples).
+def frames_of(dataset: Dataset, data: bytes) -> Iterator[np.ndarray]:
+    """Each decoded frame, (rows, columns) or (rows, columns, samples); by pydicom, or by medai's reader where pydicom
+    has no codec: JPEG Lossless, which most archives are full of, JPEG of 12 bits, HTJ2K and JPEG XL.
+
+    Args:
+        dataset: the data set.
+        data: the file that it was read from.
 
     Raises:
         SetAside: the frames cannot be decoded, or no codec is there.
     """
     from pydicom.pixels import get_decoder, iter_pixels
 
+    syntax = dataset.file_meta.TransferSyntaxUID
     try:
-        known = get_decoder(dataset.file_meta.TransferSyntaxUID).is_available
+        known = get_decoder(syntax).is_available
     except NotImplementedError:  # pydicom's word for a syntax that it decodes in no way, such as video
         known = False
-    if not known:
-        raise SetAside("codec_missing")
+    wide = syntax == _JPEG_EXTENDED and int(dataset.get("BitsStored", 0) or 0) > 8
     try:
-        yield from iter_pixels(dataset, raw=True)
-    except MemoryError:
+        if known and not wide:
+            yield from iter_pixels(dataset, raw=True)
+        else:
+            yield from _frames_by_reader(data)
+    except (MemoryError, SetAside):
         raise
     except Exception:  # noqa: BLE001 - a codec's word for damaged bytes may be any
         raise SetAside("damaged") from None
 
 
-def refuse_text(dataset: Dataset) -> None:
-    """Look for text in every frame, and for values beyond the stored bits.
+def _frames_by_reader(data: bytes) -> Iterator[np.ndarray]:
+    from medai.sources.dicom import elements, headers, pixels, syntaxes
+
+    opened = elements.open_elements(data)
+    if opened.syntax not in syntaxes.CODINGS:
+        raise SetAside("codec_missing")
+    try:
+        header = headers.header_of(opened)
+        for frame in pixels.frames_of(opened, header, range(header.frames)):
+            yield frame.values
+    except elements.Fault as fault:
+        raise SetAside("unused_bits" if fault.reason == "beyond_bits_stored" else "damaged") from None
+
+
+def refuse_text(dataset: Dataset, data: bytes) -> None:
+    """Look for text in every frame, and for values beyond the stored bits; ``data`` is the file of ``dataset``.
 
     Raises:
         SetAside: there is some, or the frames cannot be looked at.
     """
     stored, signed = int(dataset.get("BitsStored", 0) or 0), int(dataset.get("PixelRepresentation", 0) or 0)
-    for frame in frames_of(dataset):
+    for frame in frames_of(dataset, data):
         whole = "PixelData" in dataset and 0 < stored < 8 * frame.dtype.itemsize
         if whole and not _within(frame, stored, signed):
             raise SetAside("unused_bits")

@@ -49,6 +49,16 @@ def test_a_figure_of_two_cases_has_a_caveat(capsys: pytest.CaptureFixture[str]) 
     assert "uncertainty" not in capsys.readouterr().out
 
 
+def test_of_many_findings_the_first_figure_of_each_is_told(capsys: pytest.CaptureFixture[str]) -> None:
+    """Fourteen findings have 154 figures of their own; the terminal shows what fits, and says where the rest is."""
+    figures = {name: SURE for name in ("auroc", "auroc/edema", "auroc/mass", "ece", "ece/edema", "ece/mass")}
+    shown.run(outcome_of(metrics={"findings": figures}, baselines={}))
+    told = capsys.readouterr().out
+    firsts = [line.split()[0] for line in told.splitlines() if line.strip().startswith(("auroc", "ece"))]
+    assert firsts == ["auroc", "auroc/edema", "auroc/mass", "ece"]
+    assert "2 more figures of single findings are in the report\n" in told
+
+
 def test_history_has_the_caveat_too_and_the_overrides(capsys: pytest.CaptureFixture[str]) -> None:
     """Versions registered before either was recorded have none."""
     version = {"registered": "2026-05-01T10:00:00", "seed": 0, "data_sha256": "a" * 64}

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from medai.errors import DataRefused, near_match
+from medai.errors import DataRefused
 from medai.sources.dicom.headers import Facts
 from medai.sources.files import look, other_kind, what_is
 
@@ -146,9 +146,27 @@ def _places(header: Sequence[str], names: Sequence[str]) -> list[int]:
             raise _refused(
                 f"the table of labels {'lacks' if name not in header else 'repeats'} column {name}",
                 f"columns {', '.join(names)}, each once",
-                near_match(name, [one for one in header if one]) if any(header) else "no column at all",
+                _what_instead(name, header),
             )
     return [header.index(name) for name in names]
+
+
+def _what_instead(name: str, header: Sequence[str]) -> str:
+    """What a first row is that lacks a column; its words are not told: without a header they are a patient's."""
+    if not any(header):
+        return "no column at all"
+    if len(header) == 1:
+        for sign, called in ((";", "semicolons"), ("\t", "tabs")):
+            if sign in header[0]:
+                return f"one column: its cells are separated by {called}, not commas"
+    spelt = [one for one in header if _folded(one) == _folded(name)]
+    return f"{len(header)} columns, " + (
+        f"{spelt[0]} among them" if spelt else "or a table without a first row of names"
+    )
+
+
+def _folded(name: str) -> str:
+    return "".join(letter for letter in name.casefold() if letter.isalnum())
 
 
 def _refused(wrong: str, expected: str, received: str) -> DataRefused:

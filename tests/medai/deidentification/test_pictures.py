@@ -222,6 +222,52 @@ def test_an_identifier_that_no_rule_covers_is_noticed(
     assert reason(dicom(Manufacturer="Mustermann"), key) == "identifier_left"
 
 
+def test_a_patient_whose_name_is_a_word_of_the_stamps_is_rewritten(dicom: Written, key: Key) -> None:
+    """`Test^Patient` is not left in "Retain Patient Characteristics Option", which medai itself writes."""
+    data = rewritten(dicom(PatientName="Profile^Patient"), key)[0]
+    assert read(data).PatientName == key.subject("0017")
+    assert b"Profile^" not in data
+
+
+def test_pixels_that_pydicom_has_no_codec_for_are_looked_through(dicom: Written, key: Key) -> None:
+    """JPEG Lossless and JPEG of 12 bits, by the decoder that the pipeline reads them with."""
+    from imagecodecs import jpeg8_decode, jpeg8_encode
+    from pydicom.encaps import encapsulate, generate_frames
+
+    for syntax, how in (("1.2.840.10008.1.2.4.70", {"lossless": True, "predictor": 1}), ("1.2.840.10008.1.2.4.51", {})):
+        stream = jpeg8_encode(radiograph(), bitspersample=12, **how)
+
+        def compressed(dataset: Any, stream: bytes = stream) -> None:
+            dataset.PixelData = encapsulate([stream])
+            dataset["PixelData"].is_undefined_length = True
+            dataset["PixelData"].VR = "OB"
+
+        new = read(rewritten(dicom(change=compressed, syntax=syntax), key)[0])
+        (frame,) = generate_frames(new.PixelData, number_of_frames=1)
+        assert np.array_equal(jpeg8_decode(frame), jpeg8_decode(stream))
+        cut = stream[: len(stream) // 2]
+        assert reason(dicom(change=lambda one, cut=cut: compressed(one, cut), syntax=syntax), key) == "damaged"
+
+
+def test_text_in_pixels_that_pydicom_has_no_codec_for_is_seen(dicom: Written, key: Key) -> None:
+    """A name burned into a picture of JPEG Lossless sets it aside."""
+    import cv2
+    from imagecodecs import jpeg8_encode
+    from pydicom.encaps import encapsulate
+
+    name = cv2.putText(np.zeros((256, 256), np.uint8), "MUSTERMANN", (20, 60), cv2.FONT_HERSHEY_SIMPLEX, 0.8, 255, 2)
+    picture = np.where(name > 127, np.uint16(4095), radiograph(256) // 2)
+    stream = jpeg8_encode(picture, bitspersample=12, lossless=True, predictor=1)
+
+    def compressed(dataset: Any) -> None:
+        dataset.PixelData = encapsulate([stream])
+        dataset["PixelData"].is_undefined_length = True
+        dataset["PixelData"].VR = "OB"
+
+    data = dicom(pixels=picture, change=compressed, syntax="1.2.840.10008.1.2.4.70")
+    assert reason(data, key) == "text_in_the_pixels"
+
+
 def test_each_picture_among_pydicoms_own_files_stays_the_same(key: Key) -> None:
     """Every file that is rewritten, of whatever transfer syntax, decodes to what it decoded to before."""
     folder, compared = Path(pydicom.__file__).parent / "data" / "test_files", 0

@@ -121,6 +121,7 @@ def test_a_folder_of_tables_by_the_mapping_that_medai_brings(key: Key, tmp_path:
     ("text", "error", "told"),
     [
         ("patient,ward\n1,2\n", ConfigurationError, "columns that the mapping does not name.*1 unnamed, at 2: ward"),
+        ("Mustermann,2\nMeier,3\n", ConfigurationError, "2 unnamed, at 1, 2\n"),
         ("seen\n2020-01-01\n", ConfigurationError, "dates, but no column that says whose"),
         ("patient,Patient\n1,2\n", DataRefused, "the same column twice"),
         ("patient,value\n1\n", DataRefused, "cannot be read to its end"),

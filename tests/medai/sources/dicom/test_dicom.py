@@ -268,6 +268,27 @@ def test_a_table_of_labels_that_cannot_be_followed_is_refused(text: str, wrong: 
     assert "maybe" not in str(refused.value)
 
 
+@pytest.mark.parametrize(
+    ("text", "received"),
+    [
+        ("Mustermann Erika,1\nMeier Max,0\n", "2 columns, or a table without a first row of names"),
+        ("SOPInstanceUID;finding\n1;Mustermann\n", "one column: its cells are separated by semicolons, not commas"),
+        ("Sop Instance UID,finding\n1,0\n", "2 columns, Sop Instance UID among them"),
+    ],
+)
+def test_a_table_without_the_asked_column_is_not_told_in_its_own_words(
+    text: str, received: str, tmp_path: Path
+) -> None:
+    """Where there is no header, the first row is a patient's; a spelling of the asked name alone is repeated."""
+    (tmp_path / "labels.csv").write_text(text)
+    table = config().labels
+    assert table is not None
+    with pytest.raises(DataRefused) as refused:
+        labels_of(table, tmp_path / "labels.csv")
+    assert refused.value.received == received
+    assert "Mustermann" not in str(refused.value)
+
+
 def test_a_key_told_twice_otherwise_is_untold(tmp_path: Path) -> None:
     """Nobody can say which of two labels is true; twice the same is one."""
     (tmp_path / "labels.csv").write_text("SOPInstanceUID,finding\n1,0\n2,1\n1,1\n2,1.0\n3,true\n")
