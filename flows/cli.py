@@ -557,33 +557,77 @@ def up(
 
 @app.command()
 def deploy(
-    problem: Name,
-    cron: Annotated[str, typer.Option(help="When to retrain, five fields of cron, UTC.")] = "0 3 * * 1",
+    problem: Remembered,
+    cron: Annotated[str, typer.Option(help="When to retrain, five fields of cron.")] = "0 3 * * 1",
+    on: Annotated[
+        str | None, typer.Option(metavar="LIST", help="Events that start it, too: some of drift,data,labels.")
+    ] = None,
+    watch: Annotated[
+        str | None, typer.Option(metavar="CRON", help="When to look whether data arrived, such as '*/10 * * * *'.")
+    ] = None,
+    notify: Annotated[
+        str | None,
+        typer.Option(metavar="LIST", help="Prefect's notification blocks that are told, such as slack-webhook/ward."),
+    ] = None,
+    timezone: Annotated[str, typer.Option(help="In which both schedules are meant, such as Europe/Berlin.")] = "UTC",
     data: Data = None,
     seed: Seed = 0,
     overrides: Overrides = None,
+    listed: Annotated[bool, typer.Option("--list", help="Only tell what is deployed of the problem.")] = False,
+    remove: Annotated[bool, typer.Option("--remove", help="Take all of it from the server.")] = False,
     as_json: Json = False,
 ) -> None:
-    """Schedule retraining on the running Prefect server."""
+    """Retrain by itself: on a schedule and on events."""
 
     def act(settings: Settings) -> dict[str, Any]:
-        question = _load(problem, overrides)
-        _make_home(settings)
-        from flows.deploy import deploy as schedule
+        from flows import deploy as deployments
 
-        made = schedule(settings, problem, cron=cron, data=data, seed=seed, overrides=tuple(overrides or ()))
-        facts = {"problem": question.name, "deployment": made.id, "name": made.name, "cron": cron, "data": data}
-        return facts | {"next": made.next, "replaced": made.replaced}
+        if listed or remove:
+            name = _known(problem, _ledger(settings))
+            _make_home(settings)
+            look = deployments.remove if remove else deployments.deployed
+            return {"problem": name, "removed" if remove else "deployments": look(settings, name)}
+        _load(problem, overrides)
+        _make_home(settings)
+        return deployments.deploy(
+            settings,
+            problem,
+            cron=cron,
+            data=data,
+            seed=seed,
+            overrides=tuple(overrides or ()),
+            timezone=timezone,
+            on=() if on is None else tuple(part.strip() for part in on.split(",")),
+            watch=watch,
+            notify=notify,
+        )
+
+    _answer(act, as_json, shown.deployed)
+
+
+@app.command("watch")
+def look_once(
+    problem: Name,
+    data: Data = None,
+    rest: Annotated[float, typer.Option(min=0, help="Seconds between two looks that must agree.")] = 60.0,
+    overrides: Overrides = None,
+    as_json: Json = False,
+) -> None:
+    """Look once for data that arrived, and announce them."""
+
+    def act(settings: Settings) -> dict[str, Any]:
+        _make_home(settings)
+        from flows.arrivals import watch_once
+
+        return watch_once(settings, problem, data, overrides, rest)
 
     def show(outcome: dict[str, Any]) -> None:
-        typer.echo(f"{outcome['problem']} is retrained at {outcome['cron']} UTC, next {outcome['next'][:16]} UTC")
-        typer.echo(f"  deployment {outcome['name']} ({outcome['deployment']})")
-        if (before := outcome["replaced"]) is not None:
-            typer.echo(f"  it replaces the schedule at {before['cron']} UTC")
-            if before.get("data") and outcome["data"] is None:
-                typer.echo(
-                    f"  the earlier one read --data {before['data']}; this one reads the problem's own or MEDAI_DATA's"
-                )
+        sentences = {
+            "unchanged": "nothing new",
+            "arriving": "data are still arriving; the next look decides",
+            "arrived": "data arrived, and medai.data.arrived was announced",
+        }
+        typer.echo(f"{outcome['problem']}: {sentences[outcome['seen']]} ({outcome['files']} files)")
 
     _answer(act, as_json, show)
 

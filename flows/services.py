@@ -367,6 +367,8 @@ def _start_mlflow(settings: Settings, log: Path) -> tuple[Child, str]:
 def _start_worker(settings: Settings, api_url: str, log: Path) -> Child:
     environment = settings.merged(os.environ) | {"PREFECT_API_URL": api_url}
     arguments = ["worker", "start", "--pool", WORK_POOL, "--type", "process", "--install-policy", "never"]
+    # Several problems may fall due at once: no more runs than fits with MEDAI_THREADS threads have cores for.
+    arguments += ["--limit", str(max(1, (os.cpu_count() or 1) // settings.threads))]
     return Child("worker", "prefect", arguments, environment, log)
 
 

@@ -10,6 +10,7 @@ import errno
 import getpass
 import io
 import os
+import re
 import stat
 from collections.abc import Mapping
 from pathlib import Path
@@ -26,7 +27,7 @@ PREFIX = "MEDAI_"
 IGNORED = frozenset({"MEDAI_TEST_DATA"})
 """Variables with our prefix that belong to the test suite."""
 
-SECRET_WORDS = ("password", "secret", "token", "key", "auth", "credential", "database")
+SECRET_WORDS = ("password", "secret", "token", "key", "auth", "credential", "database", "notify")
 
 PINNED = frozenset(
     {
@@ -70,6 +71,28 @@ def _web_address(address: str) -> str:
     return address.rstrip("/")
 
 
+_BLOCK = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*/[a-z0-9]+(-[a-z0-9]+)*")
+
+
+def blocks_in(text: str) -> tuple[str, ...]:
+    """Prefect's blocks TYPE/NAME in a list with commas, each once.
+
+    >>> blocks_in("slack-webhook/ward, medai-mail/night")
+    ('slack-webhook/ward', 'medai-mail/night')
+
+    Raises:
+        ValueError: one is not of that form.
+    """
+    names = tuple(dict.fromkeys(name.strip() for name in text.split(",") if name.strip()))
+    if not all(_BLOCK.fullmatch(name) for name in names):
+        raise ValueError("notification blocks TYPE/NAME with commas between them, such as slack-webhook/ward")
+    return names
+
+
+def _blocks(text: str) -> str:
+    return ",".join(blocks_in(text))
+
+
 def _absolute(path: Path) -> Path:
     try:
         return expanded(path).absolute()
@@ -93,6 +116,7 @@ def _home(path: Path) -> Path:
 Folder = Annotated[Path, AfterValidator(_absolute)]
 Home = Annotated[Path, AfterValidator(_absolute), AfterValidator(_home)]
 Address = Annotated[str, AfterValidator(_without_credentials)]
+Blocks = Annotated[str, AfterValidator(_blocks)]
 WebAddress = Annotated[str, AfterValidator(_without_credentials), AfterValidator(_web_address)]
 
 
@@ -126,6 +150,8 @@ class Settings(BaseSettings):
             on first use.
         lock_database: PostgreSQL database whose advisory locks order the ledger's writers where several machines share
             ``home`` (MEDAI_LOCK_DATABASE); None is a file lock.
+        notify: Prefect's notification blocks that are told what became of a retraining (MEDAI_NOTIFY), TYPE/NAME with
+            commas between them; their addresses and secrets are kept by Prefect's server.
         lock_seconds: how long to wait for an equal run at work on the same stage.
         service_seconds: how long to wait for a server that starts.
     """
@@ -158,6 +184,7 @@ class Settings(BaseSettings):
     shards: Address | None = None
     site_key: Folder | None = None
     lock_database: DatabaseAddress | None = None
+    notify: Blocks = ""
     lock_seconds: float = Field(4 * 3600, gt=0, allow_inf_nan=False)
     service_seconds: float = Field(120, gt=0, allow_inf_nan=False)
 

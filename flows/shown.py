@@ -440,3 +440,30 @@ def champion(outcome: dict[str, Any]) -> None:
         typer.echo("the gate had refused it:" if refused else f"the gate had said {gate['verdict'].replace('_', ' ')}:")
         for reason in gate["reasons"]:
             typer.echo(f"  {reason}")
+
+
+def deployed(outcome: dict[str, Any]) -> None:
+    """What ``medai deploy`` tells: what stands, what was removed, or what is made now."""
+    for word in ("deployments", "removed"):
+        if word in outcome:
+            typer.echo(f"{outcome['problem']}: {'nothing is deployed' if not outcome[word] else word}")
+            for one in outcome[word]:
+                events = f" and on {', '.join(one['on'])}" if one["on"] else ""
+                typer.echo(f"  {one['name']} at {one['cron']} {one['timezone']}{events}")
+            return
+    zone = outcome["timezone"]
+    events = f", and on {', '.join(outcome['on'])}" if outcome["on"] else ""
+    typer.echo(
+        f"{outcome['problem']} is retrained at {outcome['cron']} {zone}, next {outcome['next'][:16]} {zone}{events}"
+    )
+    typer.echo(f"  deployment {outcome['name']} ({outcome['deployment']})")
+    if (watch := outcome["watch"]) is not None:
+        typer.echo(f"  its data are looked at by {watch['name']} at {watch['cron']} {zone}")
+    if outcome["notify"]:
+        typer.echo(f"  told: {', '.join(outcome['notify'])}")
+    if (before := outcome["replaced"]) is not None:
+        typer.echo(f"  it replaces the schedule at {before['cron']}")
+        if before.get("data") and outcome["data"] is None:
+            typer.echo(
+                f"  the earlier one read --data {before['data']}; this one reads the problem's own or MEDAI_DATA's"
+            )

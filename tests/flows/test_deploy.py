@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
+import inspect
 import re
 from datetime import datetime
 from pathlib import Path
 from typing import Any
+from zoneinfo import ZoneInfo
 
 import pytest
 import yaml
+from prefect.client.orchestration import SyncPrefectClient
 
 import flows
+from flows.announcing import EVENTS
+from flows.arrivals import watch
+from flows.deploy import CAUSES, falls_due
+from flows.retrain import retrain
 from medai.problem import load_problem
 
 SHIPPED = yaml.safe_load((Path(flows.__file__).parents[1] / "prefect.yaml").read_text())["deployments"]
@@ -18,13 +25,17 @@ SHIPPED = yaml.safe_load((Path(flows.__file__).parents[1] / "prefect.yaml").read
 
 @pytest.mark.parametrize("deployment", SHIPPED, ids=lambda deployment: str(deployment["name"]))
 def test_what_is_shipped_can_be_deployed(deployment: dict[str, Any]) -> None:
-    """Its problem is in the catalogue, its name is the problem's, its flow is there."""
+    """Its problem is in the catalogue, its name is the problem's, its flow is there and takes its parameters."""
     problem = load_problem(deployment["parameters"]["problem"])
-    assert deployment["name"] == f"retrain-{problem.name}"
+    module, flow = {"retrain": ("retrain", retrain), "watch": ("arrivals", watch)}[deployment["name"].split("-")[0]]
+    assert deployment["name"] == f"{flow.name}-{problem.name}"
     assert problem.name in deployment["description"]
-    assert deployment["entrypoint"] == "flows.train.train"
-    assert set(deployment["parameters"]) == {"problem", "data", "seed", "overrides"}
+    assert deployment["entrypoint"] == f"flows.{module}.{flow.name}"
+    assert set(deployment["parameters"]) <= set(inspect.signature(flow.fn).parameters)
     assert all(len(each["cron"].split()) == 5 for each in deployment["schedules"])
+    for trigger in deployment.get("triggers", ()):
+        assert set(trigger["expect"]) == set(CAUSES.values()) <= set(EVENTS)
+        assert trigger["match"] == {"prefect.resource.id": f"medai.problem.{problem.name}"}
 
 
 @pytest.mark.parametrize(
@@ -36,6 +47,11 @@ def test_what_is_shipped_can_be_deployed(deployment: dict[str, Any]) -> None:
         (("--cron", "0 3 31 2 *"), {}, "the schedule of unplanned cannot be used"),
         ((), {"data": None}, "nobody said where the data of unplanned lie"),
         (("--set", "training.epochz=1"), {}, "cannot be followed"),
+        (("--timezone", "Europe/Berlim"), {}, "the schedule of unplanned cannot be used"),
+        (("--on", "drift,date"), {}, "a retraining cannot be started by that"),
+        (("--watch", "every minute"), {}, "the schedule of unplanned cannot be used"),
+        (("--watch", "*/10 * * * *"), {}, "the data of unplanned cannot arrive"),
+        (("--watch", "*/10 * * * *"), {"data": None}, "nobody said where the data of unplanned lie"),
     ],
 )
 def test_what_cannot_run_is_not_scheduled(
@@ -68,5 +84,79 @@ def test_each_problem_has_its_own_schedule_and_a_replaced_one_is_told(
     again = medai("deploy", first, "--cron", "30 4 * * *", home=home)
     assert again.status == 0, again.err
     assert re.match(r"planned is retrained at 30 4 \* \* \* UTC, next \d{4}-\d\d-\d\dT04:30 UTC\n", again.out)
-    assert "it replaces the schedule at 0 3 * * 1 UTC" in again.out
+    assert "it replaces the schedule at 0 3 * * 1" in again.out
     assert f"the earlier one read --data {data}" in again.out
+
+
+@pytest.mark.parametrize(
+    ("cron", "after", "due"),
+    [
+        # 29 March 2026: 02:00 CET becomes 03:00 CEST, and there is no 02:30: it is due an hour before 03:30.
+        ("30 2 * * *", "2026-03-28T03:00", "2026-03-29T01:30:00+01:00"),
+        ("30 2 * * *", "2026-03-29T04:00", "2026-03-30T02:30:00+02:00"),
+        # 25 October 2026: 02:30 comes twice, in CEST and in CET; the first counts.
+        ("30 2 * * *", "2026-10-24T03:00", "2026-10-25T02:30:00+02:00"),
+        ("30 2 * * *", "2026-10-25T02:31", "2026-10-26T02:30:00+01:00"),
+        ("0 3 * * *", "2026-03-28T04:00", "2026-03-29T03:00:00+02:00"),
+        ("0 3 * * *", "2026-10-24T04:00", "2026-10-25T03:00:00+01:00"),
+    ],
+)
+def test_a_schedule_keeps_its_hour_when_the_clocks_change(cron: str, after: str, due: str) -> None:
+    """Once a night in the ward's own time, also in the two nights that are an hour shorter or longer."""
+    start = datetime.fromisoformat(after).replace(tzinfo=ZoneInfo("Europe/Berlin"))
+    assert falls_due("nightly", cron, "Europe/Berlin", start).isoformat() == due
+
+
+def test_what_is_deployed_is_told_replaced_and_removed(
+    medai: Any, home: Path, problems: Any, tmp_path: Path, environment: dict[str, str]
+) -> None:
+    """One retraining, one automation and one look a problem, however often it is deployed; --remove leaves nothing."""
+    data = tmp_path / "raw.npz"
+    data.touch()
+    problem = problems.pictures("looked_after", data=None)
+    both = ("--data", str(data), "--on", "drift,data", "--watch", "*/5 * * * *", "--timezone", "Europe/Berlin")
+    for _ in range(2):
+        made = medai("deploy", problem, *both, home=home)
+        assert made.status == 0, made.err
+    assert "looked_after is retrained at 0 3 * * 1 Europe/Berlin, next " in made.out
+    assert ", and on drift, data\n" in made.out
+    assert "its data are looked at by watch-looked_after at */5 * * * * Europe/Berlin" in made.out
+
+    standing = medai("deploy", problem, "--list", "--json", home=home).json["deployments"]
+    assert [(one["name"], one["cron"], one["timezone"], one["on"]) for one in standing] == [
+        ("retrain-looked_after", "0 3 * * 1", "Europe/Berlin", ["drift", "data"]),
+        ("watch-looked_after", "*/5 * * * *", "Europe/Berlin", []),
+    ]
+    with SyncPrefectClient(environment["PREFECT_API_URL"]) as client:
+        (automation,) = client.read_automations_by_name("retrain-looked_after")
+        kept = client.read_deployment_by_name("retrain/retrain-looked_after")
+        looks = client.read_deployment_by_name("watch/watch-looked_after")
+    assert automation.trigger.match.root == {"prefect.resource.id": "medai.problem.looked_after"}
+    assert automation.trigger.expect == {"medai.drift.detected", "medai.data.arrived"}
+    assert automation.actions[0].deployment_id == kept.id
+    assert automation.actions[0].parameters == {"cause": "{{ event.event }}"}
+    assert kept.concurrency_options.collision_strategy == "ENQUEUE"
+    assert looks.concurrency_options.collision_strategy == "CANCEL_NEW"
+    assert kept.global_concurrency_limit.limit == looks.global_concurrency_limit.limit == 1
+
+    fewer = medai("deploy", problem, "--data", str(data), "--on", "labels", "--json", home=home).json
+    assert (fewer["on"], fewer["watch"], fewer["replaced"]["data"]) == (["labels"], None, str(data))
+    standing = medai("deploy", problem, "--list", "--json", home=home).json["deployments"]
+    assert [(one["name"], one["on"]) for one in standing] == [("retrain-looked_after", ["labels"])]
+
+    gone = medai("deploy", problem, "--remove", home=home)
+    assert gone.out == "looked_after: removed\n  retrain-looked_after at 0 3 * * 1 UTC and on labels\n", gone.err
+    assert medai("deploy", problem, "--list", home=home).out == "looked_after: nothing is deployed\n"
+    with SyncPrefectClient(environment["PREFECT_API_URL"]) as client:
+        assert client.read_automations_by_name("retrain-looked_after") == []
+
+
+def test_an_unknown_recipient_is_refused(medai: Any, home: Path, problems: Any) -> None:
+    """Before anything is deployed; what might be an address is not shown."""
+    problem = problems.pictures("told_to_nobody")
+    answer = medai("deploy", problem, "--notify", "slack-webhook/nobody", "--json", home=home)
+    assert (answer.status, answer.error["received"]) == (2, "slack-webhook/nobody")
+    answer = medai("deploy", problem, "--notify", "https://hooks.ward/secret", "--json", home=home)
+    assert answer.status == 2
+    assert "hooks" not in answer.out + answer.err
+    assert medai("deploy", problem, "--list", "--json", home=home).json["deployments"] == []
