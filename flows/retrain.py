@@ -20,10 +20,11 @@ from pydantic import Field
 
 from flows.announcing import announce
 from flows.arrivals import BEGUN
+from flows.governance import ledger_of
 from flows.notify import blocks_of, notify
 from flows.outcome import Steps
 from flows.services import running
-from flows.settings import Settings, user
+from flows.settings import Settings
 from flows.train import read, train
 from flows.turns import take_over
 from medai import __version__
@@ -146,7 +147,7 @@ def retrained(
     """
     workspace = Workspace(settings.home, settings.lock_seconds)
     question = load_problem(problem, overrides)
-    ledger = Ledger(workspace, by=user())
+    ledger = ledger_of(settings, workspace)
     with workspace.lock(f"retrain-{question.name}"):
         workspace.keep_receipt(BEGUN, question.name, {"began": datetime.now(UTC).isoformat()})
         before = _version(ledger, question.name)
@@ -238,7 +239,7 @@ def _failed(problem: str, causes: tuple[str, ...], failure: BaseException) -> Re
     name, champion = problem, None
     try:
         name = load_problem(problem).name
-        champion = _version(Ledger(Workspace(settings.home, settings.lock_seconds), by=user()), name)
+        champion = _version(ledger_of(settings), name)
     except (MedaiError, OSError):
         log.warning("what is champion of %s could not be read", name)
     return Retraining(
