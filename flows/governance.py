@@ -162,7 +162,8 @@ def project(ledger: Ledger, tracking: Tracking, problem: str) -> dict[str, Any]:
     if found != version and found not in ledger.shown(problem):
         ledger.append("moved", problem, {"alias": "champion", "found": found, "version": version})
         where = "was gone" if found is None else f"pointed at version {found}"
-        log.warning("%s: MLflow's alias champion %s, moved by hand; the ledger says %s", problem, where, version)
+        stands = "nobody" if version is None else f"version {version}"
+        log.warning("%s: MLflow's alias champion %s, moved by hand; the ledger says %s", problem, where, stands)
         told["moved"] = found
     if found != version:
         if version is None:
