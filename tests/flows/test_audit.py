@@ -210,7 +210,7 @@ def test_a_site_is_audited_and_cleared_out(medai: Any, tmp_path: Path, problems:
     assert would["unneeded"]["ingest"]["folders"] == 1
     assert "fit" not in would["unneeded"]
     assert {"champion, or the one a rollback brings back"} <= would["kept"].keys()
-    assert medai("prune", "--json", home=home).error["wrong"] == "a promotion or rollback needs a reason"
+    assert medai("prune", "--json", home=home).error["wrong"] == "what the audit keeps needs a reason"
     done = medai("prune", "--reason", "the trial is over", "--json", home=home)
     assert done.status == 0, done.err
     assert done.json == would | {"dry_run": False}

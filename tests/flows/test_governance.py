@@ -124,8 +124,8 @@ def test_what_a_person_decides_stays(medai: Any, home: Path, problems: Any, alia
     ("command", "told"),
     [
         (("promote", "7", "--reason", "x"), "has no version 7"),
-        (("promote", "1", "--reason", "  "), "a promotion or rollback needs a reason"),
-        (("promote", "1", "--reason", "\u00a0\u200b"), "a promotion or rollback needs a reason"),
+        (("promote", "1", "--reason", "  "), "what the audit keeps needs a reason"),
+        (("promote", "1", "--reason", "\u00a0\u200b"), "what the audit keeps needs a reason"),
         (("promote", "1", "--reason", "a\nb\x1b[2J"), "the reason cannot be written in the audit"),
         (("rollback", "--reason", "x" * 3000), "the reason cannot be written in the audit"),
         (("rollback", "--reason", os.fsdecode(b"\xff")), "an argument is no text"),
