@@ -12,7 +12,7 @@ from typing import Any
 
 from flows.settings import Settings, user
 from medai.attestation import TAG, contradiction, text
-from medai.errors import ChampionMoved, ConfigurationError, MedaiError
+from medai.errors import ChampionMoved, ConfigurationError
 from medai.ledger import Champion, Ledger
 from medai.locks import DatabaseLocks
 from medai.records import Candidate, QualityReport, Snapshot
@@ -162,7 +162,8 @@ def project(ledger: Ledger, tracking: Tracking, problem: str) -> dict[str, Any]:
     if found != version and found not in ledger.shown(problem):
         ledger.append("moved", problem, {"alias": "champion", "found": found, "version": version})
         where = "was gone" if found is None else f"pointed at version {found}"
-        log.warning("%s: MLflow's alias champion %s, moved by hand; the ledger says %s", problem, where, version)
+        stands = "nobody" if version is None else f"version {version}"
+        log.warning("%s: MLflow's alias champion %s, moved by hand; the ledger says %s", problem, where, stands)
         told["moved"] = found
     if found != version:
         if version is None:
@@ -182,14 +183,6 @@ def attest(ledger: Ledger, tracking: Tracking, problem: str) -> None:
     """Keep the audit's signed head in the second place: a tag of the registered model."""
     if tracking.model(problem) is not None:
         tracking.tag(problem, TAG, text(ledger.audit.state()[1]))
-
-
-def attest_settled(ledger: Ledger, tracking: Tracking, problem: str) -> None:
-    """``attest`` once all is done: where MLflow fails now, the next decision keeps it."""
-    try:
-        attest(ledger, tracking, problem)
-    except MedaiError as error:
-        log.warning("%s: MLflow does not yet know the audit's last lines: %s", problem, error.wrong)
 
 
 def refuse_unattested(ledger: Ledger, tracking: Tracking, problem: str) -> None:
@@ -222,7 +215,7 @@ def check_reason(reason: str) -> None:
     """Refuse a reason without words, or one that no line of the audit can hold."""
     if not any(unicodedata.category(sign)[0] in "LNPS" for sign in reason[: LONGEST_REASON + 1]):
         raise ConfigurationError(
-            "a promotion or rollback needs a reason",
+            "what the audit keeps needs a reason",
             expected="--reason with some words",
             received="nothing",
             action="say why: the auditor will ask",

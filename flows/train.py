@@ -17,7 +17,7 @@ from prefect import flow
 from pydantic import TypeAdapter
 
 from flows.drift import remember, since_last_run
-from flows.governance import attest_settled, ledger_of, note_data, project, refuse_unattested
+from flows.governance import attest, ledger_of, note_data, project, refuse_unattested
 from flows.lineage import remember_lineage
 from flows.outcome import Given, Run, Steps
 from flows.settings import Settings
@@ -439,7 +439,7 @@ def act(
             "openings": run.openings,
         },
     )
-    attest_settled(ledger, tracking, name)
+    attest(ledger, tracking, name)
 
 
 def tracking_of(workspace: Workspace, settings: Settings) -> Tracking:
