@@ -115,6 +115,23 @@ def test_whom_the_champion_was_fitted_on_is_left_out(watched: Any, stay_road: An
     assert found.subjects == 150 - found.known
 
 
+def test_a_batch_of_nobody_new(watched: Any, stay_road: Any) -> None:
+    """Stays that the champion was all fitted on leave nothing to compare, and that is said of each figure."""
+    from medai.monitoring.observing import Rows, observe_data, observe_scores
+
+    part = watched.part("same", 60, 1)
+    nobody = pl.DataFrame(schema={"sample_id": pl.Int64, "subject_id": pl.Int64})
+    rows = Rows(np.empty(0, np.int64), nobody, np.empty(0, np.int64), known=60)
+    data = observe_data(watched.workspace, part.snapshot, part.arrays, rows)
+    scores = pl.DataFrame(schema={"sample_id": pl.Int64, "death.score.0": pl.Float32})
+    said = observe_scores(scores, watched.name, watched.output, (0.5,), rows)
+    folder = watched.workspace.folder("reference", watched.reference.key)
+    for before, here in (("observed.parquet", data), ("answered.parquet", said)):
+        found = list(compared(Observed.read(folder / before), here, rows.subjects, CONFIG))
+        assert found
+        assert {one.value for one in found} == {None}
+
+
 def test_a_reference_of_strangers_is_refused(watched: Any, refusal: Any) -> None:
     """Data in which nobody is whom the champion learnt from are not its own."""
     part = watched.part("same", 60, 1)
