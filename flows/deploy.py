@@ -140,15 +140,19 @@ def schedule(
     cron: str,
     parameters: dict[str, Any],
     timezone: str = "UTC",
+    waits: bool = False,
 ) -> Deployed:
-    """Apply a deployment of any flow of an installed module; a run that falls due during another is dropped.
+    """Apply a deployment of any flow of an installed module.
+
+    Args:
+        waits: a run that is due during another waits for its turn; it is dropped otherwise.
 
     Raises:
         ConfigurationError, ServiceFailed: as ``deploy``.
     """
     falls_due(name, cron, timezone)
     with _server(settings) as client:
-        return _applied(client, flow, settings, name, cron, parameters, timezone)
+        return _applied(client, flow, settings, name, cron, parameters, timezone, waits=waits)
 
 
 def deployed(settings: Settings, name: str) -> list[dict[str, Any]]:

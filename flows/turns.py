@@ -27,6 +27,9 @@ SUPERSEDED = "Superseded"
 CAUSE = "cause"
 """The parameter that says why a run was started: it makes no other run of it."""
 
+SCHEDULE = "schedule"
+"""The cause of a run that names none."""
+
 
 def take_over() -> list[str]:
     """End the runs of this run's deployment that are due by now and were asked for the same, for whatever cause.
@@ -54,7 +57,7 @@ def take_over() -> list[str]:
             for waiting in client.read_flow_runs(flow_run_filter=due):
                 if waiting.id != own.id and _asked(waiting.parameters) == _asked(own.parameters):
                     client.set_flow_run_state(waiting.id, _superseded(own))
-                    causes.append(str(waiting.parameters.get(CAUSE, "")))
+                    causes.append(str(waiting.parameters.get(CAUSE, SCHEDULE)))
     except (httpx.HTTPError, PrefectHTTPStatusError) as failure:
         log.warning("runs that wait were not looked for (%s)", type(failure).__name__)
         return []
