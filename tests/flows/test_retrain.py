@@ -15,7 +15,7 @@ from prefect.settings import PREFECT_API_URL, temporary_settings
 from flows.arrivals import BEGUN
 from flows.retrain import SETTLED, Retraining, body_of, retrain, subject_of
 from flows.turns import take_over
-from medai.errors import ConfigurationError, DataRefused
+from medai.errors import ConfigurationError, DataRefused, ServiceFailed
 from medai.workspace import Workspace
 
 
@@ -114,6 +114,18 @@ def test_what_ends_a_retraining_is_raised(
     with caplog.at_level(logging.WARNING), pytest.raises(ConfigurationError, match="nobody said where"):
         retrain(problem, notify="slack-webhook/nobody")
     assert "slack-webhook/nobody was not notified" in caplog.text
+
+
+@pytest.mark.usefixtures("served")
+def test_one_retraining_of_a_problem_at_a_time(problems: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also of two deployments: the second waits for the first, for as long as MEDAI_LOCK_SECONDS says."""
+    monkeypatch.setenv("MEDAI_HOME", str(tmp_path / "home"))
+    monkeypatch.setenv("MEDAI_LOCK_SECONDS", "0.3")
+    with (
+        Workspace(tmp_path / "home").lock("retrain-deployed_twice"),
+        pytest.raises(ServiceFailed, match="another run still holds retrain-deployed_twice"),
+    ):
+        retrain(problems.pictures("deployed_twice"))
 
 
 @pytest.mark.usefixtures("served")

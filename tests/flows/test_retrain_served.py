@@ -20,7 +20,7 @@ import pytest
 from prefect.client.orchestration import SyncPrefectClient
 from prefect.client.schemas.filters import FlowRunFilter
 from prefect.client.schemas.objects import FlowRun
-from prefect.states import Scheduled
+from prefect.states import Crashed, Scheduled
 
 import flows
 from flows.announcing import announce
@@ -217,7 +217,7 @@ def test_an_outage_ends_in_one_run_and_events_during_a_run_in_one_more(stack: St
 def test_data_that_arrive_retrain_by_themselves(stack: Stack, problems: Any) -> None:
     """An event of a problem, and of no other, trains, promotes and tells; the next finds nothing new; gone data fail.
 
-    The webhook's secret is in its address alone, and nowhere in a log.
+    A run that is killed is told by the server. The webhook's secret is in its address alone, and nowhere in a log.
     """
     stack.python(KEEP, stack.webhook)
     synth = "import sys; from flows.cli import app; app(sys.argv[1:])"
@@ -227,6 +227,12 @@ def test_data_that_arrive_retrain_by_themselves(stack: Stack, problems: Any) -> 
     problem = problems.pictures("by_itself", data=None)
     deploy = ("deploy", problem, "--data", str(file), "--on", "data,drift", "--notify", "custom-webhook/ward", "--json")
     made = json.loads(stack.python(synth, *deploy))["deployment"]
+    stack.due(made)
+    (killed,) = stack.runs(made)
+    stack.client.set_flow_run_state(killed.id, Crashed(), force=True)
+    assert within(60, lambda: len(stack.heard) == 1)
+    assert stack.heard.pop()["subject"] == "medai: retrain-by_itself crashed"
+    stack.client.delete_flow_run(killed.id)
     worker = stack.start_worker()
     try:
         announce("medai.data.arrived", "another_problem", {})
