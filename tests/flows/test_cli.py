@@ -261,7 +261,7 @@ def test_every_command_has_a_help_line(medai: Any, home: Path) -> None:
     overview = medai("--help", home=home)
     assert overview.status == 0
     running = ("run", "check", "evaluate", "predict", "demo", "synth", "export", "deidentify")
-    for command in (*running, "problems", "show", "history", "promote", "rollback", "up", "deploy"):
+    for command in (*running, "problems", "show", "history", "promote", "rollback", "up", "deploy", "watch"):
         assert re.search(rf"^  {command}  +[A-Z]", overview.out, re.MULTILINE), command
         page = medai(command, "--help", home=home)
         assert page.status == 0
