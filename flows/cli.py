@@ -450,6 +450,20 @@ def rollback(
     _answer(act, as_json, shown.champion)
 
 
+@app.command()
+def sync(as_json: Json = False) -> None:
+    """Tell MLflow what was decided while it was down; status 4 if some of it still waits."""
+
+    def act(settings: Settings) -> dict[str, Any]:
+        from flows.delivery import catch_up
+
+        return catch_up(_ledger(settings), _tracking(settings))
+
+    outcome = _answer(act, as_json, shown.sync)
+    if outcome["left"]:
+        raise typer.Exit(4)
+
+
 # -- services ------------------------------------------------------------------------------------------------------
 
 

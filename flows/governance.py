@@ -6,15 +6,20 @@ moves either.
 
 from __future__ import annotations
 
+import logging
 import unicodedata
 from typing import Any
 
-from medai.errors import ConfigurationError
+from medai.errors import ConfigurationError, ServiceDown
 from medai.ledger import Champion, Ledger
 from medai.records import Candidate
 from medai.tracking import Tracking
 
+log = logging.getLogger("medai.governance")
+
 LONGEST_REASON = 2000
+MLFLOW = "mlflow"
+"""What an outcome's ``waiting`` names."""
 
 
 def promote_by_hand(ledger: Ledger, tracking: Tracking, problem: str, version: int, reason: str) -> dict[str, Any]:
@@ -22,7 +27,7 @@ def promote_by_hand(ledger: Ledger, tracking: Tracking, problem: str, version: i
 
     Returns:
         ``problem``; ``champion``, the version; ``recorded``, false when it was champion already; ``gate``, what the
-        gate last said of it: ``verdict`` and ``reasons``, None when it never did.
+        gate last said of it: ``verdict`` and ``reasons``, None when it never did; ``waiting``: see ``follow``.
 
     Raises:
         ConfigurationError: there is no such version, its files are not intact, or no reason was given.
@@ -50,7 +55,7 @@ def promote_by_hand(ledger: Ledger, tracking: Tracking, problem: str, version: i
             expected=now.candidate if now else None,
         )
         spoken = [entry.facts for entry in ledger.entries(problem, "settled") if entry.facts["version"] == version]
-        return project(ledger, tracking, problem) | {
+        return follow(ledger, tracking, problem) | {
             "recorded": recorded,
             "gate": {"verdict": spoken[-1]["verdict"], "reasons": spoken[-1].get("reasons", [])} if spoken else None,
         }
@@ -65,7 +70,8 @@ def roll_back(
         expected: the version to withdraw; the champion that stands when this is called, when left out.
 
     Returns:
-        ``problem``; ``champion``, the version that stands now; ``withdrawn``, the one that no longer does.
+        ``problem``; ``champion``, the version that stands now; ``withdrawn``, the one that no longer does;
+        ``waiting``: see ``follow``.
 
     Raises:
         NotChampion: another version stands, or somebody else has withdrawn it already.
@@ -78,7 +84,7 @@ def roll_back(
         if before is not None and _version(ledger.champion(problem)) == meant:
             _refuse_damaged(ledger, problem, before.version, before.candidate)
         ledger.rollback(problem, reason, meant)
-        return project(ledger, tracking, problem) | {"withdrawn": meant}
+        return follow(ledger, tracking, problem) | {"withdrawn": meant}
 
 
 def project(ledger: Ledger, tracking: Tracking, problem: str) -> dict[str, Any]:
@@ -92,6 +98,19 @@ def project(ledger: Ledger, tracking: Tracking, problem: str) -> dict[str, Any]:
     if not ledger.projected(problem):
         ledger.append("projected", problem, {"version": version})
     return {"problem": problem, "champion": version}
+
+
+def follow(ledger: Ledger, tracking: Tracking, problem: str) -> dict[str, Any]:
+    """``project`` where MLflow answers; where it does not, the ledger's entry stands and its alias is moved later.
+
+    Returns:
+        ``problem``; ``champion``, its version; ``waiting``: empty, or ``mlflow`` where the alias is still to be moved.
+    """
+    try:
+        return project(ledger, tracking, problem) | {"waiting": []}
+    except ServiceDown as down:
+        log.warning("%s (%s): the ledger's entry stands; its alias in MLflow waits", down.wrong, down.received)
+        return {"problem": problem, "champion": _version(ledger.champion(problem)), "waiting": [MLFLOW]}
 
 
 def _version(champion: Champion | None) -> int | None:

@@ -208,6 +208,7 @@ class Settings(BaseSettings):
             "MLFLOW_ALLOW_PICKLE_DESERIALIZATION": "false",
             "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "3",
             "MLFLOW_HTTP_REQUEST_TIMEOUT": "30",
+            "MLFLOW_HTTP_REQUEST_BACKOFF_FACTOR": "1",  # a server that is down costs seconds: what it is told can wait
             # TensorFlow and the numerical libraries.
             "TF_ENABLE_ONEDNN_OPTS": str(int(self.onednn)),
             "TF_CPP_MIN_LOG_LEVEL": "3",

@@ -8,7 +8,8 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -249,3 +250,32 @@ class Problems:
 def problems(tmp_path_factory: pytest.TempPathFactory) -> Problems:
     """Writes Problem files."""
     return Problems(tmp_path_factory.mktemp("problems"))
+
+
+Note = Callable[[str, str, str], None]
+
+
+@pytest.fixture
+def outcome_of(record_property: Callable[[str, object], None]) -> Note:
+    """Notes a row of the table of failing services: service, moment, outcome."""
+    return lambda service, moment, outcome: record_property("service", (service, moment, outcome))
+
+
+def pytest_terminal_summary(terminalreporter: Any) -> None:
+    """The table of failing services, and how many of its rows are as declared."""
+    rows = [
+        (*value, category == "passed")
+        for category, reports in terminalreporter.stats.items()
+        for report in reports
+        if getattr(report, "when", "") == "call"
+        for name, value in report.user_properties
+        if name == "service"
+    ]
+    if not rows:
+        return
+    services = Counter(service for service, _, _, _ in rows)
+    named = ", ".join(f"{service} {count}" for service, count in sorted(services.items()))
+    unmet = sum(not passed for *_, passed in rows)
+    terminalreporter.write_line(f"SERVICES: {named}: {len(rows)} outcomes, {unmet} not as declared")
+    for service, moment, outcome, passed in sorted(rows):
+        terminalreporter.write_line(f"  {service:<11} {moment:<42} {outcome}{'' if passed else '  (NOT SO)'}")

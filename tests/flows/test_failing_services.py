@@ -1,0 +1,177 @@
+"""When servers fail: the run's work is done, nothing is lost or decided twice, and the reader is told what waits."""
+
+import contextlib
+import json
+import shutil
+import sqlite3
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from flows.settings import user
+from medai.ledger import Ledger
+from medai.spool import Spool
+from medai.workspace import Workspace
+
+DOWN = {"MEDAI_TRACKING_URI": "http://127.0.0.1:9", "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0"}
+"""Nobody listens there."""
+
+
+def ledger_of(home: Path) -> Ledger:
+    """The ledger of a home."""
+    return Ledger(Workspace(home), by=user())
+
+
+def kinds(home: Path, problem: str) -> list[str]:
+    """What the audit says of a problem, in its order."""
+    return [entry.kind for entry in ledger_of(home).entries(problem)]
+
+
+def aliases(home: Path, problem: str) -> dict[str, int]:
+    """The aliases in MLflow's database, as it holds them."""
+    with contextlib.closing(sqlite3.connect(home / "mlflow" / "mlflow.db")) as database:
+        asked = database.execute("select alias, version from registered_model_aliases where name = ?", (problem,))
+        return {alias: int(version) for alias, version in asked.fetchall()}
+
+
+@pytest.fixture(scope="module")
+def ready(medai: Any, tmp_path_factory: pytest.TempPathFactory, problems: Any) -> Path:
+    """A home in which every pure stage of the tiny pictures is made, and MLflow's database."""
+    home = tmp_path_factory.mktemp("ready") / "home"
+    medai.run(problems.pictures("first"), home=home)
+    return home
+
+
+@pytest.fixture
+def mine(ready: Path, tmp_path: Path) -> Path:
+    """A copy without its past: of the ledger and of MLflow nothing is left."""
+    home = tmp_path / "home"
+    shutil.copytree(ready, home, ignore=shutil.ignore_patterns("audit.*", "mlflow", "hashes.sqlite", "locks"))
+    return home
+
+
+def test_mlflow_down_at_start(medai: Any, mine: Path, problems: Any, outcome_of: Any) -> None:
+    """The run ends with its figures, decision and report, and says what waits; sync registers and promotes as decided,
+    once; the same command then answers with that version and makes nothing anew.
+    """
+    outcome_of("MLflow", "down at start", "run ends, decision waits; sync registers and promotes it")
+    problem = problems.pictures("waits")
+    answer = medai("run", problem, "--json", home=mine, environment=DOWN)
+    assert answer.status == 0, answer.err
+    found = answer.json
+    assert (found["version"], found["run_id"], found["waiting"]) == (None, None, ["mlflow"])
+    assert (found["decision"], found["champion"]) == ("promoted", None)
+    assert "not yet registered" in Path(found["report"]).read_text()
+    assert "`medai sync`, the next run or `medai up` delivers it" in answer.err
+    assert kinds(mine, "waits") == ["opened", "decided"]
+    assert len(Spool(Workspace(mine)).numbers()) == 1
+
+    still = medai("sync", "--json", home=mine, environment=DOWN)
+    assert (still.status, still.json["waiting"], still.json["left"]) == (4, ["mlflow"], 1)
+    assert "MLflow does not answer; 1 still wait" in medai("sync", home=mine, environment=DOWN).out
+
+    told = medai("sync", "--json", home=mine)
+    assert told.status == 0, told.err
+    assert [(one["version"], one["verdict"], one["held"]) for one in told.json["delivered"]] == [(1, "promoted", True)]
+    done = ["opened", "decided", "registered", "champion", "projected", "settled"]
+    assert kinds(mine, "waits") == done
+    assert aliases(mine, "waits") == {"challenger": 1, "champion": 1}
+    assert medai("sync", home=mine).out == "nothing waits\n"
+
+    again = medai.run(problem, home=mine)
+    assert (again["version"], again["champion"], again["waiting"]) == (1, 1, [])
+    assert {stage for stage, facts in again["stages"].items() if not facts["reused"]} == {"report"}
+    assert kinds(mine, "waits") == done
+
+
+def test_the_next_run_delivers_what_waits_and_is_compared_with_it(
+    medai: Any, mine: Path, problems: Any, outcome_of: Any
+) -> None:
+    """Of two decisions that wait the second was made without the first one's champion: it no longer holds, is told so,
+    and is made anew by its command.
+    """
+    outcome_of("MLflow", "down for two runs", "in order; the second was compared with nobody and lapses")
+    problem = problems.pictures("queue")
+    for seed in ("0", "1"):
+        answer = medai("run", problem, "--seed", seed, "--json", home=mine, environment=DOWN)
+        assert (answer.status, answer.json["decision"], answer.json["champion"]) == (0, "promoted", None)
+    told = medai("sync", "--json", home=mine)
+    assert told.status == 0, told.err
+    assert [(one["version"], one["held"]) for one in told.json["delivered"]] == [(1, True), (None, False)]
+    assert "no longer holds: version 1, champion since" in told.err
+    assert kinds(mine, "queue")[-3:] == ["settled", "registered", "lapsed"]
+    lapsed = ledger_of(mine).entries("queue", "lapsed")[0].facts
+    assert (lapsed["version"], lapsed["champion"]) == (2, 1)
+    assert aliases(mine, "queue") == {"challenger": 2, "champion": 1}
+    again = medai.run(problem, "--seed", "1", home=mine)
+    assert again["version"] == 2
+    assert any("champion" in condition["name"] or "inferior" in condition["name"] for condition in again["conditions"])
+    assert not Spool(Workspace(mine)).numbers()
+
+
+@pytest.mark.slow
+def test_a_run_delivers_what_waits_first(medai: Any, mine: Path, problems: Any, outcome_of: Any) -> None:
+    """No sync is needed: the next run of any problem does it before it decides."""
+    outcome_of("MLflow", "back before the next run", "that run delivers what waits, then decides")
+    first, other = problems.pictures("early"), problems.pictures("late")
+    assert medai("run", first, "--json", home=mine, environment=DOWN).json["waiting"] == ["mlflow"]
+    found = medai.run(other, home=mine)
+    assert (found["version"], found["waiting"]) == (1, [])
+    assert kinds(mine, "early")[-1] == kinds(mine, "late")[-1] == "settled"
+    numbers = [entry.number for entry in ledger_of(mine).entries() if entry.kind in ("settled", "decided")]
+    order = [(entry.problem, entry.kind) for entry in ledger_of(mine).entries() if entry.number in numbers]
+    assert order == [("early", "decided"), ("early", "settled"), ("late", "decided"), ("late", "settled")]
+
+
+@pytest.mark.slow
+def test_by_hand_while_mlflow_is_down(medai: Any, mine: Path, problems: Any, outcome_of: Any) -> None:
+    """The ledger's entry stands at once; the alias follows with the next sync."""
+    outcome_of("MLflow", "down for promote and rollback", "the ledger stands; sync moves the alias")
+    problem = problems.pictures("byhand")
+    assert medai.run(problem, home=mine)["champion"] == 1
+    answer = medai("rollback", problem, "--reason", "it harms", "--json", home=mine, environment=DOWN)
+    assert answer.status == 0, answer.err
+    assert (answer.json["champion"], answer.json["waiting"]) == (None, ["mlflow"])
+    assert ledger_of(mine).champion("byhand") is None
+    assert aliases(mine, "byhand")["champion"] == 1
+    told = medai("sync", "--json", home=mine).json
+    assert [(one["problem"], one["champion"]) for one in told["followed"]] == [("byhand", None)]
+    assert aliases(mine, "byhand") == {"challenger": 1}
+    answer = medai("promote", problem, "1", "--reason", "it heals", home=mine, environment=DOWN)
+    assert (answer.status, "waiting: MLflow does not answer" in answer.out) == (0, True)
+    found = medai.run(problem, home=mine)
+    assert (found["champion"], found["waiting"]) == (1, [])
+    assert aliases(mine, "byhand")["champion"] == 1
+
+
+@pytest.mark.slow
+def test_a_locked_database(medai: Any, mine: Path, problems: Any, outcome_of: Any) -> None:
+    """MLflow's own sqlite that somebody holds is a server that does not answer."""
+    outcome_of("MLflow", "its sqlite locked", "run ends, decision waits; sync registers it")
+    medai.run(problems.pictures("before"), home=mine)
+    with contextlib.closing(sqlite3.connect(mine / "mlflow" / "mlflow.db")) as holder:
+        holder.execute("begin exclusive")
+        answer = medai("run", problems.pictures("locked"), "--json", home=mine)
+        assert (answer.status, answer.json["waiting"]) == (0, ["mlflow"]), answer.err
+        assert "sqlite: database is locked" in answer.err
+    assert medai("sync", "--json", home=mine).json["delivered"][0]["verdict"] == "promoted"
+
+
+@pytest.mark.slow
+def test_an_altered_or_incomplete_delivery_is_named(medai: Any, mine: Path, problems: Any, outcome_of: Any) -> None:
+    """What was altered is not registered, and does not keep others from it; the same command makes it whole."""
+    outcome_of("spool", "a file of it altered", "named, never registered; others go on; the same command mends it")
+    problem, other = problems.pictures("altered"), problems.pictures("sound")
+    for each in (problem, other):
+        medai("run", each, "--json", home=mine, environment=DOWN)
+    number = Spool(Workspace(mine)).numbers()[0]
+    path = mine / "spool" / f"{number:09d}.json"
+    delivery = json.loads(path.read_bytes())
+    path.write_text(json.dumps(delivery | {"seed": 7}))
+    told = medai("sync", "--json", home=mine)
+    assert (told.status, told.json["left"]) == (4, 1)
+    assert [error["wrong"] for error in told.json["failed"]] == [f"spool/{path.name} was altered"]
+    assert [one["problem"] for one in told.json["delivered"]] == ["sound"]
+    assert medai.run(problem, home=mine)["version"] == 1
+    assert not Spool(Workspace(mine)).numbers()
