@@ -569,16 +569,45 @@ def _prefect(settings: Settings, ahead: tuple[Problem, str | None, str] | None =
     from flows.services import early_prefect_server
 
     _make_home(settings)
+    lost = False
     with early_prefect_server(settings) as server:
         os.environ["PREFECT_API_URL"] = server.api_url
-        import flows.train  # noqa: F401 - the server starts meanwhile
+        from flows.lost import marked
 
         if ahead is not None:
             from flows.ahead import load_ahead
 
             load_ahead(*ahead, settings)
-        server.wait()
-        yield
+        if server.wait() != os.environ["PREFECT_API_URL"]:
+            from prefect.context import refresh_global_settings_context
+
+            os.environ["PREFECT_API_URL"] = server.api_url
+            refresh_global_settings_context()
+        try:
+            with marked(settings, server):
+                yield
+        except Exception as failure:
+            if settings.prefect_own or _of_prefect(failure) is None or server.answers():
+                raise
+            lost = True
+    if lost:
+        _take_up_again()
+
+
+def _take_up_again() -> NoReturn:
+    """Begin the command anew in this process's place, with a Prefect server of its own; finished stages are reused.
+
+    A new program, as Prefect's client keeps threads and connections to the server that is gone. It happens once: the
+    new one is told to keep its own server, and whoever was told so ends when that one fails.
+    """
+    logging.getLogger("medai.run").warning(
+        "Prefect's server was lost; the command goes on with one of its own, and finished stages are reused"
+    )
+    for stream in (sys.stdout, sys.stderr):
+        stream.flush()
+    environment = {name: value for name, value in os.environ.items() if name != "PREFECT_API_URL"}
+    words = [sys.executable, *sys.orig_argv[1:]]
+    os.execve(sys.executable, words, environment | {"MEDAI_PREFECT_OWN": "true"})  # noqa: S606 - our own command line
 
 
 def _make_home(settings: Settings) -> None:

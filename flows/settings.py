@@ -111,6 +111,7 @@ class Settings(BaseSettings):
         artifacts: where a new MLflow experiment keeps its artifacts (MEDAI_ARTIFACTS); None is a folder in ``home``.
         prefect_api_url: Prefect server (MEDAI_PREFECT_API_URL, or PREFECT_API_URL); None starts one for the run.
         prefect_auth: ``user:password`` of a Prefect server that asks for them.
+        prefect_own: each run keeps a Prefect server of its own, whatever else there is (MEDAI_PREFECT_OWN).
         shards: store in which Dask's workers find the events of a snapshot (MEDAI_SHARDS), an address as fsspec reads
             it; None is the workspace, which only this machine's workers reach.
         lock_seconds: how long to wait for an equal run at work on the same stage.
@@ -142,6 +143,7 @@ class Settings(BaseSettings):
         None, validation_alias=AliasChoices("MEDAI_PREFECT_API_URL", "PREFECT_API_URL")
     )
     prefect_auth: SecretStr | None = None
+    prefect_own: bool = False
     shards: Address | None = None
     lock_seconds: float = Field(4 * 3600, gt=0, allow_inf_nan=False)
     service_seconds: float = Field(120, gt=0, allow_inf_nan=False)
@@ -200,6 +202,10 @@ class Settings(BaseSettings):
             "PREFECT_SERVER_LOGGING_LEVEL": "WARNING",
             "PREFECT_RESULTS_PERSIST_BY_DEFAULT": "false",
             "PREFECT_RESULTS_DEFAULT_SERIALIZER": "json",  # a failed flow's exception is kept all the same: no pickle
+            # A database that restarts under the server is waited for; a server that is gone, half a minute.
+            "PREFECT_CLIENT_MAX_RETRIES": "4",
+            "PREFECT_CLIENT_RETRY_EXTRA_CODES": "500,504",
+            "PREFECT_FLOWS_HEARTBEAT_FREQUENCY": "30",  # see flows.lost
             "PREFECT_CLI_PROMPT": "false",
             "PREFECT_CLI_COLORS": "false",
             # Great Expectations and MLflow.

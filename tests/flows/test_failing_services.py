@@ -2,14 +2,21 @@
 
 import contextlib
 import json
+import os
 import shutil
+import signal
 import sqlite3
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from flows.settings import user
+from flows.services import PrefectServer, early_prefect_server
+from flows.settings import Settings, user
 from medai.ledger import Ledger
 from medai.spool import Spool
 from medai.workspace import Workspace
@@ -175,3 +182,119 @@ def test_an_altered_or_incomplete_delivery_is_named(medai: Any, mine: Path, prob
     assert [one["problem"] for one in told.json["delivered"]] == ["sound"]
     assert medai.run(problem, home=mine)["version"] == 1
     assert not Spool(Workspace(mine)).numbers()
+
+
+# -- Prefect -------------------------------------------------------------------------------------------------------
+
+NOBODY = "http://127.0.0.1:9/api"
+
+
+def flow_states(home: Path) -> list[str]:
+    """The states of the flow runs in the Prefect database of a home, oldest first."""
+    with contextlib.closing(sqlite3.connect(home / "prefect" / "prefect.db")) as database:
+        return [row[0] for row in database.execute("select state_name from flow_run order by created")]
+
+
+def begin(environment: dict[str, str], home: Path, err: Path, *arguments: str) -> subprocess.Popen[str]:
+    """A command in a process of its own; its standard error goes to a file."""
+    with err.open("w") as file:
+        return subprocess.Popen(
+            [sys.executable, "-c", "from flows.cli import main; main()", *arguments],
+            env=environment | {"MEDAI_HOME": str(home)},
+            stdout=subprocess.PIPE,
+            stderr=file,
+            text=True,
+            cwd=home.parent,
+        )
+
+
+def until(met: Callable[[], Any], seconds: float = 240) -> None:
+    """Wait for a condition."""
+    deadline = time.monotonic() + seconds
+    while not met():
+        assert time.monotonic() < deadline, "it did not come to pass"
+        time.sleep(0.05)
+
+
+@pytest.fixture
+def server(tmp_path: Path) -> Iterator[PrefectServer]:
+    """A Prefect server of its own, to be killed."""
+    with early_prefect_server(Settings.load(home=tmp_path / "server", prefect_api_url=None)) as server:
+        server.wait()
+        yield server
+
+
+def kill(server: PrefectServer) -> None:
+    """End a server without a word, and wait until its port is silent."""
+    assert server._service is not None
+    os.kill(server._service.pid, signal.SIGKILL)
+    until(lambda: server._service is None or server._service.ended is not None)
+
+
+@pytest.mark.slow
+def test_prefect_down_at_start(
+    bare_environment: dict[str, str], mine: Path, problems: Any, tmp_path: Path, outcome_of: Any
+) -> None:
+    """One line says so, and the run keeps a server of its own."""
+    outcome_of("Prefect", "named server down at start", "one line; the run keeps a server of its own")
+    err = tmp_path / "err"
+    down = bare_environment | {"PREFECT_API_URL": NOBODY}
+    process = begin(down, mine, err, "run", problems.pictures("alone"), "--json")
+    out, _ = process.communicate(timeout=300)
+    told = err.read_text()
+    assert process.returncode == 0, told
+    assert json.loads(out)["decision"] == "promoted"
+    line = f"Prefect's server at {NOBODY} does not answer (no answer): this run keeps a server of its own"
+    assert told.count("does not answer") == told.count(line) == 1
+    assert flow_states(mine) == ["Completed"]
+
+
+@pytest.mark.slow
+def test_prefect_killed_in_mid_run(
+    bare_environment: dict[str, str],
+    mine: Path,
+    problems: Any,
+    tmp_path: Path,
+    server: PrefectServer,
+    outcome_of: Any,
+) -> None:
+    """The command goes on under its own server, once, with finished stages reused; the answer is one object."""
+    outcome_of("Prefect", "named server killed in mid-run", "taken up again under an own server; stages reused")
+    err = tmp_path / "err"
+    for folder in mine.glob("store/fit/*"):
+        shutil.rmtree(folder)
+    named = bare_environment | {"PREFECT_API_URL": server.api_url, "PREFECT_CLIENT_MAX_RETRIES": "1"}
+    process = begin(named, mine, err, "run", problems.pictures("orphan"), "--json")
+    until(lambda: "fit " in err.read_text() or process.poll() is not None)
+    kill(server)
+    out, _ = process.communicate(timeout=400)
+    told = err.read_text()
+    assert process.returncode == 0, told
+    found = json.loads(out)
+    assert (found["decision"], found["version"], found["stages"]["fit"]["reused"]) == ("promoted", 1, True)
+    assert told.count("Prefect's server was lost; the command goes on with one of its own") == 1
+    assert "Traceback" not in told
+    assert flow_states(tmp_path / "server") == ["Running"]
+    assert flow_states(mine) == ["Completed"]
+    assert kinds(mine, "orphan").count("champion") == 1
+
+
+@pytest.mark.slow
+def test_a_killed_command_is_crashed_by_the_next_and_resumed(
+    bare_environment: dict[str, str], mine: Path, problems: Any, tmp_path: Path, outcome_of: Any
+) -> None:
+    """SIGKILL leaves its flow run Running in the home's database; the next command calls it crashed and goes on."""
+    outcome_of("command", "SIGKILL in mid-run", "the next one marks its run Crashed and reuses its stages")
+    err, problem = tmp_path / "err", problems.pictures("killed")
+    process = begin(bare_environment, mine, err, "run", problem, "--json")
+    until(lambda: "prepare " in err.read_text() or process.poll() is not None)
+    process.kill()
+    process.communicate()
+    assert flow_states(mine) == ["Running"]
+    again = begin(bare_environment, mine, err, "run", problem, "--json")
+    out, _ = again.communicate(timeout=300)
+    assert again.returncode == 0, err.read_text()
+    assert json.loads(out)["version"] == 1
+    assert f"the run {problem}-seed-0 was cut short when its command was killed" in err.read_text()
+    assert flow_states(mine) == ["Crashed", "Completed"]
+    assert not list(mine.glob("locks/command-*"))
