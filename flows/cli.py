@@ -455,7 +455,7 @@ def sync(as_json: Json = False) -> None:
     """Tell MLflow what was decided while it was down; status 4 if some of it still waits."""
 
     def act(settings: Settings) -> dict[str, Any]:
-        from flows.delivery import catch_up
+        from flows.sync import catch_up
 
         return catch_up(_ledger(settings), _tracking(settings))
 
@@ -578,10 +578,12 @@ def _prefect(settings: Settings, ahead: tuple[Problem, str | None, str] | None =
             from flows.ahead import load_ahead
 
             load_ahead(*ahead, settings)
-        if server.wait() != os.environ["PREFECT_API_URL"]:
+        os.environ["PREFECT_API_URL"] = server.wait()
+        from prefect.settings import PREFECT_API_URL
+
+        if PREFECT_API_URL.value() != server.api_url:  # it took the place of one that does not answer
             from prefect.context import refresh_global_settings_context
 
-            os.environ["PREFECT_API_URL"] = server.api_url
             refresh_global_settings_context()
         try:
             with marked(settings, server):

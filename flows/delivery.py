@@ -6,14 +6,13 @@ its own decision; what could not be delivered waits in the spool, for the next r
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
-from typing import Any, TypeVar
+from typing import TypeVar
 
-from flows.governance import MLFLOW, project
+from flows.governance import project
 from medai.audit import Entry
-from medai.errors import ChampionMoved, MedaiError, ServiceDown, ServiceFailed
+from medai.errors import ChampionMoved, ServiceFailed
 from medai.ledger import Ledger
 from medai.records import Candidate, Cohort, Decision, Figures, QualityReport, Record, Scorecard, Snapshot, Splits
 from medai.spool import Delivery, Spool
@@ -21,8 +20,6 @@ from medai.tracking import Package, Registered, Tracking
 from medai.workspace import Workspace
 from tasks.promote import promote
 from tasks.register import register, set_alias
-
-log = logging.getLogger("medai.sync")
 
 R = TypeVar("R", bound=Record)
 
@@ -178,71 +175,3 @@ def _package(workspace: Workspace, delivery: Delivery, decision: Decision) -> Pa
         figures=tuple(workspace.folder("draw", figures.key) / file for file in figures.files.values()),
         decision=decision,
     )
-
-
-def catch_up(ledger: Ledger, tracking: Tracking) -> dict[str, Any]:
-    """Deliver what waits, in the order in which it was decided, and let MLflow's aliases follow the ledger.
-
-    Nothing is asked of MLflow where nothing waits.
-
-    Returns:
-        ``delivered``: of each decision ``problem``, ``version``, ``verdict`` and ``held``, false where it would have
-        promoted but no longer held; ``followed``: problems whose alias was moved; ``failed``: errors of what could not
-        be delivered, though MLflow answers; ``waiting``: ``mlflow`` where it does not, with how much waits still in
-        ``left``.
-    """
-    spool = Spool(ledger.workspace)
-    outcome: dict[str, Any] = {"delivered": [], "followed": [], "failed": [], "waiting": [], "left": 0}
-    try:
-        for number in spool.numbers():
-            try:
-                _deliver_one(ledger, tracking, spool, number, outcome)
-            except ServiceDown:
-                raise
-            except MedaiError as failure:
-                log.warning("not delivered: %s", failure.wrong)
-                outcome["failed"].append(failure.as_dict())
-        for problem in behind(ledger):
-            with ledger.workspace.lock(f"act-{problem}"):
-                outcome["followed"].append(project(ledger, tracking, problem))
-    except ServiceDown as down:
-        outcome["waiting"] = [MLFLOW]
-        log.warning("%s (%s)", down.wrong, down.received)
-    outcome["left"] = len(spool.numbers()) + len(behind(ledger))
-    return outcome
-
-
-def _deliver_one(ledger: Ledger, tracking: Tracking, spool: Spool, number: int, outcome: dict[str, Any]) -> None:
-    delivery = spool.read(number)
-    if delivery is None:
-        return
-    with ledger.workspace.lock(f"act-{delivery.problem}"):
-        if spool.read(number) is None:  # somebody else was faster
-            return
-        held, version = True, None
-        try:
-            version = deliver(ledger, tracking, number, delivery).version
-        except ChampionMoved as moved:
-            held = False
-            log.warning("%s: the decision of line %d no longer holds: %s", delivery.problem, number, moved.received)
-    decision = ledger.workspace.find("decide", delivery.decision, Decision)
-    verdict = decision.verdict if decision else None
-    outcome["delivered"].append(
-        {"problem": delivery.problem, "line": number, "version": version, "verdict": verdict, "held": held}
-    )
-    if held:
-        log.info("%s: version %s is registered: %s", delivery.problem, version, verdict)
-
-
-def behind(ledger: Ledger) -> list[str]:
-    """Problems whose alias in MLflow does not show the ledger's champion yet."""
-    last: dict[str, str] = {}
-    for entry in ledger.entries():
-        if entry.kind in ("champion", "projected"):
-            last[entry.problem] = entry.kind
-    return [problem for problem, kind in last.items() if kind == "champion" and not ledger.projected(problem)]
-
-
-def something_waits(ledger: Ledger) -> bool:
-    """Whether there is anything to deliver."""
-    return bool(Spool(ledger.workspace).numbers()) or bool(behind(ledger))

@@ -328,10 +328,15 @@ def up(settings: Settings, *, worker: bool = True, ready: Callable[[Services], N
         stack.callback(record.unlink, missing_ok=True)
         if ready is not None:
             ready(services)
+        from flows.sync import Courier
+
+        courier = Courier(settings)
+        stack.callback(courier.stop)
         while not stopped.wait(0.5):
             for service in children:
                 if not service.watch():
                     raise service.failed()
+            courier.look()
 
 
 def _start_all(settings: Settings, worker: bool, children: list[Child], stopped: threading.Event) -> Services | None:

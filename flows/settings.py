@@ -199,6 +199,7 @@ class Settings(BaseSettings):
             "PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL": "WARNING",
             "PREFECT_LOGGING_TO_API_WHEN_MISSING_FLOW": "ignore",
             "PREFECT_LOGGING_COLORS": "false",
+            "PREFECT_LOGGING_INTERNAL_LEVEL": "CRITICAL",  # what it says of a server that is gone, our errors say
             "PREFECT_SERVER_LOGGING_LEVEL": "WARNING",
             "PREFECT_RESULTS_PERSIST_BY_DEFAULT": "false",
             "PREFECT_RESULTS_DEFAULT_SERIALIZER": "json",  # a failed flow's exception is kept all the same: no pickle

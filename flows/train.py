@@ -16,12 +16,13 @@ from typing import Any
 from prefect import flow
 from pydantic import TypeAdapter
 
-from flows.delivery import WAITS, behind, catch_up, deliver, something_waits
+from flows.delivery import WAITS, deliver
 from flows.drift import remember, since_last_run
 from flows.governance import MLFLOW
 from flows.outcome import Given, Run, Steps
 from flows.settings import Settings, user
 from flows.spreading import spread
+from flows.sync import behind, catch_up, something_waits
 from medai.audit import Entry
 from medai.errors import ConfigurationError, DataRefused, ServiceDown, ServiceFailed
 from medai.evaluation import figure

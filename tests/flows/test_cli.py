@@ -440,15 +440,6 @@ def test_data_that_cannot_be_trusted_end_with_status_3(
     assert list((home / "store").glob("*/.*.partial")) == []
 
 
-def test_a_prefect_server_that_is_down_ends_with_status_4(medai: Any, home: Path, problems: Any) -> None:
-    """The wait is bounded and the address told."""
-    down = {"PREFECT_API_URL": "http://127.0.0.1:9/api"}
-    answer = medai("run", problems.pictures("down"), "--json", home=home, environment=down)
-    assert answer.status == 4
-    assert answer.error["wrong"] == "Prefect's server does not answer"
-    assert "127.0.0.1:9" in answer.error["expected"]
-
-
 @pytest.fixture
 def mounted(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Path]:
     """A file system of its own, mounted with the test's options; skipped where nobody may mount."""
