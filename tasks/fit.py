@@ -24,11 +24,11 @@ class FitProgress:
     def __init__(self, name: str) -> None:
         self.name = name
         self.artifact: Any = None
-        self.shown = 0
+        self.shown = -1
 
     def __call__(self, share: float) -> None:
         """Show the finished share of epochs."""
-        if int(share * _STEPS) <= self.shown and self.artifact is not None:
+        if int(share * _STEPS) <= self.shown:
             return
         self.shown = int(share * _STEPS)
         with dispensable():

@@ -10,20 +10,28 @@ import socket
 import sqlite3
 import subprocess
 import sys
+import tempfile
 import threading
 import time
+import urllib.request
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 
-from flows.services import Child, PrefectServer, _exchange, _status, early_prefect_server
+import flows
+from flows.child import descendants
+from flows.lost import watch_heartbeats
+from flows.services import Child, PrefectServer, _start_prefect, _start_worker, _status, early_prefect_server, post
 from flows.settings import Settings, user
+from flows.sync import Courier
 from medai.ledger import Ledger
 from medai.spool import Spool
 from medai.workspace import Workspace
 
+ROOT = Path(flows.__file__).parents[1]
 DOWN = {"MEDAI_TRACKING_URI": "http://127.0.0.1:9", "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0"}
 """Nobody listens there."""
 
@@ -413,10 +421,10 @@ def test_mlflow_lost_in_mid_registration(
     assert told.status == 0, told.err
     assert kinds(mine, name)[-1] == "settled"
     assert kinds(mine, name).count("registered") == kinds(mine, name).count("champion") == 1
-    ours = [Registry(notebook).get(f"registered-models/get?name={name}")["registered_model"]]
+    ours = [Registry(notebook).ask(f"registered-models/get?name={name}")["registered_model"]]
     assert {one["alias"]: one["version"] for one in ours[0]["aliases"]} == {"champion": "1", "challenger": "1"}
-    experiment = Registry(notebook).get(f"experiments/get-by-name?experiment_name={name}")["experiment"]
-    runs = Registry(notebook).post("runs/search", {"experiment_ids": [experiment["experiment_id"]]})["runs"]
+    experiment = Registry(notebook).ask(f"experiments/get-by-name?experiment_name={name}")["experiment"]
+    runs = Registry(notebook).ask("runs/search", {"experiment_ids": [experiment["experiment_id"]]})["runs"]
     assert [run["info"]["status"] for run in runs] == ["FINISHED"]
 
 
@@ -426,10 +434,221 @@ class Registry:
     def __init__(self, port: int) -> None:
         self.root = f"http://127.0.0.1:{port}/api/2.0/mlflow/"
 
-    def get(self, question: str) -> Any:
-        """Ask."""
-        return json.loads(_exchange("GET", self.root + question, 30.0)[1])
+    def ask(self, question: str, body: dict[str, Any] | None = None) -> Any:
+        """Its answer; with a body, a POST."""
+        data = None if body is None else json.dumps(body).encode()
+        kind = {"Content-Type": "application/json"}
+        request = urllib.request.Request(self.root + question, data, kind)  # noqa: S310 - loopback
+        with urllib.request.urlopen(request, timeout=30) as answer:  # noqa: S310 - loopback
+            return json.load(answer)
 
-    def post(self, question: str, body: dict[str, Any]) -> Any:
-        """Ask with a body."""
-        return json.loads(_exchange("POST", self.root + question, 30.0, body=json.dumps(body).encode())[1])
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+def test_a_courier_delivers_beside_medai_up(
+    bare_environment: dict[str, str],
+    medai: Any,
+    mine: Path,
+    problems: Any,
+    monkeypatch: pytest.MonkeyPatch,
+    outcome_of: Any,
+) -> None:
+    """What waits when MLflow is back is delivered without anybody's command; where nothing waits, nothing is begun."""
+    outcome_of("MLflow", "back while medai up runs", "medai up delivers what waits, in a process of its own")
+    for name in set(os.environ) - set(bare_environment):
+        monkeypatch.delenv(name)
+    courier = Courier(Settings.load(home=mine))
+    courier.look()
+    assert courier._child is None
+    medai("run", problems.pictures("carried"), "--json", home=mine, environment=DOWN)
+    (mine / "logs").mkdir()
+    courier = Courier(Settings.load(home=mine))
+    courier.look()
+    assert courier._child is not None
+    until(lambda: courier._child is not None and courier._child.ended is not None)
+    courier.look()
+    assert courier._child is None
+    assert kinds(mine, "carried")[-1] == "settled"
+    assert "the decision of line 2 is registered as version 1: promoted" in (mine / "logs" / "sync.log").read_text()
+
+
+# -- workers and databases -----------------------------------------------------------------------------------------
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+def test_a_silent_run_is_called_crashed(tmp_path: Path, outcome_of: Any) -> None:
+    """Its process and the worker's are gone at once, as with their machine: the server misses the heartbeat, and the
+    deployment's only slot is free again.
+    """
+    outcome_of("worker", "SIGKILL with its run", "Crashed within the lease; the slot is free, the next run starts")
+    home, heart = tmp_path / "home", 35
+    (tmp_path / "rounds.py").write_text(
+        "import os, time\nfrom pathlib import Path\nfrom prefect import flow\n"
+        "@flow\ndef rounds(mark: str) -> None:\n"
+        "    first = not Path(mark).exists()\n    Path(mark).write_text(str(os.getpid()))\n"
+        "    time.sleep(600 if first else 0)\n"
+    )
+    settings = Settings.load(home=home, prefect_api_url=None)
+    path = os.pathsep.join([str(ROOT), str(tmp_path), os.environ.get("PYTHONPATH", "")])
+    server, api_url = _start_prefect(settings, 0, whole=True, log=tmp_path / "prefect.log")
+    environment = settings.merged(os.environ) | {"PREFECT_API_URL": api_url, "PYTHONPATH": path}
+    mark = tmp_path / "mark"
+    script = (
+        "import sys; from flows.deploy import schedule; import rounds\n"
+        "from flows.settings import Settings\n"
+        "settings = Settings.load()\n"
+        "schedule(rounds.rounds, settings, 'once', cron='0 0 1 1 *', parameters={'mark': sys.argv[1]})\n"
+    )
+
+    def start() -> str:
+        made = post(f"{api_url}/deployments/{deployment}/create_flow_run", {"state": {"type": "SCHEDULED"}})
+        return str(made["id"])
+
+    def state(run: str) -> str:
+        found = post(f"{api_url}/flow_runs/filter", {"flow_runs": {"id": {"any_": [run]}}})
+        return str(found[0]["state"]["name"])
+
+    try:
+        until(lambda: _status(f"{api_url}/health", 2) == 200)
+        watch_heartbeats(api_url, seconds=heart)
+        watch_heartbeats(api_url, seconds=heart)
+        assert len(post(f"{api_url}/automations/filter", {})) == 1
+        done = subprocess.run(
+            [sys.executable, "-c", script, str(mark)],
+            env=environment | {"MEDAI_HOME": str(home), "MEDAI_PREFECT_API_URL": api_url},
+            capture_output=True,
+            text=True,
+            timeout=200,
+        )
+        assert done.returncode == 0, done.stderr
+        deployment = post(f"{api_url}/deployments/filter", {})[0]["id"]
+        killed = start()
+        worker = _start_worker(settings, api_url, tmp_path / "worker.log")
+        until(lambda: mark.exists() and mark.read_text())
+        time.sleep(2)  # its first heartbeat has arrived
+        run = [one for one in descendants(worker.pid) if one.pid != worker.pid]
+        for process in (psutil.Process(worker.pid), *run):
+            with contextlib.suppress(psutil.NoSuchProcess):
+                process.kill()
+        assert state(killed) == "Running"
+        began = time.monotonic()
+        until(lambda: state(killed) == "Crashed")
+        assert time.monotonic() - began < heart + 60
+        following = start()
+        worker = _start_worker(settings, api_url, tmp_path / "worker.log")
+        until(lambda: state(following) == "Completed")
+    finally:
+        for child in (locals().get("worker"), server):
+            if child is not None:
+                child.stop()
+
+
+POSTGRES = Path("/usr/lib/postgresql/15/bin")
+
+
+class Database:
+    """A PostgreSQL cluster of its own.
+
+    Args:
+        folder: that its account may enter.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder, self.data = folder, folder / "data"
+        self.account = ["runuser", "-u", "postgres", "--"] if os.geteuid() == 0 else []
+        if self.account:
+            shutil.chown(folder, "postgres", "postgres")
+        with socket.create_server(("127.0.0.1", 0)) as free:
+            self.port = int(free.getsockname()[1])
+        self._do("initdb", "-D", str(self.data), "-U", "medai", "--auth=trust", "--no-sync")
+        self.start()
+        for name in ("mlflow", "prefect"):
+            self._do("createdb", "-h", "127.0.0.1", "-p", str(self.port), "-U", "medai", name)
+
+    def start(self) -> None:
+        """Start it, and wait until it answers."""
+        options = f"-p {self.port} -h 127.0.0.1 -k ''"
+        log = str(self.folder / "log")
+        self._do("pg_ctl", "start", "-w", "-D", str(self.data), "-o", options, "-l", log)
+
+    def stop(self) -> None:
+        """Stop it in the middle of whatever it does."""
+        self._do("pg_ctl", "stop", "-m", "immediate", "-w", "-D", str(self.data))
+
+    def address(self, driver: str, name: str) -> str:
+        """Of one of its databases."""
+        return f"postgresql+{driver}://medai@127.0.0.1:{self.port}/{name}"
+
+    def _do(self, program: str, *arguments: str) -> None:
+        done = subprocess.run(
+            [*self.account, str(POSTGRES / program), *arguments],
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+            text=True,
+            cwd="/",
+            timeout=120,
+        )
+        assert done.returncode == 0, done.stderr
+
+
+@pytest.fixture
+def database() -> Iterator[Database]:
+    """A cluster; skipped where there is none."""
+    if not (POSTGRES / "initdb").exists():
+        pytest.skip("PostgreSQL 15 is not installed")
+    folder = Path(tempfile.mkdtemp(prefix="medai-postgres-"))
+    found = Database(folder)
+    yield found
+    with contextlib.suppress(AssertionError):
+        found.stop()
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+def test_postgresql_restarted_in_mid_run(
+    bare_environment: dict[str, str],
+    mine: Path,
+    problems: Any,
+    tmp_path: Path,
+    database: Database,
+    outcome_of: Any,
+) -> None:
+    """Gone for some seconds under Prefect's and MLflow's servers, in the fit and again in the registration: the run
+    ends as if it had been there, and says at most that it tried again.
+    """
+    outcome_of("PostgreSQL", "restarted in the fit and in register", "run ends; one version, one champion, all settled")
+    for folder in mine.glob("store/fit/*"):
+        shutil.rmtree(folder)
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = int(free.getsockname()[1])
+    connection = {"PREFECT_API_DATABASE_CONNECTION_URL": database.address("asyncpg", "prefect")}
+    settings = Settings.load(home=tmp_path / "server", prefect_api_url=None)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv(*next(iter(connection.items())))
+        server = early_prefect_server(settings)
+    store = database.address("psycopg", "mlflow")
+    err, name = tmp_path / "err", "restarted"
+    with server, mlflow_server(bare_environment, tmp_path, port, store):
+        server.wait()
+        there = {"PREFECT_API_URL": server.api_url, "MEDAI_TRACKING_URI": f"http://127.0.0.1:{port}"}
+        process = begin(bare_environment | there, mine, err, "run", problems.pictures(name), "--json")
+        for moment in ("fit net", "decide "):
+            until(lambda moment=moment: moment in err.read_text() or process.poll() is not None)
+            database.stop()
+            time.sleep(3)
+            database.start()
+        out, _ = process.communicate(timeout=400)
+        told = err.read_text()
+        assert process.returncode == 0, told
+        found = json.loads(out)
+        if found["waiting"]:  # it was gone for longer than MLflow is tried: then sync delivers
+            waits = begin(bare_environment | there, mine, err, "sync", "--json")
+            assert json.loads(waits.communicate(timeout=200)[0])["left"] == 0
+        assert "Traceback" not in told
+        assert kinds(mine, name).count("settled") == kinds(mine, name).count("champion") == 1
+        versions = Registry(port).ask(f"registered-models/get?name={name}")["registered_model"]["latest_versions"]
+        assert [one["version"] for one in versions] == ["1"]
+        states = [run["state"]["name"] for run in post(f"{server.api_url}/flow_runs/filter", {})]
+        assert states == ["Completed"]
