@@ -69,40 +69,42 @@ def mine(ready: Path, tmp_path: Path) -> Path:
     return home
 
 
-def test_mlflow_down_at_start(medai: Any, mine: Path, problems: Any, outcome_of: Any) -> None:
+def test_mlflow_down_at_start(medai: Any, home: Path, problems: Any, outcome_of: Any) -> None:
     """The run ends with its figures, decision and report, and says what waits; sync registers and promotes as decided,
     once; the same command then answers with that version and makes nothing anew.
     """
     outcome_of("MLflow", "down at start", "run ends, decision waits; sync registers and promotes it")
     problem = problems.pictures("waits")
-    answer = medai("run", problem, "--json", home=mine, environment=DOWN)
+    answer = medai("run", problem, "--json", home=home, environment=DOWN)
     assert answer.status == 0, answer.err
     found = answer.json
     assert (found["version"], found["run_id"], found["waiting"]) == (None, None, ["mlflow"])
     assert (found["decision"], found["champion"]) == ("promoted", None)
     assert "not yet registered" in Path(found["report"]).read_text()
     assert "`medai sync`, the next run or `medai up` delivers it" in answer.err
-    assert kinds(mine, "waits") == ["opened", "decided"]
-    assert len(Spool(Workspace(mine)).numbers()) == 1
+    assert kinds(home, "waits")[-1] == "decided"
+    assert len(Spool(Workspace(home)).numbers()) == 1
 
-    still = medai("sync", "--json", home=mine, environment=DOWN)
+    still = medai("sync", "--json", home=home, environment=DOWN)
     assert (still.status, still.json["waiting"], still.json["left"]) == (4, ["mlflow"], 1)
-    assert "MLflow does not answer; 1 still wait" in medai("sync", home=mine, environment=DOWN).out
+    assert "MLflow does not answer; 1 still wait" in medai("sync", home=home, environment=DOWN).out
 
-    told = medai("sync", "--json", home=mine)
+    told = medai("sync", "--json", home=home)
     assert told.status == 0, told.err
     assert [(one["version"], one["verdict"], one["held"]) for one in told.json["delivered"]] == [(1, "promoted", True)]
-    done = ["opened", "decided", "registered", "champion", "projected", "settled"]
-    assert kinds(mine, "waits") == done
-    assert aliases(mine, "waits") == {"challenger": 1, "champion": 1}
-    assert medai("sync", home=mine).out == "nothing waits\n"
+    done = ["decided", "registered", "champion", "projected", "settled"]
+    assert kinds(home, "waits")[-5:] == done
+    assert aliases(home, "waits") == {"challenger": 1, "champion": 1}
+    assert medai("sync", home=home).out == "nothing waits\n"
 
-    again = medai.run(problem, home=mine)
+    again = medai.run(problem, home=home)
     assert (again["version"], again["champion"], again["waiting"]) == (1, 1, [])
     assert {stage for stage, facts in again["stages"].items() if not facts["reused"]} == {"report"}
-    assert kinds(mine, "waits") == done
+    assert kinds(home, "waits").count("decided") == kinds(home, "waits").count("settled") == 1
 
 
+@pytest.mark.slow
+@pytest.mark.timeout(900)
 def test_the_next_run_delivers_what_waits_and_is_compared_with_it(
     medai: Any, mine: Path, problems: Any, outcome_of: Any
 ) -> None:
