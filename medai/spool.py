@@ -81,8 +81,13 @@ class Spool:
         self.folder = workspace.root / SPOOL
 
     def put(self, number: int, delivery: Delivery) -> None:
-        """Keep a delivery until it is dropped; written beside its name, synced, renamed."""
+        """Keep a delivery until it is dropped; written beside its name, synced, renamed.
+
+        One writer at a time: a line's problem is locked by whoever acts on it.
+        """
         path = self._path(number)
+        for left in self.folder.glob(f".{path.name}.*.partial"):  # by a kill
+            left.unlink(missing_ok=True)
         data = delivery.canonical()
         try:
             if path.read_bytes() == data:
