@@ -12,7 +12,7 @@ from typing import Any
 
 from flows.settings import Settings, user
 from medai.attestation import TAG, contradiction, text
-from medai.errors import ChampionMoved, ConfigurationError
+from medai.errors import ChampionMoved, ConfigurationError, ServiceDown
 from medai.ledger import Champion, Ledger
 from medai.locks import DatabaseLocks
 from medai.records import Candidate, QualityReport, Snapshot
@@ -22,6 +22,8 @@ from medai.workspace import Workspace
 log = logging.getLogger("medai.run")
 
 LONGEST_REASON = 2000
+MLFLOW = "mlflow"
+"""What an outcome's ``waiting`` names."""
 
 
 def ledger_of(settings: Settings, workspace: Workspace | None = None) -> Ledger:
@@ -76,7 +78,7 @@ def promote_by_hand(
 
     Returns:
         ``problem``; ``champion``, the version; ``recorded``, false when it was champion already; ``gate``, what the
-        gate last said of it: ``verdict`` and ``reasons``, None when it never did.
+        gate last said of it: ``verdict`` and ``reasons``, None when it never did; ``waiting``: see ``follow``.
 
     Raises:
         ConfigurationError: there is no such version, its files are not intact, or no reason was given.
@@ -104,7 +106,10 @@ def promote_by_hand(
                 received=now.told() if now else "no champion",
                 action=f"nothing was changed; see `medai history {problem}`",
             )
-        refuse_unattested(ledger, tracking, problem)
+        try:
+            refuse_unattested(ledger, tracking, problem)
+        except ServiceDown as down:  # compared before MLflow is told, and the promotion is shown by then
+            log.warning("%s (%s): the audit is compared with its copy there later", down.wrong, down.received)
         recorded = ledger.promote(
             problem,
             version=version,
@@ -115,7 +120,7 @@ def promote_by_hand(
             expected=meant.candidate if meant else None,
         )
         spoken = [entry.facts for entry in ledger.entries(problem, "settled") if entry.facts["version"] == version]
-        return project(ledger, tracking, problem) | {
+        return follow(ledger, tracking, problem) | {
             "recorded": recorded,
             "gate": {"verdict": spoken[-1]["verdict"], "reasons": spoken[-1].get("reasons", [])} if spoken else None,
         }
@@ -130,7 +135,8 @@ def roll_back(
         expected: the version to withdraw; the champion that stands when this is called, when left out.
 
     Returns:
-        ``problem``; ``champion``, the version that stands now; ``withdrawn``, the one that no longer does.
+        ``problem``; ``champion``, the version that stands now; ``withdrawn``, the one that no longer does;
+        ``waiting``: see ``follow``.
 
     Raises:
         NotChampion: another version stands, or somebody else has withdrawn it already.
@@ -143,7 +149,7 @@ def roll_back(
         if before is not None and _version(ledger.champion(problem)) == meant:
             _refuse_damaged(ledger, problem, before.version, before.candidate)
         ledger.rollback(problem, reason, meant)
-        return project(ledger, tracking, problem) | {"withdrawn": meant}
+        return follow(ledger, tracking, problem) | {"withdrawn": meant}
 
 
 def project(ledger: Ledger, tracking: Tracking, problem: str) -> dict[str, Any]:
@@ -174,6 +180,7 @@ def project(ledger: Ledger, tracking: Tracking, problem: str) -> dict[str, Any]:
     if challenger is not None and ledger.withdrawn(problem, challenger["candidate"]):
         tracking.drop_alias(problem, "challenger")
     if not ledger.projected(problem):
+        refuse_unattested(ledger, tracking, problem)
         attest(ledger, tracking, problem)
         ledger.append("projected", problem, {"version": version})
     return told
@@ -195,6 +202,19 @@ def refuse_unattested(ledger: Ledger, tracking: Tracking, problem: str) -> None:
     told = {problem: model.tags[TAG]} if model and TAG in model.tags else {}
     if told and (wrong := contradiction(ledger.entries(), told, ledger.audit.key(make=True))):
         raise wrong
+
+
+def follow(ledger: Ledger, tracking: Tracking, problem: str) -> dict[str, Any]:
+    """``project`` where MLflow answers; where it does not, the ledger's entry stands and its alias is moved later.
+
+    Returns:
+        ``problem``; ``champion``, its version; ``waiting``: empty, or ``mlflow`` where the alias is still to be moved.
+    """
+    try:
+        return project(ledger, tracking, problem) | {"waiting": []}
+    except ServiceDown as down:
+        log.warning("%s (%s): the ledger's entry stands; its alias in MLflow waits", down.wrong, down.received)
+        return {"problem": problem, "champion": _version(ledger.champion(problem)), "waiting": [MLFLOW]}
 
 
 def _version(champion: Champion | None) -> int | None:

@@ -116,7 +116,8 @@ class Run:
     drift: Drift | None = None
     generated: bool = False
     decision: Decision = field(init=False)
-    registered: Registered = field(init=False)
+    registered: Registered | None = None
+    waiting: tuple[str, ...] = ()
     page: Page = field(init=False)
     openings: int = 0
 
@@ -157,8 +158,8 @@ class Run:
             figures=self.figures,
             examples=self.examples,
             decision=self.decision,
-            run_id=self.registered.run_id,
-            version=self.registered.version,
+            run_id=self.registered.run_id if self.registered else None,
+            version=self.registered.version if self.registered else None,
             openings=self.openings,
         )
 
@@ -171,8 +172,9 @@ class Run:
         return {
             "problem": self.problem.name,
             "question": self.problem.question,
-            "run_id": self.registered.run_id,
-            "version": self.registered.version,
+            "run_id": self.registered.run_id if self.registered else None,
+            "version": self.registered.version if self.registered else None,
+            "waiting": list(self.waiting),
             "seed": self.seed,
             "model": self.chosen,
             "decision": self.decision.verdict,

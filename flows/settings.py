@@ -144,6 +144,7 @@ class Settings(BaseSettings):
         artifacts: where a new MLflow experiment keeps its artifacts (MEDAI_ARTIFACTS); None is a folder in ``home``.
         prefect_api_url: Prefect server (MEDAI_PREFECT_API_URL, or PREFECT_API_URL); None starts one for the run.
         prefect_auth: ``user:password`` of a Prefect server that asks for them.
+        prefect_own: each run keeps a Prefect server of its own, whatever else there is (MEDAI_PREFECT_OWN).
         shards: store in which Dask's workers find the events of a snapshot (MEDAI_SHARDS), an address as fsspec reads
             it; None is the workspace, which only this machine's workers reach.
         site_key: the site's private key, EC P-256 in PEM (MEDAI_SITE_KEY); None is ``keys/site.key`` in ``home``, made
@@ -181,6 +182,7 @@ class Settings(BaseSettings):
         None, validation_alias=AliasChoices("MEDAI_PREFECT_API_URL", "PREFECT_API_URL")
     )
     prefect_auth: SecretStr | None = None
+    prefect_own: bool = False
     shards: Address | None = None
     site_key: Folder | None = None
     lock_database: DatabaseAddress | None = None
@@ -239,9 +241,14 @@ class Settings(BaseSettings):
             "PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL": "WARNING",
             "PREFECT_LOGGING_TO_API_WHEN_MISSING_FLOW": "ignore",
             "PREFECT_LOGGING_COLORS": "false",
+            "PREFECT_LOGGING_INTERNAL_LEVEL": "CRITICAL",  # what it says of a server that is gone, our errors say
             "PREFECT_SERVER_LOGGING_LEVEL": "WARNING",
             "PREFECT_RESULTS_PERSIST_BY_DEFAULT": "false",
             "PREFECT_RESULTS_DEFAULT_SERIALIZER": "json",  # a failed flow's exception is kept all the same: no pickle
+            # A database that restarts under the server is waited for; a server that is gone, half a minute.
+            "PREFECT_CLIENT_MAX_RETRIES": "4",
+            "PREFECT_CLIENT_RETRY_EXTRA_CODES": "500,504",
+            "PREFECT_FLOWS_HEARTBEAT_FREQUENCY": "30",  # see flows.lost
             "PREFECT_CLI_PROMPT": "false",
             "PREFECT_CLI_COLORS": "false",
             # Great Expectations and MLflow.
@@ -250,6 +257,7 @@ class Settings(BaseSettings):
             "MLFLOW_ALLOW_PICKLE_DESERIALIZATION": "false",
             "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "3",
             "MLFLOW_HTTP_REQUEST_TIMEOUT": "30",
+            "MLFLOW_HTTP_REQUEST_BACKOFF_FACTOR": "1",  # a server that is down costs seconds: what it is told can wait
             # TensorFlow and the numerical libraries.
             "TF_ENABLE_ONEDNN_OPTS": str(int(self.onednn)),
             "TF_CPP_MIN_LOG_LEVEL": "3",

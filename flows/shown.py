@@ -99,6 +99,8 @@ def run(outcome: dict[str, Any]) -> None:
             typer.echo(f"{caveat} of {', '.join(metrics)}")
     version, verdict, since = outcome["version"], outcome["decision"].replace("_", " "), outcome["withdrawn"]
     told = f"{verdict} (version {version}, run {outcome['run_id']})"
+    if version is None:
+        told = f"{verdict} (not yet registered)"
     if since is None:
         typer.echo(f"decision: {told}")
     else:
@@ -117,6 +119,7 @@ def run(outcome: dict[str, Any]) -> None:
         typer.echo(f"  {mark} {condition['name']}: {condition['figure']} (required: {condition['required']})")
     for reason in outcome["reasons"] if not outcome["conditions"] else ():
         typer.echo(f"  {reason}")
+    _waiting(outcome["waiting"])
     champion = outcome["champion"]
     typer.echo("champion: " + ("none" if champion is None else f"version {champion}"))
     typer.echo(f"report: {outcome['report']}")
@@ -129,6 +132,12 @@ def _briefly(metrics: list[str]) -> tuple[list[str], int]:
     kind = parts[0].partition("/")[0] if parts else ""
     listed = [metric for metric in metrics if "/" not in metric or metric.partition("/")[0] == kind]
     return listed, len(metrics) - len(listed)
+
+
+def _waiting(services: list[str]) -> None:
+    """What is done later, and by what."""
+    if services:
+        typer.echo("waiting: MLflow does not answer; `medai sync`, the next run or `medai up` tells it once it does")
 
 
 def _opened(now: int, then: int) -> str:
@@ -426,6 +435,7 @@ def champion(outcome: dict[str, Any]) -> None:
     """What ``medai promote`` and ``medai rollback`` tell."""
     version = outcome["champion"]
     who = "no champion" if version is None else f"version {version} is champion"
+    _waiting(outcome["waiting"])
     if "withdrawn" in outcome:
         typer.echo(f"{outcome['problem']}: version {outcome['withdrawn']} withdrawn: {outcome['reason']}")
         typer.echo(who)
@@ -467,3 +477,22 @@ def deployed(outcome: dict[str, Any]) -> None:
             typer.echo(
                 f"  the earlier one read --data {before['data']}; this one reads the problem's own or MEDAI_DATA's"
             )
+
+
+def sync(outcome: dict[str, Any]) -> None:
+    """What ``medai sync`` tells: what MLflow knows now, and what it still does not."""
+    for one in outcome["delivered"]:
+        what = f"{one['problem']}: the decision of line {one['line']}"
+        if one["held"]:
+            typer.echo(f"{what} is registered as version {one['version']}: {one['verdict'].replace('_', ' ')}")
+        else:
+            typer.echo(f"{what} no longer held; run the problem again to have it compared with what stands now")
+    for one in outcome["followed"]:
+        shows = "no champion" if one["champion"] is None else f"version {one['champion']} as champion"
+        typer.echo(f"{one['problem']}: MLflow shows {shows}")
+    for error in outcome["failed"]:
+        typer.echo(f"{error['wrong']}: {error['action']}")
+    if outcome["waiting"]:
+        typer.echo(f"MLflow does not answer; {outcome['left']} still wait")
+    elif not any(outcome[part] for part in ("delivered", "followed", "failed")):
+        typer.echo("nothing waits")

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
+import httpx
 from prefect.artifacts import create_table_artifact
 
 from medai.disclosure import Guard
@@ -18,6 +19,10 @@ from medai.errors import MedaiError
 from medai.records import Snapshot
 from medai.workspace import Workspace
 
+log = logging.getLogger("medai.run")
+
+SERVER_ERRORS = 500
+"""HTTP statuses from here on are the server's failures; those below would be ours."""
 WITHHELD = "(a line that named a patient was withheld)"
 
 _guards: list[Guard] = []
@@ -38,7 +43,21 @@ def show_table(rows: list[dict[str, Any]], key: str, description: str | None = N
     """
     for guard in _guards:
         guard.refuse(f"Prefect's artifact {key}", {"rows": rows, "description": description or ""})
-    create_table_artifact(rows, key=key, description=description)
+    with dispensable():
+        create_table_artifact(rows, key=key, description=description)
+
+
+@contextmanager
+def dispensable() -> Iterator[None]:
+    """Around what Prefect's page shows and no work needs: where its server does not answer, the work goes on."""
+    try:
+        yield
+    except (httpx.HTTPError, RuntimeError) as failure:
+        answer = getattr(failure, "response", None)
+        unreachable = isinstance(failure, httpx.HTTPError) or str(failure).startswith("Failed to reach API")
+        if not unreachable or (answer is not None and answer.status_code < SERVER_ERRORS):
+            raise
+        log.warning("Prefect's server does not take what its page would show (%s)", type(failure).__name__)
 
 
 @contextmanager

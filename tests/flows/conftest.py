@@ -9,6 +9,7 @@ import os
 import subprocess
 import sys
 import threading
+from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -338,3 +339,32 @@ def ledger(registry: tuple[Workspace, Watched]) -> Ledger:
 def fitted() -> Callable[[str], Candidate]:
     """Key → a candidate whose files are its record alone."""
     return _fitted
+
+
+Note = Callable[[str, str, str], None]
+
+
+@pytest.fixture
+def outcome_of(record_property: Callable[[str, object], None]) -> Note:
+    """Notes a row of the table of failing services: service, moment, outcome."""
+    return lambda service, moment, outcome: record_property("service", (service, moment, outcome))
+
+
+def pytest_terminal_summary(terminalreporter: Any) -> None:
+    """The table of failing services, and how many of its rows are as declared."""
+    rows = [
+        (*value, category == "passed")
+        for category, reports in terminalreporter.stats.items()
+        for report in reports
+        if getattr(report, "when", "") == "call"
+        for name, value in report.user_properties
+        if name == "service"
+    ]
+    if not rows:
+        return
+    services = Counter(service for service, _, _, _ in rows)
+    named = ", ".join(f"{service} {count}" for service, count in sorted(services.items()))
+    unmet = sum(not passed for *_, passed in rows)
+    terminalreporter.write_line(f"SERVICES: {named}: {len(rows)} outcomes, {unmet} not as declared")
+    for service, moment, outcome, passed in sorted(rows):
+        terminalreporter.write_line(f"  {service:<11} {moment:<42} {outcome}{'' if passed else '  (NOT SO)'}")

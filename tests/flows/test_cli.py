@@ -440,28 +440,6 @@ def test_data_that_cannot_be_trusted_end_with_status_3(
     assert list((home / "store").glob("*/.*.partial")) == []
 
 
-def test_a_prefect_server_that_is_down_ends_with_status_4(medai: Any, home: Path, problems: Any) -> None:
-    """The wait is bounded and the address told."""
-    down = {"PREFECT_API_URL": "http://127.0.0.1:9/api"}
-    answer = medai("run", problems.pictures("down"), "--json", home=home, environment=down)
-    assert answer.status == 4
-    assert answer.error["wrong"] == "Prefect's server does not answer"
-    assert "127.0.0.1:9" in answer.error["expected"]
-
-
-def test_mlflow_down_loses_no_work(medai: Any, home: Path, problems: Any) -> None:
-    """Status 4 after the fit; the same command completes later without fitting again, with one version."""
-    problem = problems.pictures("notebook_down")
-    down = {"MEDAI_TRACKING_URI": "http://127.0.0.1:9", "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0"}
-    answer = medai("run", problem, "--json", home=home, environment=down)
-    assert answer.status == 4
-    assert "MLflow failed" in answer.error["wrong"]
-    found = medai.run(problem, home=home)
-    assert (found["version"], found["decision"], found["champion"]) == (1, "promoted", 1)
-    assert found["stages"]["fit"]["reused"]
-    assert found["stages"]["decide"]["reused"]
-
-
 @pytest.fixture
 def mounted(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Path]:
     """A file system of its own, mounted with the test's options; skipped where nobody may mount."""

@@ -41,7 +41,7 @@ def test_what_a_person_decides_stays(medai: Any, home: Path, problems: Any, alia
     answer = medai("rollback", problem, "--reason", "the ward saw false alarms", "--json", home=home)
     assert answer.status == 0, answer.err
     assert answer.json == {
-        "problem": "ruled", "champion": None, "withdrawn": 1, "reason": "the ward saw false alarms"
+        "problem": "ruled", "champion": None, "withdrawn": 1, "reason": "the ward saw false alarms", "waiting": []
     }  # fmt: skip
     assert alias("ruled") is None
     nobody = datetime.now(UTC).isoformat()
@@ -198,7 +198,9 @@ def test_two_rollbacks_of_one_champion_withdraw_one(registry: tuple[Workspace, A
             told.append(error.wrong)
 
     tracking.meanwhile = second
-    assert roll_back(ledger, tracking, "p", "2 harms") == {"problem": "p", "champion": 1, "withdrawn": 2}
+    assert roll_back(ledger, tracking, "p", "2 harms") == {
+        "problem": "p", "champion": 1, "withdrawn": 2, "waiting": []
+    }  # fmt: skip
     tracking.other.join(60)
     assert told == ["version 2 of p is already withdrawn"]
     assert tracking.alias("p", "champion") == 1

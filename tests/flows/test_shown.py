@@ -28,6 +28,7 @@ def outcome_of(**changes: Any) -> dict[str, Any]:
         "version": 1,
         "decision": "refused",
         "withdrawn": None,
+        "waiting": [],
         "run_id": "r",
         "conditions": [],
         "reasons": [],
