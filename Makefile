@@ -6,7 +6,7 @@ READY := $(VENV)/.ready
 TESTS := $(BIN)/python -m pytest -n 2 --dist loadfile
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test test-faults test-slow test-kill lint format types laws check bench bench-tables bench-images bench-scale oracle-aces oracle-dicom oracle-lock lock clean
+.PHONY: help install demo stack secrets test test-faults test-slow test-kill lint format types laws check bench bench-tables bench-images bench-scale oracle-aces oracle-dicom oracle-lock lock clean
 
 help: ## show this
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -24,6 +24,12 @@ $(READY): requirements.lock pyproject.toml
 
 demo: $(READY) ## generated data, two problems, each to a promoted champion
 	$(BIN)/medai demo
+
+stack: $(READY) ## PostgreSQL, Prefect's server and worker and MLflow's server as processes on loopback; STACK=folder of their data
+	$(if $(STACK),MEDAI_STACK=$(STACK) )$(BIN)/medai stack up
+
+secrets: ## random secrets for docker/compose.yaml, in docker/secrets
+	sh docker/secrets.sh
 
 test: $(READY) ## the tests; real data too where MEDAI_TEST_DATA names them
 	$(TESTS) -m "not slow"

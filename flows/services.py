@@ -20,7 +20,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import IO, Any, Self
@@ -208,7 +208,7 @@ class PrefectServer:
         patience = self._settings.service_seconds if self.own else PATIENCE_WITH_A_RUNNING_SERVER
         # The health page of a server with a password answers anybody; the version page does not.
         page = "health" if self.own else "admin/version"
-        _wait_until_healthy("Prefect's server", f"{self.api_url}/{page}", patience, self._service, auth)
+        wait_until_healthy("Prefect's server", f"{self.api_url}/{page}", patience, self._service, auth)
         return self.api_url
 
     def stop(self) -> None:
@@ -285,7 +285,7 @@ def up(settings: Settings, *, worker: bool = True, ready: Callable[[Services], N
                 received="its pages are " + (f"{other.prefect_url} and {other.mlflow_url}" if other else "starting"),
                 action="use those pages, or end that medai up first",
             ) from None
-        stack.enter_context(_stop_signals(stopped))
+        stack.enter_context(stop_signals(stopped))
         children: list[Child] = []
         stack.callback(_stop_all, children)
         services = _start_all(settings, worker, children, stopped)
@@ -312,14 +312,14 @@ def _start_all(settings: Settings, worker: bool, children: list[Child], stopped:
     with Workspace(settings.home).lock(MLFLOW_LOCK, patience):
         mlflow, mlflow_url = _start_mlflow(settings, logs / "mlflow.log")
         children.append(mlflow)
-        _wait_until_healthy("Prefect's server", f"{api_url}/health", patience, prefect, stopped=stopped)
+        wait_until_healthy("Prefect's server", f"{api_url}/health", patience, prefect, stopped=stopped)
         if worker:
-            _settle_lost_runs(api_url)
+            settle_lost_runs(api_url)
             children.append(_start_worker(settings, api_url, logs / "worker.log"))
-        _wait_until_healthy("MLflow's server", f"{mlflow_url}/health", patience, mlflow, stopped=stopped)
+        wait_until_healthy("MLflow's server", f"{mlflow_url}/health", patience, mlflow, stopped=stopped)
     if worker:
         pool = f"{api_url}/work_pools/{WORK_POOL}"
-        _wait_until_healthy("Prefect's worker", pool, patience, children[-1], stopped=stopped)
+        wait_until_healthy("Prefect's worker", pool, patience, children[-1], stopped=stopped)
     if stopped.is_set():
         return None
     pids = {"up": os.getpid()} | {service.name: service.pid for service in children}
@@ -370,7 +370,7 @@ def _start_worker(settings: Settings, api_url: str, log: Path) -> Child:
     return Child("worker", "prefect", arguments, environment, log)
 
 
-def _wait_until_healthy(
+def wait_until_healthy(
     name: str,
     url: str,
     patience: float,
@@ -378,6 +378,19 @@ def _wait_until_healthy(
     auth: str | None = None,
     stopped: threading.Event | None = None,
 ) -> None:
+    """Wait until a page answers 200, or a signal stopped us.
+
+    Args:
+        name: of the service, for messages.
+        url: the page.
+        patience: seconds.
+        service: the process that will serve it, when it is ours.
+        auth: ``user:password`` to show.
+        stopped: set when a signal asks us to end.
+
+    Raises:
+        ServiceFailed: it ended, it does not answer in time, or it refuses our credentials (which is not retried).
+    """
     deadline = time.monotonic() + patience
     status: int | None = None
     while time.monotonic() < deadline and not (stopped is not None and stopped.is_set()):
@@ -405,8 +418,8 @@ def _wait_until_healthy(
     )
 
 
-def _settle_lost_runs(api_url: str) -> None:
-    """Call crashed what a killed ``medai up`` left running in our work pool: nobody runs it now.
+def settle_lost_runs(api_url: str, auth: str | None = None) -> None:
+    """Call crashed what a killed ``medai up`` or stack left running in our work pool: nobody runs it now.
 
     It would hold its deployment's only slot, and every later run of the schedule would be cancelled.
     """
@@ -414,16 +427,16 @@ def _settle_lost_runs(api_url: str) -> None:
         "flow_runs": {"state": {"type": {"any_": ["RUNNING", "PENDING", "CANCELLING"]}}},
         "work_pools": {"name": {"any_": [WORK_POOL]}},
     }
-    crashed = {"type": "CRASHED", "name": "Crashed", "message": "medai up was killed"}
-    for run in _post(f"{api_url}/flow_runs/filter", left):
-        _post(f"{api_url}/flow_runs/{run['id']}/set_state", {"state": crashed, "force": True})
-        log.warning("the scheduled run %s was cut short when medai up was killed", run["name"])
+    crashed = {"type": "CRASHED", "name": "Crashed", "message": "its worker was killed"}
+    for run in _post(f"{api_url}/flow_runs/filter", left, auth):
+        _post(f"{api_url}/flow_runs/{run['id']}/set_state", {"state": crashed, "force": True}, auth)
+        log.warning("the scheduled run %s was cut short when its worker was killed", run["name"])
 
 
-def _post(url: str, body: dict[str, Any]) -> Any:
+def _post(url: str, body: dict[str, Any], auth: str | None = None) -> Any:
     status: int | None
     try:
-        status, answer = _exchange("POST", url, 30.0, body=json.dumps(body).encode())
+        status, answer = _exchange("POST", url, 30.0, body=json.dumps(body).encode(), auth=auth)
     except (OSError, http.client.HTTPException) as error:
         status, answer = None, type(error).__name__.encode()
     if status not in (200, 201):
@@ -470,6 +483,12 @@ def _listen(port: int) -> socket.socket:
         return socket.create_server((LOOPBACK, 0))
 
 
+def free_ports(wanted: Iterable[int]) -> list[int]:
+    """These ports of loopback, and another for each that is taken."""
+    with ExitStack() as stack:
+        return [stack.enter_context(_listen(port)).getsockname()[1] for port in wanted]
+
+
 def _recorded(settings: Settings) -> Services | None:
     try:
         return Services.model_validate_json(read_plain(settings.home / "services.json"))
@@ -495,7 +514,7 @@ def _up_lock(settings: Settings, patience: float) -> Iterator[None]:
 
 
 @contextmanager
-def _stop_signals(stopped: threading.Event) -> Iterator[None]:
+def stop_signals(stopped: threading.Event) -> Iterator[None]:
     """SIGINT and SIGTERM end ``up`` in order instead of in mid-sentence."""
     kept = {sign: signal.signal(sign, lambda *_: stopped.set()) for sign in (signal.SIGINT, signal.SIGTERM)}
     try:
