@@ -55,21 +55,21 @@ class Account:
         )
 
 
-def programs() -> Path:
-    """The folder of PostgreSQL's programs: on PATH, else the newest of Debian's.
+def program(name: str) -> Path:
+    """One of PostgreSQL's programs: where PATH leads to, else the newest of Debian's.
 
     Raises:
         ConfigurationError: there is none.
     """
-    found = shutil.which("postgres")
-    if found is not None:
-        return Path(found).resolve().parent
-    versions = [path for path in DEBIAN.glob("*/bin/postgres") if path.parts[-3].isdigit()]
-    if versions:
-        return max(versions, key=lambda path: int(path.parts[-3])).parent
+    on_path = shutil.which(name)
+    newest_first = sorted(DEBIAN.glob("[0-9]*/bin"), key=lambda folder: int(folder.parent.name), reverse=True)
+    # Debian's /usr/bin/pg_dump is a link to a wrapper of another name, which asks for clusters of its own.
+    for folder in [*([] if on_path is None else [Path(on_path).resolve().parent]), *newest_first]:
+        if (folder / name).is_file():
+            return folder / name
     raise ConfigurationError(
         "PostgreSQL is not installed",
-        expected=f"its programs on PATH or in {DEBIAN}",
+        expected=f"its program {name} on PATH or in {DEBIAN}",
         received="nothing there",
         action="install it, on Debian by `apt-get install postgresql`; `medai up` needs none",
     )
@@ -122,8 +122,8 @@ class Cluster:
 
     def start(self, log: Path, data: Path | None = None) -> Child:
         """Start the server."""
-        program, *settings = postgres_settings()
-        command = [str(programs() / program), "-D", str(data or self.data), *settings]
+        name, *settings = postgres_settings()
+        command = [str(program(name)), "-D", str(data or self.data), *settings]
         command += ["-c", f"listen_addresses={LOOPBACK}", "-c", f"port={self.port}", "-c", "unix_socket_directories="]
         account = Account.of()
         arguments = ["" if account is None else f"{account.user}:{account.group}", *command]
@@ -150,7 +150,7 @@ class Cluster:
 
     def answers(self) -> bool:
         """Whether it takes connections."""
-        ready: list[str | Path] = [programs() / "pg_isready", "-q", "-h", LOOPBACK, "-p", str(self.port)]
+        ready: list[str | Path] = [program("pg_isready"), "-q", "-h", LOOPBACK, "-p", str(self.port)]
         return subprocess.run(ready, check=False, env=_plain_environment()).returncode == 0
 
     def _initialise(self, beside: Path, account: Account | None) -> None:
@@ -158,7 +158,7 @@ class Cluster:
         descriptor = os.open(password, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
         with os.fdopen(descriptor, "wb") as file:
             file.write((self.secrets / POSTGRES_PASSWORD).read_bytes())
-        command: list[str | Path] = [programs() / "initdb", "--pgdata", beside]
+        command: list[str | Path] = [program("initdb"), "--pgdata", beside]
         command += ["--username", SUPERUSER, "--pwfile", password]
         command += ["--auth=scram-sha-256", "--encoding=UTF8", "--locale=C", "--data-checksums", "--no-instructions"]
         if account is not None:
@@ -171,7 +171,7 @@ class Cluster:
     def _make_databases(self) -> None:
         told = {name.upper() + "_DATABASE" + FILE: str(self.secrets / f"{name}_database") for name in DATABASES}
         told["PGPASSWORD"] = (self.secrets / POSTGRES_PASSWORD).read_text().strip()
-        command: list[str | Path] = [programs() / "psql", "-X", "-q", "-U", SUPERUSER]
+        command: list[str | Path] = [program("psql"), "-X", "-q", "-U", SUPERUSER]
         command += ["-h", LOOPBACK, "-p", str(self.port)]
         command += ["-v", "ON_ERROR_STOP=1", "-f", DATABASES_MADE, "postgres"]
         call(command, "make the stack's databases", environment=told)

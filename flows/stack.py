@@ -24,6 +24,7 @@ from filelock import FileLock, Timeout
 from pydantic import SecretStr
 
 from flows.child import end
+from flows.databases import driver
 from flows.postgres import Cluster
 from flows.recipe import (
     CORE,
@@ -50,7 +51,7 @@ from flows.services import (
     wait_until_healthy,
 )
 from flows.settings import Settings
-from medai.errors import ConfigurationError, ServiceFailed
+from medai.errors import ServiceFailed
 from medai.paths import read_plain
 from medai.records import Frozen
 from medai.workspace import make_folder, write_durably
@@ -144,18 +145,10 @@ def up(settings: Settings, *, ready: Callable[[Stack], None] | None = None) -> N
         ConfigurationError: PostgreSQL or what MLflow needs for it is not installed, or the folder cannot serve.
         ServiceFailed: another stack runs on this home, or a service does not start, or ends again and again.
     """
-    _refuse_missing_driver()
+    driver()
     stopped = threading.Event()
     with ExitStack() as stack:
-        try:
-            stack.enter_context(_lock(settings))
-        except Timeout:
-            raise ServiceFailed(
-                "a stack runs on this home already",
-                expected="one stack a home",
-                received="another process that holds it",
-                action="use it (medai stack status), or end it first (medai stack down)",
-            ) from None
+        _hold(settings, stack)
         stack.enter_context(stop_signals(stopped))
         make_secrets(settings.secrets_folder)
         here = place(settings)
@@ -355,16 +348,39 @@ def _keep_record(settings: Settings, keeper: _Keeper) -> None:
     write_durably(settings.home / RECORD, json.dumps(keeper.record().model_dump(), indent=1).encode() + b"\n")
 
 
-def _refuse_missing_driver() -> None:
-    from importlib.util import find_spec
+@contextmanager
+def postgres_alone(settings: Settings) -> Iterator[str]:
+    """The stack's PostgreSQL without its other services, made when it is not there; its ``host:port``.
 
-    if find_spec("psycopg") is None:
-        raise ConfigurationError(
-            "MLflow's server cannot speak to PostgreSQL",
-            expected="the package psycopg",
-            received="none",
-            action="pip install 'medai[postgres]'; `medai up` needs none",
-        )
+    Raises:
+        ConfigurationError, ServiceFailed: as ``up``.
+    """
+    driver()
+    with ExitStack() as stack:
+        _hold(settings, stack)
+        make_secrets(settings.secrets_folder)
+        logs = settings.stack_folder / "logs"
+        make_folder(logs)
+        (port,) = free_ports([POSTGRES_PORT])
+        cluster = Cluster(settings.stack_folder / "postgres", settings.secrets_folder, port)
+        cluster.make()
+        server = cluster.start(logs / "postgres.log")
+        stack.callback(server.stop)
+        cluster.wait(server)
+        yield f"{LOOPBACK}:{port}"
+
+
+def _hold(settings: Settings, stack: ExitStack) -> None:
+    """Be the one stack of this home."""
+    try:
+        stack.enter_context(_lock(settings))
+    except Timeout:
+        raise ServiceFailed(
+            "a stack runs on this home already",
+            expected="one stack a home",
+            received="another process that holds it",
+            action="use it (medai stack status), or end it first (medai stack down)",
+        ) from None
 
 
 @contextmanager

@@ -67,6 +67,43 @@ def add(app: typer.Typer, answer: Answer) -> None:
             lambda outcome: _show_stack(outcome) if outcome["running"] else typer.echo("no stack runs on this home"),
         )
 
+    @app.command("backup")
+    def backup(
+        out: Annotated[str, typer.Argument(metavar="OUT", help="A new folder for the copy; it will hold secrets.")],
+        as_json: Json = False,
+    ) -> None:
+        """Copy the home with its databases, while others work."""
+
+        def act(settings: Settings) -> dict[str, Any]:
+            from flows.backup import back_up
+
+            return back_up(settings, out)
+
+        answer(act, as_json, _show_copy)
+
+    @app.command("restore")
+    def restore(
+        source: Annotated[str, typer.Argument(metavar="FROM", help="What `medai backup` wrote.")],
+        as_json: Json = False,
+    ) -> None:
+        """Put a copy back into an empty home."""
+
+        def act(settings: Settings) -> dict[str, Any]:
+            from flows.backup import restore
+
+            return restore(settings, source)
+
+        answer(act, as_json, _show_copy)
+
+
+def _show_copy(outcome: dict[str, Any]) -> None:
+    verb, place = ("copied to", outcome["out"]) if "out" in outcome else ("restored into", outcome["home"])
+    audit = outcome["audit"]
+    typer.echo(f"{outcome['files']} files, {outcome['bytes'] / 1e6:.1f} MB {verb} {place}")
+    typer.echo(f"databases: {', '.join(outcome['databases']) or 'none'}")
+    typer.echo(f"audit: {audit['lines']} lines, the last {audit['head'][:16]}…, as of {outcome['at'][:19]} UTC")
+    typer.echo(f"SHA-256 of backup.json: {outcome['sha256']}")
+
 
 def _told(found: Stack) -> dict[str, Any]:
     return {"running": True, **found.model_dump()}
