@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from flows.child import PROGRAM
-from flows.recipe import DATABASES, FILE, POSTGRES_PASSWORD, postgres_settings
+from flows.recipe import INITDB, POSTGRES_PASSWORD, Service
 from flows.services import LOOPBACK, Child
 from medai.errors import ConfigurationError, ServiceFailed
 from medai.workspace import make_folder
@@ -83,11 +83,13 @@ class Cluster:
         folder: what its account alone may enter; made when it is not there.
         secrets: the folder with the superuser's password and the databases' password files.
         port: on which it listens.
+        service: its settings (``flows.recipe``).
     """
 
     folder: Path
     secrets: Path
     port: int
+    service: Service
 
     @property
     def data(self) -> Path:
@@ -122,7 +124,7 @@ class Cluster:
 
     def start(self, log: Path, data: Path | None = None) -> Child:
         """Start the server."""
-        name, *settings = postgres_settings()
+        name, *settings = self.service.command
         command = [str(program(name)), "-D", str(data or self.data), *settings]
         command += ["-c", f"listen_addresses={LOOPBACK}", "-c", f"port={self.port}", "-c", "unix_socket_directories="]
         account = Account.of()
@@ -160,7 +162,7 @@ class Cluster:
             file.write((self.secrets / POSTGRES_PASSWORD).read_bytes())
         command: list[str | Path] = [program("initdb"), "--pgdata", beside]
         command += ["--username", SUPERUSER, "--pwfile", password]
-        command += ["--auth=scram-sha-256", "--encoding=UTF8", "--locale=C", "--data-checksums", "--no-instructions"]
+        command += [*INITDB, "--no-instructions"]
         if account is not None:
             os.chown(password, account.user, account.group)
         try:
@@ -169,7 +171,7 @@ class Cluster:
             password.unlink()
 
     def _make_databases(self) -> None:
-        told = {name.upper() + "_DATABASE" + FILE: str(self.secrets / f"{name}_database") for name in DATABASES}
+        told = dict(self.service.environment)
         told["PGPASSWORD"] = (self.secrets / POSTGRES_PASSWORD).read_text().strip()
         command: list[str | Path] = [program("psql"), "-X", "-q", "-U", SUPERUSER]
         command += ["-h", LOOPBACK, "-p", str(self.port)]

@@ -15,6 +15,7 @@ from flows.services import MLFLOW_PORT, PREFECT_PORT, WORK_POOL
 
 POSTGRES_PORT, WORKER_PORT, SCHEDULER_PORT = 5432, 8080, 8786
 FILE = "_FILE"
+SERVER_AUTH = "PREFECT_SERVER_API_AUTH_STRING"
 
 DATABASES = ("prefect", "mlflow")
 """Each with an owner of the same name, as ``databases.sql`` makes them."""
@@ -34,6 +35,10 @@ POSTGRES_SETTINGS = {
 }
 
 
+INITDB = ("--auth=scram-sha-256", "--encoding=UTF8", "--locale=C", "--data-checksums")
+"""How PostgreSQL's data are made; the locale is the same wherever a copy is restored."""
+
+
 @dataclass(frozen=True)
 class Place:
     """Where a stack's services are, as they see one another.
@@ -50,6 +55,7 @@ class Place:
         artifacts: what MLflow's server keeps artifacts in: a folder, or an address such as ``s3://bucket/path``.
         home: MEDAI_HOME; data: MEDAI_DATA, None when there is none.
         pages: a folder in which Prefect's server may write its page.
+        shards: where Dask's workers find events, if anywhere.
     """
 
     listen: str
@@ -65,6 +71,7 @@ class Place:
     home: str
     data: str | None
     pages: str
+    shards: str | None = None
 
     def database(self, name: str, driver: str) -> str:
         """The address of a database for SQLAlchemy, without its password."""
@@ -89,6 +96,7 @@ CONTAINERS = Place(
     home="/var/lib/medai/home",
     data="/data",
     pages="/tmp/pages",  # noqa: S108 a container's own, in memory
+    shards="file:///var/lib/medai/shards",
 )
 """As ``docker/compose.yaml`` places them."""
 
@@ -121,13 +129,16 @@ def recipe(place: Place) -> dict[str, Service]:
     mlflow += ["--allowed-hosts", ",".join([*place.hosts, "localhost:*", "127.0.0.1:*"])]
     worker = ["prefect", "worker", "start", "--pool", WORK_POOL, "--type", "process", "--install-policy", "never"]
     return {
-        "postgres": Service(postgres_settings(), {}),
+        "postgres": Service(
+            ("postgres", *(part for name, value in POSTGRES_SETTINGS.items() for part in ("-c", f"{name}={value}"))),
+            databases_told(place),
+        ),
         "prefect": Service(
             ("prefect", "server", "start", "--host", place.listen, "--port", prefect_port),
             {
                 "PREFECT_SERVER_DATABASE_CONNECTION_URL": place.database("prefect", "asyncpg"),
                 "PGPASSFILE": place.secret("prefect_database"),
-                f"PREFECT_SERVER_API_AUTH_STRING{FILE}": place.secret(PREFECT_AUTH),
+                SERVER_AUTH + FILE: place.secret(PREFECT_AUTH),
                 "PREFECT_UI_API_URL": f"{place.prefect_page}/api",
                 "PREFECT_UI_STATIC_DIRECTORY": place.pages,
             },
@@ -173,7 +184,8 @@ def clients(place: Place) -> dict[str, str]:
         f"MEDAI_PREFECT_AUTH{FILE}": place.secret(PREFECT_AUTH),
         "MEDAI_TRACKING_URI": place.mlflow,
     }
-    return told if place.data is None else told | {"MEDAI_DATA": place.data}
+    told |= {} if place.data is None else {"MEDAI_DATA": place.data}
+    return told if place.shards is None else told | {"MEDAI_SHARDS": place.shards}
 
 
 def copying(place: Place) -> dict[str, str]:
@@ -181,9 +193,16 @@ def copying(place: Place) -> dict[str, str]:
     return {"MEDAI_POSTGRES": place.postgres, "MEDAI_SECRETS": place.secrets, "MEDAI_ARTIFACTS": place.artifacts}
 
 
-def postgres_settings() -> tuple[str, ...]:
-    """The server's command, without where it listens and keeps its data."""
-    return ("postgres", *(part for name, value in POSTGRES_SETTINGS.items() for part in ("-c", f"{name}={value}")))
+def databases_told(place: Place) -> dict[str, str]:
+    """What ``databases.sql`` must be told."""
+    return {f"{name.upper()}_DATABASE{FILE}": place.secret(f"{name}_database") for name in DATABASES}
+
+
+def probe(service: Service) -> list[str]:
+    """The command that fails while a service in a container does not answer."""
+    if service.health is None:
+        return ["pg_isready", "--quiet", "--host", "127.0.0.1"]
+    return ["python", "-c", f"import urllib.request as web; web.urlopen('{service.health}', timeout=5)"]
 
 
 def secrets_read(environment: Mapping[str, str], names: tuple[str, ...]) -> dict[str, str]:

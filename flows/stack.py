@@ -33,6 +33,7 @@ from flows.recipe import (
     PREFECT_AUTH,
     SCHEDULER_PORT,
     SECRETS,
+    SERVER_AUTH,
     WORKER_PORT,
     Place,
     Service,
@@ -60,7 +61,6 @@ log = logging.getLogger(__name__)
 
 RECORD, LOCK = "stack.json", "stack.lock"
 PREFECT_USER = "medai"
-SERVER_AUTH = "PREFECT_SERVER_API_AUTH_STRING"
 PAUSES = (0.5, 1, 2, 4, 8, 16)
 """Seconds before a service that ended by itself is started again, each time it ends; then the stack gives up."""
 STEADY_SECONDS = 60
@@ -243,9 +243,7 @@ class _Keeper:
         make_folder(self.logs)
         for folder in (settings.stack_folder / "artifacts", settings.prefect_home):
             make_folder(folder, 0o700)
-        self.cluster = Cluster(
-            settings.stack_folder / "postgres", settings.secrets_folder, int(here.postgres.rpartition(":")[2])
-        )
+        self.cluster = _cluster(settings, here)
 
     def start(self, names: Sequence[str]) -> bool:
         """Start services, those at once that need no other of them, each when what it needs answers.
@@ -361,13 +359,18 @@ def postgres_alone(settings: Settings) -> Iterator[str]:
         make_secrets(settings.secrets_folder)
         logs = settings.stack_folder / "logs"
         make_folder(logs)
-        (port,) = free_ports([POSTGRES_PORT])
-        cluster = Cluster(settings.stack_folder / "postgres", settings.secrets_folder, port)
+        here = place(settings)
+        cluster = _cluster(settings, here)
         cluster.make()
         server = cluster.start(logs / "postgres.log")
         stack.callback(server.stop)
         cluster.wait(server)
-        yield f"{LOOPBACK}:{port}"
+        yield here.postgres
+
+
+def _cluster(settings: Settings, here: Place) -> Cluster:
+    port = int(here.postgres.rpartition(":")[2])
+    return Cluster(settings.stack_folder / "postgres", settings.secrets_folder, port, recipe(here)["postgres"])
 
 
 def _hold(settings: Settings, stack: ExitStack) -> None:
