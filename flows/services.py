@@ -37,7 +37,7 @@ from medai.paths import read_plain
 from medai.records import Frozen
 from medai.workspace import Workspace, blocked, make_folder, write_durably
 
-log = logging.getLogger(__name__)
+log = logging.getLogger("medai.services")
 
 LOOPBACK = "127.0.0.1"
 PREFECT_PORT, MLFLOW_PORT = 4200, 5000

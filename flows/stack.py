@@ -57,7 +57,7 @@ from medai.paths import read_plain
 from medai.records import Frozen
 from medai.workspace import make_folder, write_durably
 
-log = logging.getLogger(__name__)
+log = logging.getLogger("medai.stack")
 
 RECORD, LOCK = "stack.json", "stack.lock"
 PREFECT_USER = "medai"
@@ -149,6 +149,7 @@ def up(settings: Settings, *, ready: Callable[[Stack], None] | None = None) -> N
     stopped = threading.Event()
     with ExitStack() as stack:
         _hold(settings, stack)
+        (settings.home / RECORD).unlink(missing_ok=True)  # left by a kill
         stack.enter_context(stop_signals(stopped))
         make_secrets(settings.secrets_folder)
         here = place(settings)
@@ -257,7 +258,7 @@ class _Keeper:
             wave = [name for name in names if name not in answering and answering.issuperset(self.services[name].needs)]
             for name in wave:
                 if name == "worker":
-                    settle_lost_runs(f"{self.here.prefect}/api", self._auth())
+                    self._settle()
                 self._launch(name)
             for name in wave:
                 self._wait(name)
@@ -285,6 +286,8 @@ class _Keeper:
             if self.stopped.wait(PAUSES[tried]):
                 break
             shutil.move(self.logs / f"{name}.log", self.logs / f"{name}.log.1")
+            if name == "worker":
+                self._settle()
             self._launch(name)
         return bool(lost)
 
@@ -303,6 +306,13 @@ class _Keeper:
             pids={"stack": os.getpid()} | {name: child.pid for name, child in self.children.items()},
             logs=str(self.logs),
         )
+
+    def _settle(self) -> None:
+        """What a worker that is gone left running ended with it."""
+        try:
+            settle_lost_runs(f"{self.here.prefect}/api", self._auth())
+        except ServiceFailed as failure:
+            log.warning("runs that a killed worker left may still count as running: %s", failure.wrong)
 
     def _launch(self, name: str) -> None:
         words = self.logs / f"{name}.log"

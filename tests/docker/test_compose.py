@@ -6,6 +6,7 @@ import re
 import stat
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -25,11 +26,12 @@ OURS = recipe(CONTAINERS)
 COMMANDS = ("medai", "backup")
 
 
-def test_the_file_keeps_to_the_compose_specification() -> None:
+@pytest.mark.parametrize("name", ["compose.yaml", "compose.s3.yaml"])
+def test_a_file_keeps_to_the_compose_specification(name: str) -> None:
     """As Compose's own schema judges it."""
     checker = Path(sys.executable).with_name("check-jsonschema")
     judged = subprocess.run(
-        [checker, "--builtin-schema", "vendor.compose-spec", DOCKER / "compose.yaml"],
+        [checker, "--builtin-schema", "vendor.compose-spec", DOCKER / name],
         check=False,
         capture_output=True,
         text=True,
@@ -139,10 +141,23 @@ def test_both_ways_to_make_secrets_make_the_same(tmp_path: Path) -> None:
     assert owner.st_uid != 0
 
 
+def test_artifacts_in_an_object_store_change_nothing_else() -> None:
+    """The same server with another destination, in an image that has the locked client, of the same versions."""
+    other = yaml.safe_load((DOCKER / "compose.s3.yaml").read_text())
+    server = other["services"]["mlflow"]
+    bucket = "${MEDAI_S3:?s3://bucket/path}"
+    assert server["command"] == list(recipe(replace(CONTAINERS, artifacts=bucket))["mlflow"].command)
+    assert set(server["secrets"]) == set(other["secrets"]) == {"s3_credentials"}
+    versions = dict(re.findall(r"^([\w-]+)==(\S+)", (ROOT / "requirements.lock").read_text(), re.MULTILINE))
+    client = dict(re.findall(r"^([\w-]+)==(\S+)", (DOCKER / "s3.lock").read_text(), re.MULTILINE))
+    assert "boto3" in client
+    assert {name: version for name, version in client.items() if versions.get(name, version) != version} == {}
+
+
 def test_secrets_are_not_in_the_repository() -> None:
     """Nor are copies, nor the numbers of whoever made them."""
     ignored = (ROOT / ".gitignore").read_text().split()
     assert {"docker/secrets/", "docker/backups/", "docker/.env"} <= set(ignored)
     sent = (ROOT / ".dockerignore").read_text().split("\n")
     assert "*" in sent
-    assert not any(line.startswith("!docker") for line in sent)
+    assert [line for line in sent if line.startswith("!docker")] == ["!docker/s3.lock"]
