@@ -44,7 +44,8 @@ def test_a_service_runs_as_make_stack_runs_it(name: str) -> None:
     """The same command, told the same, after the same services; asked whether it answers by the same page."""
     service, ours = SERVICES[name], OURS[name]
     assert service["command"] == list(ours.command)
-    told = {key: value for key, value in service.get("environment", {}).items() if not key.startswith("POSTGRES_")}
+    of_image = ("POSTGRES_", "PGDATA")
+    told = {key: value for key, value in service.get("environment", {}).items() if not key.startswith(of_image)}
     assert told == dict(ours.environment)
     assert tuple(service.get("depends_on", {})) == ours.needs
     if ours.health is not None:
@@ -67,6 +68,7 @@ def test_postgres_is_made_as_make_stack_makes_it() -> None:
     (statements,) = [mount for mount in postgres["volumes"] if "initdb" in mount]
     source, target, mode = statements.split(":")
     assert (DOCKER / source).resolve() == ROOT / "flows" / "databases.sql"
+    assert postgres["environment"]["PGDATA"].startswith(f"{postgres['volumes'][0].partition(':')[2]}/")
     assert (target, mode) == ("/docker-entrypoint-initdb.d/databases.sql", "ro")
 
 

@@ -268,7 +268,7 @@ def test_the_governed_loop_on_real_services(open_folder: Path, problems: Any, ba
         assert within(60, lambda: not any(map(alive, started)))
         assert new("stack", "status") == {"running": False}
     finally:
-        assert new("stack", "down")["ended"] is False
+        new("stack", "down")
 
 
 def of(found: dict[str, Any]) -> list[psutil.Process]:
