@@ -428,12 +428,17 @@ def settle_lost_runs(api_url: str, auth: str | None = None) -> None:
         "work_pools": {"name": {"any_": [WORK_POOL]}},
     }
     crashed = {"type": "CRASHED", "name": "Crashed", "message": "its worker was killed"}
-    for run in _post(f"{api_url}/flow_runs/filter", left, auth):
-        _post(f"{api_url}/flow_runs/{run['id']}/set_state", {"state": crashed, "force": True}, auth)
+    for run in post(f"{api_url}/flow_runs/filter", left, auth):
+        post(f"{api_url}/flow_runs/{run['id']}/set_state", {"state": crashed, "force": True}, auth)
         log.warning("the scheduled run %s was cut short when its worker was killed", run["name"])
 
 
-def _post(url: str, body: dict[str, Any], auth: str | None = None) -> Any:
+def post(url: str, body: dict[str, Any], auth: str | None = None) -> Any:
+    """What Prefect's server answers to a question.
+
+    Raises:
+        ServiceFailed: it does not.
+    """
     status: int | None
     try:
         status, answer = _exchange("POST", url, 30.0, body=json.dumps(body).encode(), auth=auth)

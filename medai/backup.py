@@ -36,7 +36,6 @@ log = logging.getLogger(__name__)
 
 MANIFEST, RESTORING = "backup.json", "restoring.json"
 HOME, DATABASES, ARTIFACTS = "home", "databases", "artifacts"
-LOCK_SECONDS = 120
 
 NOT_COPIED = frozenset(
     {
@@ -138,7 +137,7 @@ def back_up(ledger: Ledger, out: Path, databases: Sequence[Database], artifacts:
     copier = _Copier(beside)
     try:
         (beside / DATABASES).mkdir()
-        with ledger.workspace.lock("ledger", LOCK_SECONDS):
+        with ledger.at_rest():
             entries = ledger.entries()
             at = datetime.now(UTC).isoformat(timespec="microseconds")
             for name in (AUDIT, HEAD):

@@ -6,6 +6,8 @@ one lock and says which champion it expects to find (compare-and-set).
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time
 from pathlib import Path
@@ -170,6 +172,12 @@ class Ledger:
         return [entry for entry in self.entries(kind="opened") if entry.facts["test_sha256"] == test_sha256]
 
     # -- writing ---------------------------------------------------------------------------------------------------
+
+    @contextmanager
+    def at_rest(self) -> Iterator[None]:
+        """Nobody appends meanwhile."""
+        with self.workspace.lock("ledger", _LOCK_SECONDS):
+            yield
 
     def append(self, kind: str, problem: str, facts: dict[str, Any]) -> Entry:
         """Append one line and sync it; facts hold no patient's value."""
