@@ -55,6 +55,7 @@ class Place:
         artifacts: what MLflow's server keeps artifacts in: a folder, or an address such as ``s3://bucket/path``.
         home: MEDAI_HOME; data: MEDAI_DATA, None when there is none.
         pages: a folder in which Prefect's server may write its page.
+        runs: how many scheduled runs may be at work at once.
         shards: where Dask's workers find events, if anywhere.
     """
 
@@ -71,6 +72,7 @@ class Place:
     home: str
     data: str | None
     pages: str
+    runs: int
     shards: str | None = None
 
     def database(self, name: str, driver: str) -> str:
@@ -96,6 +98,7 @@ CONTAINERS = Place(
     home="/var/lib/medai/home",
     data="/data",
     pages="/tmp/pages",  # noqa: S108 a container's own, in memory
+    runs=2,
     shards="file:///var/lib/medai/shards",
 )
 """As ``docker/compose.yaml`` places them."""
@@ -152,7 +155,7 @@ def recipe(place: Place) -> dict[str, Service]:
             needs=("postgres",),
         ),
         "worker": Service(
-            (*worker, "--with-healthcheck"),
+            (*worker, "--limit", str(place.runs), "--with-healthcheck"),
             {
                 "PREFECT_WORKER_WEBSERVER_HOST": worker_host,
                 "PREFECT_WORKER_WEBSERVER_PORT": worker_port,

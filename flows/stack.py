@@ -131,6 +131,7 @@ def place(settings: Settings) -> Place:
         home=str(settings.home),
         data=None if settings.data is None else str(settings.data),
         pages=str(settings.prefect_home / "pages"),
+        runs=max(1, (os.cpu_count() or 1) // settings.threads),
     )
 
 

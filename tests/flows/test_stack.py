@@ -12,6 +12,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -23,9 +24,9 @@ import pytest
 
 import flows
 from flows.postgres import Account, Cluster, program
-from flows.recipe import CORE, SECRETS, recipe
+from flows.recipe import CORE, SECRETS, Service, recipe
 from flows.settings import Settings
-from flows.stack import make_secrets, place, up
+from flows.stack import _Keeper, make_secrets, place, up
 from medai.errors import ConfigurationError, ServiceFailed
 from medai.ledger import Ledger
 from medai.workspace import Workspace
@@ -86,6 +87,33 @@ def test_a_folder_that_postgres_may_not_enter(bare: None, tmp_path: Path) -> Non
         cluster.make()
     assert caught.value.wrong == f"PostgreSQL's account {account.name} cannot reach {closed / 'postgres'}"
     assert "MEDAI_STACK" in caught.value.action
+
+
+def test_a_service_that_ends_again_and_again_ends_the_stack(
+    bare: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is started again so many times, its words are kept, and then they are told."""
+    monkeypatch.setattr("flows.stack.PAUSES", (0.0, 0.0))
+    settings = Settings.load(home=tmp_path)
+    keeper = _Keeper(settings, place(settings), threading.Event())
+    keeper.services = {"broken": Service(("no_such_module",), {})}
+    keeper._launch("broken")
+    started = set()
+
+    def watch() -> bool:
+        started.add(keeper.children["broken"].pid)
+        keeper.mend()
+        return False
+
+    try:
+        with pytest.raises(ServiceFailed) as caught:
+            within(60, watch)
+    finally:
+        keeper.stop()
+    assert len(started) == 3
+    assert caught.value.wrong == "broken ended by itself"
+    assert "No module named no_such_module" in caught.value.received
+    assert "No module named no_such_module" in (tmp_path / "stack" / "logs" / "broken.log.1").read_text()
 
 
 # -- the real one ------------------------------------------------------------------------------------------------------
