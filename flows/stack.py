@@ -242,7 +242,7 @@ class _Keeper:
         self.children: dict[str, Child] = {}
         self._ended: dict[str, int] = {}
         self._since: dict[str, float] = {}
-        make_folder(self.logs)
+        make_folder(self.logs, 0o700)
         for folder in (settings.stack_folder / "artifacts", settings.prefect_home):
             make_folder(folder, 0o700)
         self.cluster = _cluster(settings, here)
@@ -369,7 +369,7 @@ def postgres_alone(settings: Settings) -> Iterator[str]:
         _hold(settings, stack)
         make_secrets(settings.secrets_folder)
         logs = settings.stack_folder / "logs"
-        make_folder(logs)
+        make_folder(logs, 0o700)
         here = place(settings)
         cluster = _cluster(settings, here)
         cluster.make()
