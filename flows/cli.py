@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 import typer
 from typer.core import TyperGroup
 
-from flows import shown
+from flows import shown, stack_commands
 
 if TYPE_CHECKING:
     from flows.settings import Settings
@@ -883,6 +883,9 @@ def _log_to_standard_error() -> None:
     root.handlers[:] = [handler]
     root.setLevel(logging.WARNING)
     logging.getLogger("medai").setLevel(logging.INFO)
+
+
+stack_commands.add(app, _answer)
 
 
 def main() -> None:

@@ -20,7 +20,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import IO, Any, Self
@@ -213,7 +213,7 @@ class PrefectServer:
         # The health page of a server with a password answers anybody; the version page does not.
         page = "health" if self.own else "admin/version"
         try:
-            _wait_until_healthy("Prefect's server", f"{self.api_url}/{page}", patience, self._service, self.auth)
+            wait_until_healthy("Prefect's server", f"{self.api_url}/{page}", patience, self._service, self.auth)
         except ServiceDown as down:
             if self.own:
                 raise
@@ -317,7 +317,7 @@ def up(settings: Settings, *, worker: bool = True, ready: Callable[[Services], N
                 received="its pages are " + (f"{other.prefect_url} and {other.mlflow_url}" if other else "starting"),
                 action="use those pages, or end that medai up first",
             ) from None
-        stack.enter_context(_stop_signals(stopped))
+        stack.enter_context(stop_signals(stopped))
         children: list[Child] = []
         stack.callback(_stop_all, children)
         services = _start_all(settings, worker, children, stopped)
@@ -351,16 +351,16 @@ def _start_all(settings: Settings, worker: bool, children: list[Child], stopped:
     with Workspace(settings.home).lock(MLFLOW_LOCK, patience):
         mlflow, mlflow_url = _start_mlflow(settings, logs / "mlflow.log")
         children.append(mlflow)
-        _wait_until_healthy("Prefect's server", f"{api_url}/health", patience, prefect, stopped=stopped)
+        wait_until_healthy("Prefect's server", f"{api_url}/health", patience, prefect, stopped=stopped)
         settle_killed(settings, api_url, "home")
         if worker:
-            _settle_lost_runs(api_url)
+            settle_lost_runs(api_url)
             watch_heartbeats(api_url)
             children.append(_start_worker(settings, api_url, logs / "worker.log"))
-        _wait_until_healthy("MLflow's server", f"{mlflow_url}/health", patience, mlflow, stopped=stopped)
+        wait_until_healthy("MLflow's server", f"{mlflow_url}/health", patience, mlflow, stopped=stopped)
     if worker:
         pool = f"{api_url}/work_pools/{WORK_POOL}"
-        _wait_until_healthy("Prefect's worker", pool, patience, children[-1], stopped=stopped)
+        wait_until_healthy("Prefect's worker", pool, patience, children[-1], stopped=stopped)
     if stopped.is_set():
         return None
     pids = {"up": os.getpid()} | {service.name: service.pid for service in children}
@@ -413,7 +413,7 @@ def _start_worker(settings: Settings, api_url: str, log: Path) -> Child:
     return Child("worker", "prefect", arguments, environment, log)
 
 
-def _wait_until_healthy(
+def wait_until_healthy(
     name: str,
     url: str,
     patience: float,
@@ -421,6 +421,19 @@ def _wait_until_healthy(
     auth: str | None = None,
     stopped: threading.Event | None = None,
 ) -> None:
+    """Wait until a page answers 200, or a signal stopped us.
+
+    Args:
+        name: of the service, for messages.
+        url: the page.
+        patience: seconds.
+        service: the process that will serve it, when it is ours.
+        auth: ``user:password`` to show.
+        stopped: set when a signal asks us to end.
+
+    Raises:
+        ServiceFailed: it ended, it does not answer in time, or it refuses our credentials (which is not retried).
+    """
     deadline = time.monotonic() + patience
     status: int | None = None
     while time.monotonic() < deadline and not (stopped is not None and stopped.is_set()):
@@ -449,8 +462,8 @@ def _wait_until_healthy(
     )
 
 
-def _settle_lost_runs(api_url: str) -> None:
-    """Call crashed what a killed ``medai up`` left running in our work pool: nobody runs it now.
+def settle_lost_runs(api_url: str, auth: str | None = None) -> None:
+    """Call crashed what a killed ``medai up`` or stack left running in our work pool: nobody runs it now.
 
     It would hold its deployment's only slot, and every later run of the schedule would be cancelled.
     """
@@ -458,10 +471,10 @@ def _settle_lost_runs(api_url: str) -> None:
         "flow_runs": {"state": {"type": {"any_": ["RUNNING", "PENDING", "CANCELLING"]}}},
         "work_pools": {"name": {"any_": [WORK_POOL]}},
     }
-    crashed = {"type": "CRASHED", "name": "Crashed", "message": "medai up was killed"}
-    for run in post(f"{api_url}/flow_runs/filter", left):
-        post(f"{api_url}/flow_runs/{run['id']}/set_state", {"state": crashed, "force": True})
-        log.warning("the scheduled run %s was cut short when medai up was killed", run["name"])
+    crashed = {"type": "CRASHED", "name": "Crashed", "message": "its worker was killed"}
+    for run in post(f"{api_url}/flow_runs/filter", left, auth):
+        post(f"{api_url}/flow_runs/{run['id']}/set_state", {"state": crashed, "force": True}, auth)
+        log.warning("the scheduled run %s was cut short when its worker was killed", run["name"])
 
 
 def post(url: str, body: dict[str, Any], auth: str | None = None) -> Any:
@@ -519,6 +532,12 @@ def _listen(port: int) -> socket.socket:
         return socket.create_server((LOOPBACK, 0))
 
 
+def free_ports(wanted: Iterable[int]) -> list[int]:
+    """These ports of loopback, and another for each that is taken."""
+    with ExitStack() as stack:
+        return [stack.enter_context(_listen(port)).getsockname()[1] for port in wanted]
+
+
 def _recorded(settings: Settings) -> Services | None:
     try:
         return Services.model_validate_json(read_plain(settings.home / "services.json"))
@@ -544,7 +563,7 @@ def _up_lock(settings: Settings, patience: float) -> Iterator[None]:
 
 
 @contextmanager
-def _stop_signals(stopped: threading.Event) -> Iterator[None]:
+def stop_signals(stopped: threading.Event) -> Iterator[None]:
     """SIGINT and SIGTERM end ``up`` in order instead of in mid-sentence."""
     kept = {sign: signal.signal(sign, lambda *_: stopped.set()) for sign in (signal.SIGINT, signal.SIGTERM)}
     try:

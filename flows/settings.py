@@ -28,6 +28,9 @@ IGNORED = frozenset({"MEDAI_TEST_DATA"})
 """Variables with our prefix that belong to the test suite."""
 
 SECRET_WORDS = ("password", "secret", "token", "key", "auth", "credential", "database", "notify")
+SECRET_FILES = {"MEDAI_PREFECT_AUTH_FILE": "prefect_auth", "MEDAI_TRACKING_PASSWORD_FILE": "tracking_password"}
+"""Variables that name the file which holds a secret setting, as containers are given them; the setting comes first."""
+
 
 PINNED = frozenset(
     {
@@ -153,6 +156,10 @@ class Settings(BaseSettings):
             ``home`` (MEDAI_LOCK_DATABASE); None is a file lock.
         notify: Prefect's notification blocks that are told what became of a retraining (MEDAI_NOTIFY), TYPE/NAME with
             commas between them; their addresses and secrets are kept by Prefect's server.
+        stack: folder in which ``medai stack`` keeps PostgreSQL, artifacts, secrets and logs (MEDAI_STACK); None is a
+            folder in ``home``.
+        postgres: ``host:port`` of a stack's PostgreSQL (MEDAI_POSTGRES), for copies of its databases.
+        secrets: folder of a stack's secrets (MEDAI_SECRETS); None is one in ``stack``.
         lock_seconds: how long to wait for an equal run at work on the same stage.
         service_seconds: how long to wait for a server that starts.
     """
@@ -187,6 +194,9 @@ class Settings(BaseSettings):
     site_key: Folder | None = None
     lock_database: DatabaseAddress | None = None
     notify: Blocks = ""
+    stack: Folder | None = None
+    postgres: str | None = Field(None, pattern=r"^[\w.-]+:\d+$")
+    secrets: Folder | None = None
     lock_seconds: float = Field(4 * 3600, gt=0, allow_inf_nan=False)
     service_seconds: float = Field(120, gt=0, allow_inf_nan=False)
 
@@ -202,8 +212,9 @@ class Settings(BaseSettings):
                 shows the value unless it may be a secret.
         """
         try:
-            _refuse_unknown({**_dotenv(), **os.environ})
-            return cls(**given)
+            variables = {**_dotenv(), **os.environ}
+            _refuse_unknown(variables)
+            return cls(**{**_from_files(variables), **given})
         except ValidationError as error:
             raise _named(error) from None
         except UnicodeDecodeError as error:
@@ -223,6 +234,16 @@ class Settings(BaseSettings):
     def artifact_root(self) -> str:
         """Where a new experiment keeps its artifacts: an address, or a folder's file address."""
         return self.artifacts or (self.home / "mlflow" / "artifacts").as_uri()
+
+    @property
+    def stack_folder(self) -> Path:
+        """Where ``medai stack`` keeps what it runs on."""
+        return self.stack or self.home / "stack"
+
+    @property
+    def secrets_folder(self) -> Path:
+        """Where a stack's secrets lie."""
+        return self.secrets or self.stack_folder / "secrets"
 
     @property
     def prefect_home(self) -> Path:
@@ -350,8 +371,31 @@ def _dotenv() -> dict[str, str | None]:
     return values
 
 
+def _from_files(variables: Mapping[str, str | None]) -> dict[str, str]:
+    """The secret settings that stand in files.
+
+    Raises:
+        ConfigurationError: such a file cannot be read; it is named by its variable.
+    """
+    found = {}
+    for variable, name in SECRET_FILES.items():
+        path = variables.get(variable)
+        if not path or variables.get(variable.removesuffix("_FILE")):
+            continue
+        try:
+            found[name] = read_plain(expanded(path)).decode().strip()
+        except (OSError, UnicodeDecodeError) as failure:
+            raise ConfigurationError(
+                f"the file that {variable} names cannot be read",
+                expected="a plain file that holds the secret",
+                received=why(failure) if isinstance(failure, OSError) else "bytes that are no text",
+                action=f"correct {variable}, or that file's permissions",
+            ) from None
+    return found
+
+
 def _refuse_unknown(variables: Mapping[str, str | None]) -> None:
-    known = {*known_variables(), *IGNORED}
+    known = {*known_variables(), *SECRET_FILES, *IGNORED}
     for name in sorted(variables):
         if name.upper().startswith(PREFIX) and name.upper() not in known:
             raise ConfigurationError(
