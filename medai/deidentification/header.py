@@ -23,6 +23,7 @@ from medai.deidentification.attributes import (
     values_allowed,
 )
 from medai.deidentification.keys import Key, normal
+from medai.deidentification.outcomes import is_damage
 from medai.vocabularies.dicom import terms
 
 if TYPE_CHECKING:
@@ -182,7 +183,9 @@ def _read(dataset: Dataset, tag: int) -> DataElement | None:
         return element if element.VR != "SQ" or element.value is not None else None
     except RecursionError:
         raise TooDeep from None
-    except Exception:  # noqa: BLE001 - whatever a parser makes of untrusted bytes, they are not carried over
+    except Exception as error:
+        if not is_damage(error):
+            raise
         return None
 
 

@@ -17,7 +17,7 @@ from medai.deidentification import burned_in, pixels
 from medai.deidentification.attributes import PIXELS, meaning_of, rule_of
 from medai.deidentification.header import TooDeep, rewrite
 from medai.deidentification.keys import Key
-from medai.deidentification.outcomes import Outcome, SetAside
+from medai.deidentification.outcomes import Outcome, SetAside, is_damage
 from medai.paths import NotPlain, read_plain
 from medai.vocabularies.dicom import terms
 
@@ -94,7 +94,7 @@ def rewritten(data: bytes, key: Key) -> tuple[bytes, str, bool, dict[str, int]]:
             syntax = pixels.syntax_of(old)
             if not any(tag in old for tag in PIXELS) or "Rows" not in old:
                 raise SetAside("no_picture")
-            if not all(old.get(name) for name in _NEEDED):
+            if not all(isinstance(old.get(name), str) and old.get(name) for name in _NEEDED):  # one value, not several
                 raise SetAside("damaged")
             if (told := burned_in.told(old)) is not None:
                 raise SetAside(told)
@@ -105,9 +105,11 @@ def rewritten(data: bytes, key: Key) -> tuple[bytes, str, bool, dict[str, int]]:
             pixels.refuse_text(_parsed(content))
         except (TooDeep, RecursionError):
             raise SetAside("too_deep") from None
-        except (SetAside, MemoryError, OSError):
+        except (SetAside, MemoryError):
             raise
-        except Exception:  # noqa: BLE001 - whatever a parser makes of untrusted bytes
+        except Exception as error:
+            if not is_damage(error):
+                raise
             raise SetAside("damaged") from None
     _refuse_left(new, done.secrets)
     actions = {f"{what}: {why}": count for (what, why), count in sorted(done.actions.items())}
