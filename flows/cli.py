@@ -221,7 +221,7 @@ def synth(
     kind: Annotated[
         str,
         typer.Argument(
-            metavar="KIND", help="hospital, dicom, lesions, mimic4, mimic3, nih, medmnist or physionet2012."
+            metavar="KIND", help="hospital, dicom, ct, lesions, mimic4, mimic3, nih, medmnist or physionet2012."
         ),
     ],
     out: Annotated[Path, typer.Argument(metavar="OUT", help="A folder that is absent or empty.")],
