@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from medai.sources.files import token_of
 from medai.sources.pictures.decoding import FAULTS, Decoded
 from medai.sources.pictures.likeness import likeness_of, near_groups, near_marks, near_pairs
-from medai.sources.pictures.quality import SIDE
+from medai.sources.pictures.quality import SIDE, Quality
 from medai.sources.pictures.sameness import STANDING, conflicts_of, copies_of, twins_of
 from medai.sources.pictures.workers import REASONS
 from medai.tables import (
@@ -27,20 +27,21 @@ from medai.tables import (
 if TYPE_CHECKING:
     import numpy as np
 
-FILE_IMAGES = IMAGES | {
-    "aspect": "float32",
-    "fault": "string",
-    "of_another_subject": "bool",
-    "black": "float32",
-    "white": "float32",
-    "entropy": "float32",
-    "sharpness": "float32",
-    "phash": "int64",
-    "likeness": "float32",
-    "near_twin_of": "string",
-    "near_another_subject": "bool",
-    "near_group": "int64",
-}
+QUALITY = {"black": "float32", "white": "float32", "entropy": "float32", "sharpness": "float32", "phash": "int64"}
+"""Column → type, of ``quality.Quality``."""
+FILE_IMAGES = (
+    IMAGES
+    | QUALITY
+    | {
+        "aspect": "float32",
+        "fault": "string",
+        "of_another_subject": "bool",
+        "likeness": "float32",
+        "near_twin_of": "string",
+        "near_another_subject": "bool",
+        "near_group": "int64",
+    }
+)
 """Column → type. ``aspect`` is the longer side over the shorter one; ``fault`` is why a picture was not read, null
 where it was; ``of_another_subject`` marks a copy whose pixels stand earlier in the role under another subject.
 ``label_conflict`` marks pixels that carry another label anywhere in the set. ``black``, ``white``, ``entropy``,
@@ -171,11 +172,7 @@ def write(
         "aspect": np.array([_aspect(picture) for picture in pictures], np.float32),
         "fault": faults,
         "of_another_subject": others,
-        "black": np.array([picture.quality.black for picture in pictures], np.float32),
-        "white": np.array([picture.quality.white for picture in pictures], np.float32),
-        "entropy": np.array([picture.quality.entropy for picture in pictures], np.float32),
-        "sharpness": np.array([picture.quality.sharpness for picture in pictures], np.float32),
-        "phash": [picture.quality.phash if picture.quality.thumbnail else None for picture in pictures],
+        **quality_columns([picture.quality for picture in pictures]),
         "likeness": likeness,
         "near_twin_of": near_twins,
         "near_another_subject": near_others,
@@ -210,6 +207,17 @@ def write(
     if any(roles) and labelled:  # said even when nobody straddles: whoever asks for the publisher's split must know
         counts["subjects_straddling_publisher_roles"] = _straddling([(people[at], roles[at]) for at in readable])
     return Facts(unit="patient" if known else "image", tables=tables, counts=counts)
+
+
+def quality_columns(qualities: Sequence[Quality]) -> dict[str, Any]:
+    """The columns of ``QUALITY``, a row a picture; one that was not read has no perceptual hash."""
+    import numpy as np
+
+    columns: dict[str, Any] = {
+        name: np.array([getattr(quality, name) for quality in qualities], np.float32)
+        for name in ("black", "white", "entropy", "sharpness")
+    }
+    return columns | {"phash": [quality.phash if quality.thumbnail else None for quality in qualities]}
 
 
 def _thumbnails(pictures: Sequence[Decoded]) -> np.ndarray:
