@@ -323,6 +323,9 @@ def deidentify(
     columns: Annotated[
         str | None, typer.Option(metavar="FILE", help="YAML: what the columns of a table hold; or mimic4.")
     ] = None,
+    regions: Annotated[
+        str | None, typer.Option(metavar="FILE", help="YAML: where the site's devices write into pictures.")
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Rewrite DICOM files and tables without who they are of, so that they still join."""
@@ -330,7 +333,7 @@ def deidentify(
     def act(settings: Settings) -> dict[str, Any]:
         from flows.deidentify import deidentify as rewrite
 
-        return rewrite(settings, source, out, key, columns)
+        return rewrite(settings, source, out, key, columns, regions)
 
     _answer(act, as_json, shown.deidentified)
 

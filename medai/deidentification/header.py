@@ -36,7 +36,9 @@ CODES = (
     ("113107", "Retain Longitudinal Temporal Information Modified Dates Option"),
     ("113108", "Retain Patient Characteristics Option"),
 )
-"""CID 7050 of PS3.16. 113101 (clean pixel data) is never said: a picture with text in it is set aside, not cleaned."""
+"""CID 7050 of PS3.16."""
+CLEANED = ("113101", "Clean Pixel Data Option")
+"""Said of a picture in which a site's regions were blanked, and of no other."""
 DEEPEST = 32
 DUMMY = "REMOVED"
 _CODE = (0x00080100, 0x00080102, 0x00080104)
@@ -264,15 +266,23 @@ def _coded(old: Dataset, new: Dataset) -> Dataset:
 
 def _stamp(dataset: Dataset) -> None:
     """Say what was done (PS3.15 E.1.1, PS3.3 C.7.1.1 and C.12.1)."""
-    from pydicom.dataset import Dataset
     from pydicom.sequence import Sequence
 
-    items = []
-    for code, meaning in CODES:
-        item = Dataset()
-        item.CodeValue, item.CodingSchemeDesignator, item.CodeMeaning = code, "DCM", meaning
-        items.append(item)
     dataset.PatientIdentityRemoved = "YES"
     dataset.DeidentificationMethod = list(METHOD)
-    dataset.DeidentificationMethodCodeSequence = Sequence(items)
+    dataset.DeidentificationMethodCodeSequence = Sequence([_code_item(*code) for code in CODES])
     dataset.LongitudinalTemporalInformationModified = "MODIFIED"
+
+
+def stamp_cleaned(dataset: Dataset) -> None:
+    """Say of a stamped data set that its pixels were cleaned, too."""
+    dataset.DeidentificationMethod = [*dataset.DeidentificationMethod, "regions of the pixels blanked"]
+    dataset.DeidentificationMethodCodeSequence.append(_code_item(*CLEANED))
+
+
+def _code_item(code: str, meaning: str) -> Dataset:
+    from pydicom.dataset import Dataset
+
+    item = Dataset()
+    item.CodeValue, item.CodingSchemeDesignator, item.CodeMeaning = code, "DCM", meaning
+    return item

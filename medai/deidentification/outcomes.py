@@ -13,6 +13,7 @@ from medai.records import Frozen
 REASONS = {
     "burned_in_says_the_file": "its header says that text is burned into the picture",
     "kind_that_shows_text": "pictures of its kind usually show text: ultrasound, captured pages, photographs",
+    "region_not_blanked": "a region rule describes it, and its pixels are of a kind that cannot be blanked",
     "text_in_the_pixels": "something like a line of letters is in the picture",
     "unused_bits": "bits beside the stored ones hold something, as an overlay does",
     "overlay_in_pixels": "its overlay lies in compressed pixels",
