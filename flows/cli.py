@@ -258,7 +258,7 @@ def synth(
     kind: Annotated[
         str,
         typer.Argument(
-            metavar="KIND", help="hospital, dicom, lesions, mimic4, mimic3, nih, medmnist or physionet2012."
+            metavar="KIND", help="hospital, dicom, ct, lesions, mimic4, mimic3, nih, medmnist or physionet2012."
         ),
     ],
     out: Annotated[Path, typer.Argument(metavar="OUT", help="A folder that is absent or empty.")],
@@ -367,6 +367,9 @@ def deidentify(
             metavar="FILE", help="YAML: columns under subject, uids, dates, keep, drop … (see README); or mimic4."
         ),
     ] = None,
+    regions: Annotated[
+        str | None, typer.Option(metavar="FILE", help="YAML: where the site's devices write into pictures.")
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Rewrite DICOM files and tables without who they are of, so that they still join."""
@@ -374,7 +377,7 @@ def deidentify(
     def act(settings: Settings) -> dict[str, Any]:
         from flows.deidentify import deidentify as rewrite
 
-        return rewrite(settings, source, out, key, columns)
+        return rewrite(settings, source, out, key, columns, regions)
 
     _answer(act, as_json, shown.deidentified)
 

@@ -217,6 +217,7 @@ class Splits(Record):
         test_sha256: hash of the sorted subject ids in test; the name under which openings are counted.
         straddling: subjects whom the publisher's list puts into several roles; they kept the most protected one.
         dropped: role → samples that lost it thereby and have none.
+        joined: subjects with another role than their own, since their pictures look like somebody's there.
     """
 
     samples: dict[str, int]
@@ -225,6 +226,7 @@ class Splits(Record):
     test_sha256: str
     straddling: int = 0
     dropped: dict[str, int] = {}
+    joined: int = 0
 
 
 class ArrayFile(Frozen):

@@ -7,8 +7,11 @@ withheld, from whatever library it comes and to whatever handler it goes; an art
 from __future__ import annotations
 
 import logging
+import os
+import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import PurePath
 from typing import Any
 
 import httpx
@@ -17,6 +20,7 @@ from prefect.artifacts import create_table_artifact
 from medai.disclosure import Guard
 from medai.errors import MedaiError
 from medai.records import Snapshot
+from medai.sources.pictures.workers import DecoderDefect
 from medai.workspace import Workspace
 
 log = logging.getLogger("medai.run")
@@ -61,17 +65,32 @@ def dispensable() -> Iterator[None]:
 
 
 @contextmanager
-def nameless() -> Iterator[None]:
+def nameless(*, strangers: bool = False) -> Iterator[None]:
     """A failure whose message names somebody loses the message before Prefect keeps it.
+
+    Args:
+        strangers: whether data are read of whom no guard knows yet who is in them: then any message may name somebody,
+            a failure of the machine keeps its number alone, and a defect its type and place.
 
     Raises:
         MedaiError: in place of such a failure.
+        OSError: without the file's name.
     """
     try:
         yield
-    except MedaiError:
+    except (MedaiError, DecoderDefect):
         raise
     except Exception as failure:
+        if strangers and isinstance(failure, OSError) and failure.errno is not None:
+            raise OSError(failure.errno, os.strerror(failure.errno)) from None
+        if strangers:
+            *_, last = traceback.extract_tb(failure.__traceback__)
+            raise MedaiError(
+                f"a defect of ours ({type(failure).__name__}) while the data were read",
+                expected="a picture, a table or a refusal",
+                received=f"a failure at {PurePath(last.filename).name}:{last.lineno}, in {last.name}",
+                action="report it as a defect of medai; the message was withheld, as it may quote the data",
+            ) from None
         if any(guard.finds(f"{failure!r} {failure}") for guard in _guards):
             raise MedaiError(
                 f"a defect of ours ({type(failure).__name__}), whose message names a patient",
