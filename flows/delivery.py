@@ -10,11 +10,12 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from typing import TypeVar
 
-from flows.governance import attest, project, refuse_unattested
+from flows.governance import attest, project, refuse_unattested, tell_of
 from medai.audit import Entry
 from medai.errors import ChampionMoved, ServiceFailed
 from medai.integrity import files_sha256
 from medai.ledger import Ledger
+from medai.promotion.recorded import want
 from medai.records import Candidate, Cohort, Decision, Figures, QualityReport, Record, Scorecard, Snapshot, Splits
 from medai.spool import Delivery, Spool
 from medai.tracking import Package, Registered, Tracking
@@ -90,6 +91,8 @@ def deliver(
                 project(ledger, tracking, name)
                 spool.drop(number)
                 raise
+        elif decision.verdict == "awaiting_approval":
+            want(ledger, name, decision, registered.version)
         project(ledger, tracking, name)
     ledger.append(
         "settled",
@@ -106,6 +109,7 @@ def deliver(
         },
     )
     attest(ledger, tracking, name)
+    tell_of(name, decision, registered.version)
     spool.drop(number)
     return registered
 

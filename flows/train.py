@@ -14,11 +14,11 @@ from pathlib import Path
 from typing import Any
 
 from prefect import flow
-from pydantic import TypeAdapter
 
 from flows.delivery import WAITS, deliver
 from flows.drift import remember, since_last_run
 from flows.governance import MLFLOW, ledger_of, note_data
+from flows.judging import judge
 from flows.lineage import remember_lineage
 from flows.outcome import Given, Run, Steps
 from flows.settings import Settings
@@ -31,7 +31,6 @@ from medai.evaluation import figure
 from medai.ledger import Ledger
 from medai.measurement.metrics import available
 from medai.paths import expanded
-from medai.preprocessing import Preprocessing
 from medai.problem import Problem, load_problem, suite_path
 from medai.promotion import VERSION as PROMOTION_VERSION
 from medai.promotion import best
@@ -42,7 +41,6 @@ from medai.records import (
     Decision,
     Origin,
     QualityReport,
-    Scorecard,
     Snapshot,
     Splits,
     sha256_of,
@@ -55,7 +53,6 @@ from medai.tracking import Registered, Tracking
 from medai.training import Execution
 from medai.validation import refuse_if_failed
 from medai.workspace import Workspace
-from tasks.decide import decide
 from tasks.evaluate import compare, evaluate, open_test
 from tasks.fit import FitProgress, fit
 from tasks.generate import generate
@@ -385,6 +382,8 @@ def act(
                 "rules": rules,
                 "verdict": decision.verdict,
                 "champion": decision.champion,
+                "line": decision.line,
+                "models": decision.models,
             },
         )
     else:
@@ -428,62 +427,3 @@ def delivery_of(run: Run) -> Delivery:
 def tracking_of(workspace: Workspace, settings: Settings) -> Tracking:
     """MLflow as the settings name it: a server, or the database in the state folder."""
     return Tracking(settings.tracking_uri or settings.tracking_database, settings.artifact_root, workspace)
-
-
-def judge(
-    workspace: Workspace, ledger: Ledger, run: Run, arrays: Arrays, steps: Steps, helpers: Spread | None = None
-) -> Decision:
-    """Put the chosen candidate and the champion before the gate, on the same rows."""
-    question, chosen = run.problem, run.candidates[run.chosen]
-    role = question.gate.role if question.gate else "test"
-    scorecard = run.scorecards[run.chosen]
-    if role == "gate":
-        scorecard = steps.take(
-            "evaluate:gate",
-            evaluate(workspace, chosen, arrays, run.cohort, run.splits, question.outputs, "gate", question.evaluation),
-        )
-    champion = champion_of(workspace, ledger, question.name)
-    champion_scorecard: Scorecard | None = None
-    if champion is not None and champion.key == chosen.key:
-        champion_scorecard = scorecard
-    elif champion is not None and champion.outputs == chosen.outputs and not chosen.reads_otherwise(champion.origin):
-        # The champion is scored through its own preprocessing, as it would be when it serves.
-        own = TypeAdapter(Preprocessing).validate_python(champion.preprocessing)
-        theirs = steps.take("prepare:champion", prepare(workspace, run.snapshot, run.quality, run.cohort, own, helpers))
-        champion_scorecard = steps.take(
-            "evaluate:champion",
-            evaluate(workspace, champion, theirs, run.cohort, run.splits, question.outputs, role, question.evaluation),
-        )
-    return steps.take(
-        "decide",
-        decide(
-            workspace,
-            question.rules,
-            question.outputs,
-            chosen,
-            scorecard,
-            champion,
-            champion_scorecard,
-            withdrawn=ledger.withdrawn(question.name, chosen.key),
-        ),
-    )
-
-
-def champion_of(workspace: Workspace, ledger: Ledger, name: str) -> Candidate | None:
-    """The champion's package, intact.
-
-    Raises:
-        ServiceFailed: it is missing or was altered; nothing can be compared with it.
-    """
-    champion = ledger.champion(name)
-    if champion is None:
-        return None
-    candidate = workspace.find("fit", champion.candidate, Candidate)
-    if candidate is None:
-        raise ServiceFailed(
-            f"the champion of {name}, version {champion.version}, is missing or was altered",
-            expected="the files that were promoted, byte for byte",
-            received="a folder that is gone or has other bytes",
-            action=f"restore it from a copy, or `medai rollback {name} --reason …`",
-        )
-    return candidate
