@@ -83,7 +83,7 @@ def test_undisturbed_run_leaves_one_of_each(undisturbed: Any) -> None:
     """An undisturbed run ends with one version, one FINISHED run, one champion entry and one settled entry."""
     run = undisturbed("pictures")
     kinds = [kind for kind, _ in run.world["audit"]]
-    assert kinds == ["opened", "decided", "registered", "champion", "projected", "settled"]
+    assert kinds == ["ingested", "judged", "opened", "decided", "registered", "champion", "projected", "settled"]
     assert run.world["runs"] == [(run.world["runs"][0][0], "FINISHED", "active")]
     assert [version[:2] for version in run.world["versions"]] == [("kill_pictures", 1)]
     assert run.world["alias"] == [("kill_pictures", "challenger", 1), ("kill_pictures", "champion", 1)]
