@@ -6,7 +6,7 @@ READY := $(VENV)/.ready
 TESTS := $(BIN)/python -m pytest -n 2 --dist loadfile
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test test-faults test-slow test-kill lint format types laws check bench bench-tables bench-images bench-scale oracle-aces oracle-dicom oracle-lock lock clean
+.PHONY: help install demo stack secrets test test-faults test-slow test-kill lint format types laws check bench bench-tables bench-images bench-scale oracle-aces oracle-dicom oracle-lock s3-lock lock clean
 
 help: ## show this
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -24,6 +24,12 @@ $(READY): requirements.lock pyproject.toml
 
 demo: $(READY) ## generated data, two problems, each to a promoted champion
 	$(BIN)/medai demo
+
+stack: $(READY) ## the services of docker/ as processes on loopback, until Ctrl-C; STACK=folder of their data
+	$(if $(STACK),MEDAI_STACK=$(STACK) )$(BIN)/medai stack up
+
+secrets: ## random secrets for docker/compose.yaml, in docker/secrets
+	sh docker/secrets.sh
 
 test: $(READY) ## the tests; real data too where MEDAI_TEST_DATA names them
 	$(TESTS) -m "not slow"
@@ -78,6 +84,10 @@ oracle-dicom: $(READY) ## pydicom's test files by medai, dcmtk and GDCM: equal, 
 oracle-lock: $(READY) ## resolve tests/oracles/aces.in anew
 	$(BIN)/uv pip compile tests/oracles/aces.in --universal --python-version 3.11 --generate-hashes \
 	  --no-emit-index-url --custom-compile-command "make oracle-lock" --quiet --output-file tests/oracles/aces.lock
+
+s3-lock: $(READY) ## resolve docker/s3.in anew, to the versions of requirements.lock
+	$(BIN)/uv pip compile docker/s3.in --constraint requirements.lock --universal --python-version 3.11 --generate-hashes \
+	  --no-emit-index-url --custom-compile-command "make s3-lock" --quiet --output-file docker/s3.lock
 
 lock: ## resolve pyproject.toml anew into requirements.lock
 	$(BIN)/uv pip compile pyproject.toml --group dev --extra imaging --universal --python-version 3.11 --generate-hashes \

@@ -17,7 +17,7 @@ from flows.governance import attest, check_reason, project
 from medai.attestation import TAG, contradiction, unattested
 from medai.audit import AUDIT, Entry
 from medai.chain import Head, altered, unsigned
-from medai.errors import MedaiError, ServiceFailed
+from medai.errors import ConfigurationError, MedaiError, ServiceFailed
 from medai.integrity import damage
 from medai.ledger import Ledger
 from medai.tracking import Model, Tracking
@@ -141,11 +141,18 @@ def sign(ledger: Ledger, tracking: Tracking, reason: str | None = None) -> dict[
 
     Raises:
         ServiceFailed: the audit is not whole; or it is not the one whose head MLflow remembers.
-        ConfigurationError: a reason was given and the audit needs no new signature.
+        ConfigurationError: a reason was given and the audit needs no new signature, or there is none.
     """
     if reason is not None:
         check_reason(reason)
     entries = ledger.entries() if reason is None else ledger.audit.lines()[0]
+    if reason is not None and not entries:
+        raise ConfigurationError(
+            "there is no audit to sign",
+            expected=f"the lines of {AUDIT}",
+            received="none",
+            action="restore it from a copy, if there was one; a new state folder signs by itself",
+        )
     problems = sorted({entry.problem for entry in entries if entry.kind == "registered"})
     told = {problem: model.tags[TAG] for problem, model in tracking.models(TAG).items() if problem in problems}
     if told and (wrong := contradiction(entries, told, ledger.audit.key() if reason is None else None)):

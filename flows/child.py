@@ -2,7 +2,8 @@
 
 It runs MODULE as ``python -m`` would and ends, with all that it started, as soon as PARENT is gone: a parent that is
 killed leaves no orphan. MODULE ``prefect-server`` is Prefect's own server; its arguments are the descriptor of a
-listening socket that the parent opened, and ``whole`` or ``api``.
+listening socket that the parent opened, and ``whole`` or ``api``. MODULE ``program`` is no module: its arguments are
+``USER:GROUP``, as numbers, or nothing, and a command that is run as that account.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ import os
 import runpy
 import signal
 import socket
+import subprocess
 import sys
 import threading
 import time
@@ -19,6 +21,7 @@ from contextlib import suppress
 
 import psutil
 
+PROGRAM = "program"
 WATCH_SECONDS = 0.5
 GRACE_SECONDS = 5.0
 
@@ -73,12 +76,23 @@ def _serve_prefect(descriptor: int, whole: bool) -> None:
     uvicorn.Server(config).run(sockets=[socket.socket(fileno=descriptor)])
 
 
+def _run_program(account: str, command: list[str]) -> int:
+    """A program to its end; asked to end ourselves, we interrupt it, which PostgreSQL takes for a fast shutdown."""
+    user, _, group = account.partition(":")
+    other = {"user": int(user), "group": int(group), "extra_groups": []} if account else {}
+    process = subprocess.Popen(command, cwd="/", stdin=subprocess.DEVNULL, **other)  # type: ignore[call-overload]
+    signal.signal(signal.SIGTERM, lambda *_: process.send_signal(signal.SIGINT))
+    return int(process.wait())
+
+
 def main() -> None:
     """Watch the parent in a thread, and run the module in the main one, where signals arrive."""
     parent, module, arguments = int(sys.argv[1]), sys.argv[2], sys.argv[3:]
     threading.Thread(target=_end_with, args=(parent,), daemon=True).start()
     if module == "prefect-server":
         _serve_prefect(int(arguments[0]), whole=arguments[1] == "whole")
+    elif module == PROGRAM:
+        raise SystemExit(_run_program(arguments[0], arguments[1:]))
     else:
         sys.argv = [module, *arguments]
         runpy.run_module(module, run_name="__main__", alter_sys=True)

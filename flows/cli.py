@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 import typer
 from typer.core import TyperGroup
 
-from flows import shown
+from flows import shown, stack_commands
 
 if TYPE_CHECKING:
     from flows.settings import Settings
@@ -258,7 +258,7 @@ def synth(
     kind: Annotated[
         str,
         typer.Argument(
-            metavar="KIND", help="hospital, dicom, lesions, mimic4, mimic3, nih, medmnist or physionet2012."
+            metavar="KIND", help="hospital, dicom, ct, lesions, mimic4, mimic3, nih, medmnist or physionet2012."
         ),
     ],
     out: Annotated[Path, typer.Argument(metavar="OUT", help="A folder that is absent or empty.")],
@@ -367,6 +367,9 @@ def deidentify(
             metavar="FILE", help="YAML: columns under subject, uids, dates, keep, drop … (see README); or mimic4."
         ),
     ] = None,
+    regions: Annotated[
+        str | None, typer.Option(metavar="FILE", help="YAML: where the site's devices write into pictures.")
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Rewrite DICOM files and tables without who they are of, so that they still join."""
@@ -374,7 +377,7 @@ def deidentify(
     def act(settings: Settings) -> dict[str, Any]:
         from flows.deidentify import deidentify as rewrite
 
-        return rewrite(settings, source, out, key, columns)
+        return rewrite(settings, source, out, key, columns, regions)
 
     _answer(act, as_json, shown.deidentified)
 
@@ -533,6 +536,20 @@ def sign_audit(
     _answer(act, as_json, shown.signed)
 
 
+@app.command()
+def sync(as_json: Json = False) -> None:
+    """Tell MLflow what was decided while it was down; status 4 if some of it still waits."""
+
+    def act(settings: Settings) -> dict[str, Any]:
+        from flows.sync import catch_up
+
+        return catch_up(_ledger(settings), _tracking(settings))
+
+    outcome = _answer(act, as_json, shown.sync)
+    if outcome["left"]:
+        raise typer.Exit(4)
+
+
 # -- services ------------------------------------------------------------------------------------------------------
 
 
@@ -680,16 +697,47 @@ def _prefect(settings: Settings, ahead: tuple[Problem, str | None, str] | None =
     from flows.services import early_prefect_server
 
     _make_home(settings)
+    lost = False
     with early_prefect_server(settings) as server:
         os.environ["PREFECT_API_URL"] = server.api_url
-        import flows.train  # noqa: F401 - the server starts meanwhile
+        from flows.lost import marked
 
         if ahead is not None:
             from flows.ahead import load_ahead
 
             load_ahead(*ahead, settings)
-        server.wait()
-        yield
+        os.environ["PREFECT_API_URL"] = server.wait()
+        from prefect.settings import PREFECT_API_URL
+
+        if PREFECT_API_URL.value() != server.api_url:  # it took the place of one that does not answer
+            from prefect.context import refresh_global_settings_context
+
+            refresh_global_settings_context()
+        try:
+            with marked(settings, server):
+                yield
+        except Exception as failure:
+            if settings.prefect_own or _of_prefect(failure) is None or server.answers():
+                raise
+            lost = True
+    if lost:
+        _take_up_again()
+
+
+def _take_up_again() -> NoReturn:
+    """Begin the command anew in this process's place, with a Prefect server of its own; finished stages are reused.
+
+    A new program, as Prefect's client keeps threads and connections to the server that is gone. It happens once: the
+    new one is told to keep its own server, and whoever was told so ends when that one fails.
+    """
+    logging.getLogger("medai.run").warning(
+        "Prefect's server was lost; the command goes on with one of its own, and finished stages are reused"
+    )
+    for stream in (sys.stdout, sys.stderr):
+        stream.flush()
+    environment = {name: value for name, value in os.environ.items() if name != "PREFECT_API_URL"}
+    words = [sys.executable, *sys.orig_argv[1:]]
+    os.execve(sys.executable, words, environment | {"MEDAI_PREFECT_OWN": "true"})  # noqa: S606 - our own command line
 
 
 def _make_home(settings: Settings) -> None:
@@ -838,6 +886,9 @@ def _log_to_standard_error() -> None:
     root.handlers[:] = [handler]
     root.setLevel(logging.WARNING)
     logging.getLogger("medai").setLevel(logging.INFO)
+
+
+stack_commands.add(app, _answer)
 
 
 def main() -> None:

@@ -10,6 +10,7 @@ from flows.settings import Settings
 from medai.deidentification.columns import read_definition
 from medai.deidentification.folder import rewrite_folder
 from medai.deidentification.keys import Key, kept_key, read_key
+from medai.deidentification.regions import read_regions
 from medai.deidentification.rows import ending_of, rewrite_table, rewrite_tables
 from medai.errors import ConfigurationError
 from medai.paths import expanded
@@ -25,6 +26,7 @@ def deidentify(
     out: str,
     key: str | None = None,
     columns: str | None = None,
+    regions: str | None = None,
 ) -> dict[str, Any]:
     """Rewrite a folder of DICOM files, one such file, a table, or a folder of tables.
 
@@ -33,6 +35,7 @@ def deidentify(
         out: a folder that is absent or empty; for a table the file to write.
         key: the file of the key; that of the state folder where it is left out, made the first time.
         columns: a YAML file that says what each column holds, or the name of a mapping that medai brings along.
+        regions: a YAML file that says where the site's devices write into pictures: see ``regions``.
 
     Returns:
         The report, with ``path`` and, of pictures, ``list``: where the names of what was set aside stand.
@@ -47,13 +50,21 @@ def deidentify(
                 received="none",
                 action="write one; `medai deidentify --help` and the README show its keys",
             )
+    if columns is not None and regions is not None:
+        raise ConfigurationError(
+            "regions are of pictures, and columns of tables",
+            expected="one of --regions and --columns",
+            received="both",
+            action="rewrite pictures and tables by two calls, with one key",
+        )
+    rules = None if regions is None else read_regions(expanded(regions))
     definition = None if columns is None else read_definition(expanded(columns))
     secret = _key(settings, key)
     mark = hashlib.sha256(str(place).encode(errors="surrogatepass")).hexdigest()[:16]
     with Workspace(settings.home, settings.lock_seconds).lock(f"deidentify-{mark}"):
         if definition is None:
             names = settings.home / LISTS / f"{mark}.csv"
-            report = rewrite_folder(origin, place, secret, private=names)
+            report = rewrite_folder(origin, place, secret, rules=rules, private=names)
             return report | {"path": str(place), "list": str(names)}
         if origin.is_dir():
             return rewrite_tables(origin, place, definition, secret) | {"path": str(place)}

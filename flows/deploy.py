@@ -107,10 +107,12 @@ def deploy(
         from flows.retrain import retrain
 
         told = None if notify is None else blocks_of(notify)
-        _refuse_unknown_blocks(told or ())
+        names = blocks_of(settings.notify) if told is None else told
+        _refuse_unknown_blocks(names)
         learning = given | {"seed": seed, "notify": None if told is None else ",".join(told)}
         triggers = _triggers(question, events)
         made = _applied(client, retrain, settings, name, cron, learning, timezone, triggers=triggers, waits=True)
+        _tell_of_crashes(client, made, names)
         _removed(client, FORMER.format(name=question.name))
         looked = None
         if watch is not None:
@@ -140,15 +142,19 @@ def schedule(
     cron: str,
     parameters: dict[str, Any],
     timezone: str = "UTC",
+    waits: bool = False,
 ) -> Deployed:
-    """Apply a deployment of any flow of an installed module; a run that falls due during another is dropped.
+    """Apply a deployment of any flow of an installed module.
+
+    Args:
+        waits: a run that is due during another waits for its turn; it is dropped otherwise.
 
     Raises:
         ConfigurationError, ServiceFailed: as ``deploy``.
     """
     falls_due(name, cron, timezone)
     with _server(settings) as client:
-        return _applied(client, flow, settings, name, cron, parameters, timezone)
+        return _applied(client, flow, settings, name, cron, parameters, timezone, waits=waits)
 
 
 def deployed(settings: Settings, name: str) -> list[dict[str, Any]]:
@@ -337,6 +343,50 @@ def _triggers(question: Problem, events: Sequence[str]) -> list[Any]:
             parameters={"cause": "{{ event.event }}"},
         )
     ]
+
+
+def _tell_of_crashes(client: SyncPrefectClient, made: Deployed, names: Sequence[str]) -> None:
+    """A run whose process is killed tells nobody: an automation of the deployment does.
+
+    The server sends it, by blocks of Prefect's own types alone: those are the ones that it knows.
+    """
+    from prefect.events.actions import SendNotification
+    from prefect.events.schemas.automations import AutomationCore, EventTrigger
+
+    from flows.notify import Mail
+
+    blocks = [name.split("/") for name in names if not name.startswith(f"{Mail.get_block_type_slug()}/")]
+    if not blocks:
+        return
+    documents = [client.read_block_document_by_name(name, kind) for kind, name in blocks]
+    crashed = EventTrigger.model_validate(
+        {
+            "expect": ["prefect.flow-run.Crashed"],
+            "match": {"prefect.resource.id": "prefect.flow-run.*"},
+            "match_related": {
+                "prefect.resource.role": "deployment",
+                "prefect.resource.id": f"prefect.deployment.{made.id}",
+            },
+        }
+    )
+    actions = [
+        SendNotification(
+            block_document_id=document.id,
+            subject=f"medai: {made.name} crashed",
+            body="its process was killed, or lost its server; the next run that is due goes on where it was",
+        )
+        for document in documents
+        if document.id is not None
+    ]
+    client.create_automation(
+        AutomationCore(
+            name=f"tell-{made.name}",
+            description=f"Tell people when {made.name} crashes.",
+            trigger=crashed,
+            actions=list(actions),
+            owner_resource=f"prefect.deployment.{made.id}",
+        )
+    )
 
 
 def _paths(name: str) -> tuple[str, ...]:

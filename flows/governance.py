@@ -10,18 +10,23 @@ import logging
 import unicodedata
 from typing import Any
 
+from flows.announcing import announce
 from flows.settings import Settings, user
 from medai.attestation import TAG, contradiction, text
-from medai.errors import ChampionMoved, ConfigurationError, MedaiError
+from medai.errors import ChampionMoved, ConfigurationError, ServiceDown
 from medai.ledger import Champion, Ledger
 from medai.locks import DatabaseLocks
-from medai.records import Candidate, QualityReport, Snapshot
+from medai.promotion.approval import signed
+from medai.promotion.recorded import awaiting, last_protocol, line_facts
+from medai.records import Candidate, Decision, QualityReport, Snapshot
 from medai.tracking import Tracking
 from medai.workspace import Workspace
 
 log = logging.getLogger("medai.run")
 
 LONGEST_REASON = 2000
+MLFLOW = "mlflow"
+"""What an outcome's ``waiting`` names."""
 
 
 def ledger_of(settings: Settings, workspace: Workspace | None = None) -> Ledger:
@@ -68,7 +73,7 @@ def note_data(ledger: Ledger, problem: str, snapshot: Snapshot, quality: Quality
 def promote_by_hand(
     ledger: Ledger, tracking: Tracking, problem: str, version: int, reason: str, expected: int | None = None
 ) -> dict[str, Any]:
-    """Make a registered version champion.
+    """Make a registered version champion, signed with the site's key; what awaits approval is approved thereby.
 
     Args:
         expected: the version that it is to replace, 0 for nobody; the champion that stands when this is called, when
@@ -76,7 +81,8 @@ def promote_by_hand(
 
     Returns:
         ``problem``; ``champion``, the version; ``recorded``, false when it was champion already; ``gate``, what the
-        gate last said of it: ``verdict`` and ``reasons``, None when it never did.
+        gate last said of it: ``verdict`` and ``reasons``, None when it never did; ``approved``, whether it waited for
+        this; ``waiting``: see ``follow``.
 
     Raises:
         ConfigurationError: there is no such version, its files are not intact, or no reason was given.
@@ -104,21 +110,36 @@ def promote_by_hand(
                 received=now.told() if now else "no champion",
                 action=f"nothing was changed; see `medai history {problem}`",
             )
-        refuse_unattested(ledger, tracking, problem)
+        try:
+            refuse_unattested(ledger, tracking, problem)
+        except ServiceDown as down:  # compared before MLflow is told, and the promotion is shown by then
+            log.warning("%s (%s): the audit is compared with its copy there later", down.wrong, down.received)
+        waiting = [entry.facts for entry in awaiting(ledger, problem) if entry.facts["version"] == version]
+        candidate, run_id = facts["candidate"], facts["run_id"]
+        more = line_facts(ledger, problem, last_protocol(ledger, problem, candidate))
+        if waiting:
+            more["approves"] = waiting[-1]["decision"]
+        said = {"version": version, "candidate": candidate, "run_id": run_id, "how": "person", "reason": reason}
+        more |= signed(ledger.audit.key(make=True), problem, said | more)
         recorded = ledger.promote(
             problem,
             version=version,
-            candidate=facts["candidate"],
-            run_id=facts["run_id"],
+            candidate=candidate,
+            run_id=run_id,
             how="person",
             reason=reason,
             expected=meant.candidate if meant else None,
+            facts=more,
         )
         spoken = [entry.facts for entry in ledger.entries(problem, "settled") if entry.facts["version"] == version]
-        return project(ledger, tracking, problem) | {
+        told = follow(ledger, tracking, problem) | {
             "recorded": recorded,
+            "approved": recorded and bool(waiting),
             "gate": {"verdict": spoken[-1]["verdict"], "reasons": spoken[-1].get("reasons", [])} if spoken else None,
         }
+    if recorded:
+        announce("medai.champion.promoted", problem, {"version": version, "how": "person"})
+    return told
 
 
 def roll_back(
@@ -130,7 +151,8 @@ def roll_back(
         expected: the version to withdraw; the champion that stands when this is called, when left out.
 
     Returns:
-        ``problem``; ``champion``, the version that stands now; ``withdrawn``, the one that no longer does.
+        ``problem``; ``champion``, the version that stands now; ``withdrawn``, the one that no longer does;
+        ``waiting``: see ``follow``.
 
     Raises:
         NotChampion: another version stands, or somebody else has withdrawn it already.
@@ -143,7 +165,21 @@ def roll_back(
         if before is not None and _version(ledger.champion(problem)) == meant:
             _refuse_damaged(ledger, problem, before.version, before.candidate)
         ledger.rollback(problem, reason, meant)
-        return project(ledger, tracking, problem) | {"withdrawn": meant}
+        told = follow(ledger, tracking, problem) | {"withdrawn": meant}
+    announce("medai.champion.withdrawn", problem, {"version": meant, "champion": told["champion"]})
+    return told
+
+
+def tell_of(problem: str, decision: Decision, version: int) -> None:
+    """Announce what the gate said of a version; where it lacked the evidence, or there is none, nothing happened."""
+    event = {
+        "promoted": "medai.champion.promoted",
+        "refused": "medai.candidate.refused",
+        "awaiting_approval": "medai.approval.wanted",
+    }.get(decision.verdict)
+    if event is not None:
+        payload = {"version": version, "decision": decision.key, "verdict": decision.verdict}
+        announce(event, problem, payload | {"reasons": list(decision.reasons)})
 
 
 def project(ledger: Ledger, tracking: Tracking, problem: str) -> dict[str, Any]:
@@ -162,7 +198,8 @@ def project(ledger: Ledger, tracking: Tracking, problem: str) -> dict[str, Any]:
     if found != version and found not in ledger.shown(problem):
         ledger.append("moved", problem, {"alias": "champion", "found": found, "version": version})
         where = "was gone" if found is None else f"pointed at version {found}"
-        log.warning("%s: MLflow's alias champion %s, moved by hand; the ledger says %s", problem, where, version)
+        stands = "nobody" if version is None else f"version {version}"
+        log.warning("%s: MLflow's alias champion %s, moved by hand; the ledger says %s", problem, where, stands)
         told["moved"] = found
     if found != version:
         if version is None:
@@ -173,6 +210,7 @@ def project(ledger: Ledger, tracking: Tracking, problem: str) -> dict[str, Any]:
     if challenger is not None and ledger.withdrawn(problem, challenger["candidate"]):
         tracking.drop_alias(problem, "challenger")
     if not ledger.projected(problem):
+        refuse_unattested(ledger, tracking, problem)
         attest(ledger, tracking, problem)
         ledger.append("projected", problem, {"version": version})
     return told
@@ -182,14 +220,6 @@ def attest(ledger: Ledger, tracking: Tracking, problem: str) -> None:
     """Keep the audit's signed head in the second place: a tag of the registered model."""
     if tracking.model(problem) is not None:
         tracking.tag(problem, TAG, text(ledger.audit.state()[1]))
-
-
-def attest_settled(ledger: Ledger, tracking: Tracking, problem: str) -> None:
-    """``attest`` once all is done: where MLflow fails now, the next decision keeps it."""
-    try:
-        attest(ledger, tracking, problem)
-    except MedaiError as error:
-        log.warning("%s: MLflow does not yet know the audit's last lines: %s", problem, error.wrong)
 
 
 def refuse_unattested(ledger: Ledger, tracking: Tracking, problem: str) -> None:
@@ -202,6 +232,19 @@ def refuse_unattested(ledger: Ledger, tracking: Tracking, problem: str) -> None:
     told = {problem: model.tags[TAG]} if model and TAG in model.tags else {}
     if told and (wrong := contradiction(ledger.entries(), told, ledger.audit.key(make=True))):
         raise wrong
+
+
+def follow(ledger: Ledger, tracking: Tracking, problem: str) -> dict[str, Any]:
+    """``project`` where MLflow answers; where it does not, the ledger's entry stands and its alias is moved later.
+
+    Returns:
+        ``problem``; ``champion``, its version; ``waiting``: empty, or ``mlflow`` where the alias is still to be moved.
+    """
+    try:
+        return project(ledger, tracking, problem) | {"waiting": []}
+    except ServiceDown as down:
+        log.warning("%s (%s): the ledger's entry stands; its alias in MLflow waits", down.wrong, down.received)
+        return {"problem": problem, "champion": _version(ledger.champion(problem)), "waiting": [MLFLOW]}
 
 
 def _version(champion: Champion | None) -> int | None:
@@ -222,7 +265,7 @@ def check_reason(reason: str) -> None:
     """Refuse a reason without words, or one that no line of the audit can hold."""
     if not any(unicodedata.category(sign)[0] in "LNPS" for sign in reason[: LONGEST_REASON + 1]):
         raise ConfigurationError(
-            "a promotion or rollback needs a reason",
+            "what the audit keeps needs a reason",
             expected="--reason with some words",
             received="nothing",
             action="say why: the auditor will ask",

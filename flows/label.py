@@ -13,9 +13,10 @@ from typing import TYPE_CHECKING, Any
 from prefect import flow
 
 from flows.announcing import announce
+from flows.governance import ledger_of
 from flows.outcome import Steps
 from flows.predict import standing_champion
-from flows.settings import Settings, user
+from flows.settings import Settings
 from flows.watching import concluded, own_output, window_facts
 from medai.errors import DataRefused, ServiceFailed
 from medai.external import same_question
@@ -58,7 +59,7 @@ def label(problem: str, file: str, overrides: list[str] | None = None) -> dict[s
     settings = Settings.load()
     settings.apply()
     workspace = Workspace(settings.home, settings.lock_seconds)
-    ledger = Ledger(workspace, by=user())
+    ledger = ledger_of(settings, workspace)
     question = load_problem(problem, overrides or ())
     stands, champion = standing_champion(workspace, ledger, question.name, problem)
     same_question(champion, question.outputs)

@@ -10,13 +10,13 @@ from typing import Any
 
 from prefect import flow
 
+from flows.governance import ledger_of
 from flows.outcome import Steps
 from flows.predict import road, standing_champion
-from flows.settings import Settings, user
+from flows.settings import Settings
 from flows.train import data_path, origin_of
 from flows.watching import compare
 from medai.external import same_question, same_reading
-from medai.ledger import Ledger
 from medai.problem import Problem, load_problem
 from medai.workspace import Workspace
 from tasks.generate import generate
@@ -38,7 +38,7 @@ def monitor(problem: str, data: str | None = None, overrides: list[str] | None =
     settings = Settings.load()
     settings.apply()
     workspace = Workspace(settings.home, settings.lock_seconds)
-    ledger = Ledger(workspace, by=user())
+    ledger = ledger_of(settings, workspace)
     question = load_problem(problem, overrides or ())
     stands, champion = standing_champion(workspace, ledger, question.name, problem)
     same_question(champion, question.outputs)

@@ -16,6 +16,7 @@ from medai.ledger import Ledger
 from medai.measurement.evidence import rarest
 from medai.measurement.metrics import in_order
 from medai.problem import Problem
+from medai.promotion.recorded import awaiting
 from medai.records import (
     Candidate,
     Cohort,
@@ -116,7 +117,8 @@ class Run:
     drift: Drift | None = None
     generated: bool = False
     decision: Decision = field(init=False)
-    registered: Registered = field(init=False)
+    registered: Registered | None = None
+    waiting: tuple[str, ...] = ()
     page: Page = field(init=False)
     openings: int = 0
 
@@ -157,8 +159,8 @@ class Run:
             figures=self.figures,
             examples=self.examples,
             decision=self.decision,
-            run_id=self.registered.run_id,
-            version=self.registered.version,
+            run_id=self.registered.run_id if self.registered else None,
+            version=self.registered.version if self.registered else None,
             openings=self.openings,
         )
 
@@ -168,11 +170,13 @@ class Run:
         champion = ledger.champion(self.problem.name)
         settled = ledger.settled(self.problem.name, chosen.key, self.problem.rules.key)
         withdrawal = ledger.withdrawal(self.problem.name, chosen.key)
+        waiting = {entry.facts["candidate"] for entry in awaiting(ledger, self.problem.name)}
         return {
             "problem": self.problem.name,
             "question": self.problem.question,
-            "run_id": self.registered.run_id,
-            "version": self.registered.version,
+            "run_id": self.registered.run_id if self.registered else None,
+            "version": self.registered.version if self.registered else None,
+            "waiting": list(self.waiting),
             "seed": self.seed,
             "model": self.chosen,
             "decision": self.decision.verdict,
@@ -186,6 +190,7 @@ class Run:
                 "by": withdrawal.by,
                 "reason": withdrawal.facts["reason"],
             },
+            "awaits_approval": chosen.key in waiting,
             "champion": None if champion is None else champion.version,
             "cohort": {
                 "unit": self.cohort.unit,

@@ -20,10 +20,11 @@ from prefect import flow
 from pydantic import TypeAdapter
 
 from flows.governance import ledger_of
+from flows.judging import champion_of
 from flows.outcome import Steps
 from flows.settings import Settings
-from flows.train import champion_of, origin_of
-from flows.watching import own_output, remember_batches, watch_batch
+from flows.train import origin_of
+from flows.watching import own_output, watch_batch
 from medai.errors import ConfigurationError
 from medai.external import same_question, same_reading
 from medai.ledger import Champion, Ledger
@@ -125,7 +126,6 @@ def predict(
     key = sha256_of([champion.key, *(part.cohort.key for part in parts)])[:KEY_LENGTH]
     facts = {fact: value for fact, value in outcome.items() if fact != "out"}
     workspace.keep_receipt("predict", key, facts | {"at": datetime.now(UTC).isoformat(), "by": ledger.by})
-    remember_batches(workspace, question, standing, champion, parts)
     return outcome | {"monitoring": watch_batch(workspace, ledger, question, standing, champion, parts)}
 
 

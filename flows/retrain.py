@@ -18,14 +18,14 @@ from prefect.states import Completed
 from prefect.utilities.urls import url_for
 from pydantic import Field
 
-from flows.announcing import announce
 from flows.arrivals import BEGUN
+from flows.governance import ledger_of
 from flows.notify import blocks_of, notify
 from flows.outcome import Steps
 from flows.services import running
-from flows.settings import Settings, user
+from flows.settings import Settings
 from flows.train import read, train
-from flows.turns import take_over
+from flows.turns import SCHEDULE, take_over
 from medai import __version__
 from medai.errors import DataRefused, MedaiError, from_machine_failure
 from medai.ledger import Ledger
@@ -36,7 +36,6 @@ from medai.workspace import Workspace
 
 log = logging.getLogger("medai.retrain")
 
-SCHEDULE = "schedule"
 DRIFT = "medai.drift.detected"
 SETTLED = "retrained"
 """Receipt: what the last retraining that came to its end was made of."""
@@ -46,17 +45,10 @@ STATES = {
     "refused": "Kept",
     "insufficient_evidence": "Kept",
     "no_gate": "Kept",
-    "approval_wanted": "ApprovalWanted",
+    "awaiting_approval": "AwaitingApproval",
     "nothing_new": "NothingNew",
 }
 """Outcome → name of the Completed state; the champion is kept in all but the first."""
-
-EVENTS = {
-    "promoted": "medai.champion.promoted",
-    "refused": "medai.candidate.refused",
-    "insufficient_evidence": "medai.candidate.refused",
-    "approval_wanted": "medai.approval.wanted",
-}
 
 
 class Retraining(Frozen):
@@ -123,8 +115,6 @@ def retrain(
         became = _failed(problem, causes, failure)
         tell(became, names, failure if isinstance(failure, MedaiError) else None)
         raise
-    if (event := EVENTS.get(became.outcome)) is not None:
-        announce(event, became.problem, _facts(became))
     told = tell(became, names) if _is_news(became) else {}
     log.info("%s: %s", became.problem, subject_of(became))
     return Completed(
@@ -146,7 +136,7 @@ def retrained(
     """
     workspace = Workspace(settings.home, settings.lock_seconds)
     question = load_problem(problem, overrides)
-    ledger = Ledger(workspace, by=user())
+    ledger = ledger_of(settings, workspace)
     with workspace.lock(f"retrain-{question.name}"):
         workspace.keep_receipt(BEGUN, question.name, {"began": datetime.now(UTC).isoformat()})
         before = _version(ledger, question.name)
@@ -211,7 +201,7 @@ def subject_of(became: Retraining) -> str:
         "refused": f"version {became.version} was refused",
         "insufficient_evidence": f"too few patients to judge version {became.version}",
         "no_gate": f"version {became.version} was made; there is no gate",
-        "approval_wanted": f"version {became.version} waits for a person's approval",
+        "awaiting_approval": f"version {became.version} waits for a person's approval",
         "nothing_new": "nothing new to learn from",
         "data_refused": "the data were refused",
         "failed": "the retraining failed",
@@ -238,7 +228,7 @@ def _failed(problem: str, causes: tuple[str, ...], failure: BaseException) -> Re
     name, champion = problem, None
     try:
         name = load_problem(problem).name
-        champion = _version(Ledger(Workspace(settings.home, settings.lock_seconds), by=user()), name)
+        champion = _version(ledger_of(settings), name)
     except (MedaiError, OSError):
         log.warning("what is champion of %s could not be read", name)
     return Retraining(
@@ -256,10 +246,6 @@ def _failed(problem: str, causes: tuple[str, ...], failure: BaseException) -> Re
 def _is_news(became: Retraining) -> bool:
     """A schedule that found nothing new is silent; drift that no new data answer is not."""
     return became.outcome != "nothing_new" or DRIFT in became.causes
-
-
-def _facts(became: Retraining) -> dict[str, Any]:
-    return became.model_dump(mode="json", exclude={"problem", "links", "report", "steps"})
 
 
 def _made_of(settings: Settings, question: Problem, snapshot: Snapshot, quality: QualityReport, seed: int) -> str:

@@ -1,8 +1,8 @@
 """The servers that medai starts, finds and ends: Prefect's, MLflow's and a worker, on loopback only.
 
-A run needs a Prefect server. One that ``medai up`` keeps, or one named in the settings, is used; otherwise the run
-starts its own as a child process, early, so that its imports overlap with the run's. All of them share one database
-in ``MEDAI_HOME``, so that the page of ``medai up`` shows every run.
+A run needs a Prefect server. One that ``medai up`` keeps, or one named in the settings, is used; otherwise, and where
+that one does not answer, the run starts its own as a child process, early, so that its imports overlap with the run's.
+All own ones share one database in ``MEDAI_HOME``, so that the page of ``medai up`` shows every run.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import IO, Any, Self
@@ -32,12 +32,12 @@ from filelock import FileLock, Timeout
 from flows import child
 from flows.child import descendants, end
 from flows.settings import Settings
-from medai.errors import ServiceFailed
+from medai.errors import ServiceDown, ServiceFailed, redacted
 from medai.paths import read_plain
-from medai.records import Frozen
+from medai.records import Frozen, sha256_of
 from medai.workspace import Workspace, blocked, make_folder, write_durably
 
-log = logging.getLogger(__name__)
+log = logging.getLogger("medai.services")
 
 LOOPBACK = "127.0.0.1"
 PREFECT_PORT, MLFLOW_PORT = 4200, 5000
@@ -186,30 +186,60 @@ class PrefectServer:
     Attributes:
         api_url: to set as PREFECT_API_URL before Prefect is imported; it holds at once, before the server answers.
         own: whether it was started for this run, and ends with it.
+        place: where it keeps its runs: ``home``, or a digest of the address that the settings name.
     """
 
     def __init__(self, api_url: str, settings: Settings, service: Child | None = None) -> None:
         self.api_url = api_url
         self.own = service is not None
+        named = not self.own and api_url == settings.prefect_api_url
+        self.place = sha256_of(api_url)[:8] if named else "home"
         self._service = service
         self._settings = settings
 
     def wait(self) -> str:
         """Wait until it answers, ``service_seconds`` for an own server and 10 s for another.
 
+        Another that does not answer is replaced by an own one: no work waits for a server.
+
         Returns:
-            ``api_url``.
+            ``api_url``; of the own server where it took another's place.
 
         Raises:
-            ServiceFailed: it ended, it does not answer in time, or it refuses our credentials (which is not retried).
+            ServiceFailed: the own one ended or does not answer in time; another refuses our credentials (which is not
+                retried) or has no such page.
         """
-        secret = self._settings.prefect_auth
-        auth = None if self.own or secret is None else secret.get_secret_value()
         patience = self._settings.service_seconds if self.own else PATIENCE_WITH_A_RUNNING_SERVER
         # The health page of a server with a password answers anybody; the version page does not.
         page = "health" if self.own else "admin/version"
-        _wait_until_healthy("Prefect's server", f"{self.api_url}/{page}", patience, self._service, auth)
+        try:
+            wait_until_healthy("Prefect's server", f"{self.api_url}/{page}", patience, self._service, self.auth)
+        except ServiceDown as down:
+            if self.own:
+                raise
+            log.warning(
+                "Prefect's server at %s does not answer (%s): this run keeps a server of its own",
+                redacted(self.api_url),
+                down.received,
+            )
+            self._service, self.api_url = _start_prefect(self._settings, port=0, whole=False, log=None)
+            self.own, self.place = True, "home"
+            self.wait()
         return self.api_url
+
+    @property
+    def auth(self) -> str | None:
+        """``user:password`` where it asks for them."""
+        secret = self._settings.prefect_auth
+        return None if self.own or secret is None else secret.get_secret_value()
+
+    def answers(self) -> bool:
+        """Whether it does at this moment, its database included."""
+        try:
+            post(f"{self.api_url}/flow_runs/count", {}, self.auth)
+        except ServiceFailed:
+            return False
+        return True
 
     def stop(self) -> None:
         """End it if it is our own, once it was told everything; may be called twice."""
@@ -239,13 +269,15 @@ def _deliver() -> None:
 def early_prefect_server(settings: Settings) -> PrefectServer:
     """Find a Prefect server or start one, without waiting for it: call ``wait`` when it is needed.
 
-    The one that the settings name is used as it is; else that of ``medai up`` on this home; else an own one is started.
+    The one that the settings name is used; else that of ``medai up`` on this home; else, or where the settings say so,
+    an own one is started.
     """
-    if settings.prefect_api_url is not None:
-        return PrefectServer(settings.prefect_api_url, settings)
-    found = running(settings)
-    if found is not None:
-        return PrefectServer(found.prefect_api_url, settings)
+    if not settings.prefect_own:
+        if settings.prefect_api_url is not None:
+            return PrefectServer(settings.prefect_api_url, settings)
+        found = running(settings)
+        if found is not None:
+            return PrefectServer(found.prefect_api_url, settings)
     service, api_url = _start_prefect(settings, port=0, whole=False, log=None)
     return PrefectServer(api_url, settings, service)
 
@@ -285,7 +317,7 @@ def up(settings: Settings, *, worker: bool = True, ready: Callable[[Services], N
                 received="its pages are " + (f"{other.prefect_url} and {other.mlflow_url}" if other else "starting"),
                 action="use those pages, or end that medai up first",
             ) from None
-        stack.enter_context(_stop_signals(stopped))
+        stack.enter_context(stop_signals(stopped))
         children: list[Child] = []
         stack.callback(_stop_all, children)
         services = _start_all(settings, worker, children, stopped)
@@ -296,14 +328,21 @@ def up(settings: Settings, *, worker: bool = True, ready: Callable[[Services], N
         stack.callback(record.unlink, missing_ok=True)
         if ready is not None:
             ready(services)
+        from flows.sync import Courier
+
+        courier = Courier(settings)
+        stack.callback(courier.stop)
         while not stopped.wait(0.5):
             for service in children:
                 if not service.watch():
                     raise service.failed()
+            courier.look()
 
 
 def _start_all(settings: Settings, worker: bool, children: list[Child], stopped: threading.Event) -> Services | None:
     """Start each service, MLflow's beside Prefect's; None when a signal came meanwhile."""
+    from flows.lost import settle_killed, watch_heartbeats
+
     logs = settings.home / "logs"
     make_folder(logs)
     patience = settings.service_seconds
@@ -312,14 +351,16 @@ def _start_all(settings: Settings, worker: bool, children: list[Child], stopped:
     with Workspace(settings.home).lock(MLFLOW_LOCK, patience):
         mlflow, mlflow_url = _start_mlflow(settings, logs / "mlflow.log")
         children.append(mlflow)
-        _wait_until_healthy("Prefect's server", f"{api_url}/health", patience, prefect, stopped=stopped)
+        wait_until_healthy("Prefect's server", f"{api_url}/health", patience, prefect, stopped=stopped)
+        settle_killed(settings, api_url, "home")
         if worker:
-            _settle_lost_runs(api_url)
+            settle_lost_runs(api_url)
+            watch_heartbeats(api_url)
             children.append(_start_worker(settings, api_url, logs / "worker.log"))
-        _wait_until_healthy("MLflow's server", f"{mlflow_url}/health", patience, mlflow, stopped=stopped)
+        wait_until_healthy("MLflow's server", f"{mlflow_url}/health", patience, mlflow, stopped=stopped)
     if worker:
         pool = f"{api_url}/work_pools/{WORK_POOL}"
-        _wait_until_healthy("Prefect's worker", pool, patience, children[-1], stopped=stopped)
+        wait_until_healthy("Prefect's worker", pool, patience, children[-1], stopped=stopped)
     if stopped.is_set():
         return None
     pids = {"up": os.getpid()} | {service.name: service.pid for service in children}
@@ -372,7 +413,7 @@ def _start_worker(settings: Settings, api_url: str, log: Path) -> Child:
     return Child("worker", "prefect", arguments, environment, log)
 
 
-def _wait_until_healthy(
+def wait_until_healthy(
     name: str,
     url: str,
     patience: float,
@@ -380,6 +421,19 @@ def _wait_until_healthy(
     auth: str | None = None,
     stopped: threading.Event | None = None,
 ) -> None:
+    """Wait until a page answers 200, or a signal stopped us.
+
+    Args:
+        name: of the service, for messages.
+        url: the page.
+        patience: seconds.
+        service: the process that will serve it, when it is ours.
+        auth: ``user:password`` to show.
+        stopped: set when a signal asks us to end.
+
+    Raises:
+        ServiceFailed: it ended, it does not answer in time, or it refuses our credentials (which is not retried).
+    """
     deadline = time.monotonic() + patience
     status: int | None = None
     while time.monotonic() < deadline and not (stopped is not None and stopped.is_set()):
@@ -399,7 +453,8 @@ def _wait_until_healthy(
     if stopped is not None and stopped.is_set():
         return
     lines = "" if service is None else f"; its last lines:\n{service.last_lines()}"
-    raise ServiceFailed(
+    # Whatever else a page answers, a server is there, and it is none of Prefect's: that is for a person to mend.
+    raise (ServiceDown if status is None or status >= 500 else ServiceFailed)(
         f"{name} does not answer",
         expected=f"an answer from {url} within {patience:.0f} seconds",
         received=("no answer" if status is None else f"status {status}") + lines,
@@ -407,8 +462,8 @@ def _wait_until_healthy(
     )
 
 
-def _settle_lost_runs(api_url: str) -> None:
-    """Call crashed what a killed ``medai up`` left running in our work pool: nobody runs it now.
+def settle_lost_runs(api_url: str, auth: str | None = None) -> None:
+    """Call crashed what a killed ``medai up`` or stack left running in our work pool: nobody runs it now.
 
     It would hold its deployment's only slot, and every later run of the schedule would be cancelled.
     """
@@ -416,16 +471,21 @@ def _settle_lost_runs(api_url: str) -> None:
         "flow_runs": {"state": {"type": {"any_": ["RUNNING", "PENDING", "CANCELLING"]}}},
         "work_pools": {"name": {"any_": [WORK_POOL]}},
     }
-    crashed = {"type": "CRASHED", "name": "Crashed", "message": "medai up was killed"}
-    for run in _post(f"{api_url}/flow_runs/filter", left):
-        _post(f"{api_url}/flow_runs/{run['id']}/set_state", {"state": crashed, "force": True})
-        log.warning("the scheduled run %s was cut short when medai up was killed", run["name"])
+    crashed = {"type": "CRASHED", "name": "Crashed", "message": "its worker was killed"}
+    for run in post(f"{api_url}/flow_runs/filter", left, auth):
+        post(f"{api_url}/flow_runs/{run['id']}/set_state", {"state": crashed, "force": True}, auth)
+        log.warning("the scheduled run %s was cut short when its worker was killed", run["name"])
 
 
-def _post(url: str, body: dict[str, Any]) -> Any:
+def post(url: str, body: dict[str, Any], auth: str | None = None) -> Any:
+    """What Prefect's server answers to a question.
+
+    Raises:
+        ServiceFailed: it does not.
+    """
     status: int | None
     try:
-        status, answer = exchange("POST", url, 30.0, body=json.dumps(body).encode())
+        status, answer = exchange("POST", url, 30.0, body=json.dumps(body).encode(), auth=auth)
     except (OSError, http.client.HTTPException) as error:
         status, answer = None, type(error).__name__.encode()
     if status not in (200, 201):
@@ -472,6 +532,12 @@ def _listen(port: int) -> socket.socket:
         return socket.create_server((LOOPBACK, 0))
 
 
+def free_ports(wanted: Iterable[int]) -> list[int]:
+    """These ports of loopback, and another for each that is taken."""
+    with ExitStack() as stack:
+        return [stack.enter_context(_listen(port)).getsockname()[1] for port in wanted]
+
+
 def _recorded(settings: Settings) -> Services | None:
     try:
         return Services.model_validate_json(read_plain(settings.home / "services.json"))
@@ -497,7 +563,7 @@ def _up_lock(settings: Settings, patience: float) -> Iterator[None]:
 
 
 @contextmanager
-def _stop_signals(stopped: threading.Event) -> Iterator[None]:
+def stop_signals(stopped: threading.Event) -> Iterator[None]:
     """SIGINT and SIGTERM end ``up`` in order instead of in mid-sentence."""
     kept = {sign: signal.signal(sign, lambda *_: stopped.set()) for sign in (signal.SIGINT, signal.SIGTERM)}
     try:

@@ -28,6 +28,9 @@ IGNORED = frozenset({"MEDAI_TEST_DATA"})
 """Variables with our prefix that belong to the test suite."""
 
 SECRET_WORDS = ("password", "secret", "token", "key", "auth", "credential", "database", "notify")
+SECRET_FILES = {"MEDAI_PREFECT_AUTH_FILE": "prefect_auth", "MEDAI_TRACKING_PASSWORD_FILE": "tracking_password"}
+"""Variables that name the file which holds a secret setting, as containers are given them; the setting comes first."""
+
 
 PINNED = frozenset(
     {
@@ -144,6 +147,7 @@ class Settings(BaseSettings):
         artifacts: where a new MLflow experiment keeps its artifacts (MEDAI_ARTIFACTS); None is a folder in ``home``.
         prefect_api_url: Prefect server (MEDAI_PREFECT_API_URL, or PREFECT_API_URL); None starts one for the run.
         prefect_auth: ``user:password`` of a Prefect server that asks for them.
+        prefect_own: each run keeps a Prefect server of its own, whatever else there is (MEDAI_PREFECT_OWN).
         shards: store in which Dask's workers find the events of a snapshot (MEDAI_SHARDS), an address as fsspec reads
             it; None is the workspace, which only this machine's workers reach.
         site_key: the site's private key, EC P-256 in PEM (MEDAI_SITE_KEY); None is ``keys/site.key`` in ``home``, made
@@ -152,6 +156,10 @@ class Settings(BaseSettings):
             ``home`` (MEDAI_LOCK_DATABASE); None is a file lock.
         notify: Prefect's notification blocks that are told what became of a retraining (MEDAI_NOTIFY), TYPE/NAME with
             commas between them; their addresses and secrets are kept by Prefect's server.
+        stack: folder in which ``medai stack`` keeps PostgreSQL, artifacts, secrets and logs (MEDAI_STACK); None is a
+            folder in ``home``.
+        postgres: ``host:port`` of a stack's PostgreSQL (MEDAI_POSTGRES), for copies of its databases.
+        secrets: folder of a stack's secrets (MEDAI_SECRETS); None is one in ``stack``.
         lock_seconds: how long to wait for an equal run at work on the same stage.
         service_seconds: how long to wait for a server that starts.
     """
@@ -181,10 +189,14 @@ class Settings(BaseSettings):
         None, validation_alias=AliasChoices("MEDAI_PREFECT_API_URL", "PREFECT_API_URL")
     )
     prefect_auth: SecretStr | None = None
+    prefect_own: bool = False
     shards: Address | None = None
     site_key: Folder | None = None
     lock_database: DatabaseAddress | None = None
     notify: Blocks = ""
+    stack: Folder | None = None
+    postgres: str | None = Field(None, pattern=r"^[\w.-]+:\d+$")
+    secrets: Folder | None = None
     lock_seconds: float = Field(4 * 3600, gt=0, allow_inf_nan=False)
     service_seconds: float = Field(120, gt=0, allow_inf_nan=False)
 
@@ -200,8 +212,9 @@ class Settings(BaseSettings):
                 shows the value unless it may be a secret.
         """
         try:
-            _refuse_unknown({**_dotenv(), **os.environ})
-            return cls(**given)
+            variables = {**_dotenv(), **os.environ}
+            _refuse_unknown(variables)
+            return cls(**{**_from_files(variables), **given})
         except ValidationError as error:
             raise _named(error) from None
         except UnicodeDecodeError as error:
@@ -223,6 +236,16 @@ class Settings(BaseSettings):
         return self.artifacts or (self.home / "mlflow" / "artifacts").as_uri()
 
     @property
+    def stack_folder(self) -> Path:
+        """Where ``medai stack`` keeps what it runs on."""
+        return self.stack or self.home / "stack"
+
+    @property
+    def secrets_folder(self) -> Path:
+        """Where a stack's secrets lie."""
+        return self.secrets or self.stack_folder / "secrets"
+
+    @property
     def prefect_home(self) -> Path:
         """Prefect's database, profiles and logs."""
         return self.home / "prefect"
@@ -239,9 +262,14 @@ class Settings(BaseSettings):
             "PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL": "WARNING",
             "PREFECT_LOGGING_TO_API_WHEN_MISSING_FLOW": "ignore",
             "PREFECT_LOGGING_COLORS": "false",
+            "PREFECT_LOGGING_INTERNAL_LEVEL": "CRITICAL",  # what it says of a server that is gone, our errors say
             "PREFECT_SERVER_LOGGING_LEVEL": "WARNING",
             "PREFECT_RESULTS_PERSIST_BY_DEFAULT": "false",
             "PREFECT_RESULTS_DEFAULT_SERIALIZER": "json",  # a failed flow's exception is kept all the same: no pickle
+            # A database that restarts under the server is waited for; a server that is gone, half a minute.
+            "PREFECT_CLIENT_MAX_RETRIES": "4",
+            "PREFECT_CLIENT_RETRY_EXTRA_CODES": "500,504",
+            "PREFECT_FLOWS_HEARTBEAT_FREQUENCY": "30",  # see flows.lost
             "PREFECT_CLI_PROMPT": "false",
             "PREFECT_CLI_COLORS": "false",
             # Great Expectations and MLflow.
@@ -250,6 +278,7 @@ class Settings(BaseSettings):
             "MLFLOW_ALLOW_PICKLE_DESERIALIZATION": "false",
             "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "3",
             "MLFLOW_HTTP_REQUEST_TIMEOUT": "30",
+            "MLFLOW_HTTP_REQUEST_BACKOFF_FACTOR": "1",  # a server that is down costs seconds: what it is told can wait
             # TensorFlow and the numerical libraries.
             "TF_ENABLE_ONEDNN_OPTS": str(int(self.onednn)),
             "TF_CPP_MIN_LOG_LEVEL": "3",
@@ -342,8 +371,31 @@ def _dotenv() -> dict[str, str | None]:
     return values
 
 
+def _from_files(variables: Mapping[str, str | None]) -> dict[str, str]:
+    """The secret settings that stand in files.
+
+    Raises:
+        ConfigurationError: such a file cannot be read; it is named by its variable.
+    """
+    found = {}
+    for variable, name in SECRET_FILES.items():
+        path = variables.get(variable)
+        if not path or variables.get(variable.removesuffix("_FILE")):
+            continue
+        try:
+            found[name] = read_plain(expanded(path)).decode().strip()
+        except (OSError, UnicodeDecodeError) as failure:
+            raise ConfigurationError(
+                f"the file that {variable} names cannot be read",
+                expected="a plain file that holds the secret",
+                received=why(failure) if isinstance(failure, OSError) else "bytes that are no text",
+                action=f"correct {variable}, or that file's permissions",
+            ) from None
+    return found
+
+
 def _refuse_unknown(variables: Mapping[str, str | None]) -> None:
-    known = {*known_variables(), *IGNORED}
+    known = {*known_variables(), *SECRET_FILES, *IGNORED}
     for name in sorted(variables):
         if name.upper().startswith(PREFIX) and name.upper() not in known:
             raise ConfigurationError(

@@ -99,6 +99,8 @@ def run(outcome: dict[str, Any]) -> None:
             typer.echo(f"{caveat} of {', '.join(metrics)}")
     version, verdict, since = outcome["version"], outcome["decision"].replace("_", " "), outcome["withdrawn"]
     told = f"{verdict} (version {version}, run {outcome['run_id']})"
+    if version is None:
+        told = f"{verdict} (not yet registered)"
     if since is None:
         typer.echo(f"decision: {told}")
     else:
@@ -113,11 +115,14 @@ def run(outcome: dict[str, Any]) -> None:
         if later:
             typer.echo("conditions as they were when it was decided:")
     for condition in outcome["conditions"]:
-        mark = "✓" if condition["passed"] else "✗"
+        mark = ("✓" if condition["judged"] else "–") if condition["passed"] else "…" if condition["awaits"] else "✗"
         typer.echo(f"  {mark} {condition['name']}: {condition['figure']} (required: {condition['required']})")
     for reason in outcome["reasons"] if not outcome["conditions"] else ():
         typer.echo(f"  {reason}")
+    _waiting(outcome["waiting"])
     champion = outcome["champion"]
+    if outcome["awaits_approval"]:
+        typer.echo(f"`medai promote {outcome['problem']} {version} --reason …` approves it")
     typer.echo("champion: " + ("none" if champion is None else f"version {champion}"))
     typer.echo(f"report: {outcome['report']}")
     typer.echo(f"to make it again: {outcome['reproduce']}")
@@ -129,6 +134,12 @@ def _briefly(metrics: list[str]) -> tuple[list[str], int]:
     kind = parts[0].partition("/")[0] if parts else ""
     listed = [metric for metric in metrics if "/" not in metric or metric.partition("/")[0] == kind]
     return listed, len(metrics) - len(listed)
+
+
+def _waiting(services: list[str]) -> None:
+    """What is done later, and by what."""
+    if services:
+        typer.echo("waiting: MLflow does not answer; `medai sync`, the next run or `medai up` tells it once it does")
 
 
 def _opened(now: int, then: int) -> str:
@@ -372,9 +383,15 @@ def _told(entry: dict[str, Any]) -> str:
     if entry["how"] == "rollback":
         after = "nobody stands" if entry["version"] is None else f"version {entry['version']} stands again"
         return f"version {entry['withdrawn_version']} withdrawn: {entry['reason']}; {after}"
+    line = "" if (begins := entry.get("begins")) is None else "; a line of champions begins" + _other(begins)
     if entry["how"] == "person":
-        return f"version {entry['version']} made champion by a person: {entry['reason']}"
-    return f"version {entry['version']} made champion by the gate"
+        approved = "approved and " if entry.get("approves") else ""
+        return f"version {entry['version']} {approved}made champion by a person: {entry['reason']}{line}"
+    return f"version {entry['version']} made champion by the gate{line}"
+
+
+def _other(parts: list[str]) -> str:
+    return f" (other {', '.join(parts)})" if parts else ""
 
 
 def _reasons(entry: dict[str, Any]) -> list[str]:
@@ -426,6 +443,7 @@ def champion(outcome: dict[str, Any]) -> None:
     """What ``medai promote`` and ``medai rollback`` tell."""
     version = outcome["champion"]
     who = "no champion" if version is None else f"version {version} is champion"
+    _waiting(outcome["waiting"])
     if "withdrawn" in outcome:
         typer.echo(f"{outcome['problem']}: version {outcome['withdrawn']} withdrawn: {outcome['reason']}")
         typer.echo(who)
@@ -433,8 +451,10 @@ def champion(outcome: dict[str, Any]) -> None:
     if not outcome["recorded"]:
         typer.echo(f"{outcome['problem']}: version {version} was already champion; nothing recorded")
         return
-    typer.echo(f"{outcome['problem']}: {who}")
+    typer.echo(f"{outcome['problem']}: {who}{', approved and signed' if outcome['approved'] else ''}")
     gate = outcome["gate"]
+    if outcome["approved"]:
+        return
     if gate is not None and gate["verdict"] != "promoted":
         refused = gate["verdict"] == "refused"
         typer.echo("the gate had refused it:" if refused else f"the gate had said {gate['verdict'].replace('_', ' ')}:")
@@ -467,3 +487,22 @@ def deployed(outcome: dict[str, Any]) -> None:
             typer.echo(
                 f"  the earlier one read --data {before['data']}; this one reads the problem's own or MEDAI_DATA's"
             )
+
+
+def sync(outcome: dict[str, Any]) -> None:
+    """What ``medai sync`` tells: what MLflow knows now, and what it still does not."""
+    for one in outcome["delivered"]:
+        what = f"{one['problem']}: the decision of line {one['line']}"
+        if one["held"]:
+            typer.echo(f"{what} is registered as version {one['version']}: {one['verdict'].replace('_', ' ')}")
+        else:
+            typer.echo(f"{what} no longer held; run the problem again to have it compared with what stands now")
+    for one in outcome["followed"]:
+        shows = "no champion" if one["champion"] is None else f"version {one['champion']} as champion"
+        typer.echo(f"{one['problem']}: MLflow shows {shows}")
+    for error in outcome["failed"]:
+        typer.echo(f"{error['wrong']}: {error['action']}")
+    if outcome["waiting"]:
+        typer.echo(f"MLflow does not answer; {outcome['left']} still wait")
+    elif not any(outcome[part] for part in ("delivered", "followed", "failed")):
+        typer.echo("nothing waits")

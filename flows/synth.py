@@ -21,7 +21,7 @@ from medai.yaml_files import read_yaml
 
 _READ_WHOLE = {"mimic3": "mimic3", "mimic4": "mimic4", "nih": "nih_chest_xray"}
 """Layout → the source whose problems read the whole of such a folder."""
-KINDS = ("dicom", "hospital", "lesions", "medmnist", "mimic3", "mimic4", "nih", "physionet2012")
+KINDS = ("ct", "dicom", "hospital", "lesions", "medmnist", "mimic3", "mimic4", "nih", "physionet2012")
 
 
 def synth(kind: str, out: Path, options: dict[str, Any], workers: int | None = None) -> dict[str, Any]:

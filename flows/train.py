@@ -14,23 +14,23 @@ from pathlib import Path
 from typing import Any
 
 from prefect import flow
-from pydantic import TypeAdapter
 
+from flows.delivery import WAITS, deliver
 from flows.drift import remember, since_last_run
-from flows.governance import attest_settled, ledger_of, note_data, project, refuse_unattested
+from flows.governance import MLFLOW, ledger_of, note_data
+from flows.judging import judge
 from flows.lineage import remember_lineage
 from flows.outcome import Given, Run, Steps
 from flows.settings import Settings
 from flows.spreading import spread
+from flows.sync import behind, catch_up, something_waits
 from flows.watching import watch_run
 from medai.audit import Entry
-from medai.errors import ConfigurationError, DataRefused, ServiceFailed
+from medai.errors import ConfigurationError, DataRefused, ServiceDown, ServiceFailed
 from medai.evaluation import figure
-from medai.integrity import files_sha256
 from medai.ledger import Ledger
 from medai.measurement.metrics import available
 from medai.paths import expanded
-from medai.preprocessing import Preprocessing
 from medai.problem import Problem, load_problem, suite_path
 from medai.promotion import VERSION as PROMOTION_VERSION
 from medai.promotion import best
@@ -41,7 +41,6 @@ from medai.records import (
     Decision,
     Origin,
     QualityReport,
-    Scorecard,
     Snapshot,
     Splits,
     sha256_of,
@@ -49,18 +48,16 @@ from medai.records import (
 from medai.screening import refuse_if_leaking
 from medai.shards import Spread
 from medai.sources import Source, reading
-from medai.tracking import Package, Registered, Tracking
+from medai.spool import Delivery, Spool
+from medai.tracking import Registered, Tracking
 from medai.training import Execution
 from medai.validation import refuse_if_failed
 from medai.workspace import Workspace
-from tasks.decide import decide
 from tasks.evaluate import compare, evaluate, open_test
 from tasks.fit import FitProgress, fit
 from tasks.generate import generate
 from tasks.ingest import ingest
 from tasks.prepare import prepare
-from tasks.promote import promote
-from tasks.register import register, set_alias
 from tasks.report import draw, illustrate, report
 from tasks.screen import screen
 from tasks.select import select
@@ -159,12 +156,17 @@ def train(
             ),
         )
     remember_lineage(workspace, chosen.key, steps.keys)
+    # What waits was decided earlier and goes first: this candidate may have to be compared with what it promotes.
+    tracking = tracking_of(workspace, settings)
+    answers = not (something_waits(ledger) and catch_up(ledger, tracking)["waiting"])
     with ledger.acting(question.name):  # of two equal runs at once one acts, and the other finds it settled
         settled = ledger.settled(question.name, chosen.key, question.rules.key)
         if settled is not None:
-            recall(workspace, ledger, settings, run, settled, steps)
+            recall(workspace, run, settled, steps)
         else:
-            act(workspace, ledger, settings, run, arrays, steps, helpers)
+            act(workspace, ledger, tracking, run, arrays, steps, helpers, answers)
+    if run.registered is None or question.name in behind(ledger):
+        run.waiting = (MLFLOW,)
     run.page = steps.take("report", report(workspace, run.content()))
     remember_lineage(workspace, chosen.key, steps.keys, {run.decision.key: run.page.key})
     remember(workspace, question.name, run.snapshot)
@@ -334,8 +336,8 @@ def choose(
     return best(figures, question.choose_metric)
 
 
-def recall(workspace: Workspace, ledger: Ledger, settings: Settings, run: Run, settled: Entry, steps: Steps) -> None:
-    """Answer with the earlier run: nothing is decided anew, and nothing written unless MLflow's alias lags behind."""
+def recall(workspace: Workspace, run: Run, settled: Entry, steps: Steps) -> None:
+    """Answer with the earlier run: nothing is decided anew, and nothing written."""
     decision = workspace.find("decide", settled.facts["decision"], Decision)
     if decision is None:
         raise ServiceFailed(
@@ -348,27 +350,30 @@ def recall(workspace: Workspace, ledger: Ledger, settings: Settings, run: Run, s
     run.registered = Registered(run_id=settled.facts["run_id"], version=settled.facts["version"])
     for stage in ("decide", "register", "promote"):
         steps.note(stage, reused=True, seconds=0.0)
-    if not ledger.projected(run.problem.name):
-        project(ledger, tracking_of(workspace, settings), run.problem.name)
 
 
 def act(
     workspace: Workspace,
     ledger: Ledger,
-    settings: Settings,
+    tracking: Tracking,
     run: Run,
     arrays: Arrays,
     steps: Steps,
     helpers: Spread | None = None,
+    answers: bool = True,
 ) -> None:
-    """Decide, register, promote; each step looks at the world first, so that a kill in between loses nothing."""
+    """Decide, register, promote; each step looks at the world first, so that a kill in between loses nothing.
+
+    Args:
+        answers: whether MLflow did when it was asked last; where it does not, the decision waits in the spool.
+    """
     name, rules = run.problem.name, run.problem.rules.key
     chosen = run.candidates[run.chosen]
     pending = ledger.decided(name, chosen.key, rules)
     decision = workspace.find("decide", pending.facts["decision"], Decision) if pending else None
-    if decision is None:
+    if pending is None or decision is None:
         decision = judge(workspace, ledger, run, arrays, steps, helpers)
-        ledger.append(
+        pending = ledger.append(
             "decided",
             name,
             {
@@ -377,130 +382,48 @@ def act(
                 "rules": rules,
                 "verdict": decision.verdict,
                 "champion": decision.champion,
+                "line": decision.line,
+                "models": decision.models,
             },
         )
     else:
         steps.note("decide", reused=True, seconds=0.0)
     run.decision = decision
 
-    tracking = tracking_of(workspace, settings)
-    with steps.timed("register"):
-        package = Package(
-            problem=name,
-            resolved=run.problem.model_dump(mode="json"),
-            run_key=sha256_of([run.problem.sha256, decision.key, PROMOTION_VERSION])[:32],
-            candidate=chosen,
-            folder=workspace.folder("fit", chosen.key),
-            snapshot=run.snapshot,
-            quality=run.quality,
-            cohort=run.cohort,
-            splits=run.splits,
-            scorecards=(run.scorecards[run.chosen],),
-            baselines=run.baseline_figures(),
-            seed=run.seed,
-            overrides=run.given.overrides,
-            figures=tuple(workspace.folder("draw", run.figures.key) / file for file in run.figures.files.values()),
-            decision=decision,
-        )
-        run.registered = register(tracking, package)
-        if run.registered.version not in ledger.registered(name):
-            ledger.append(
-                "registered",
-                name,
-                {
-                    "version": run.registered.version,
-                    "run_id": run.registered.run_id,
-                    "candidate": chosen.key,
-                    "model_sha256": chosen.model_sha256,
-                    "files_sha256": files_sha256(workspace.folder("fit", chosen.key)),
-                    "data_sha256": run.snapshot.data_sha256,
-                    "seed": run.seed,
-                    "overrides": list(run.given.overrides),
-                    "figure": run.main_figure(),
-                },
-            )
-        set_alias(tracking, name, "challenger", run.registered.version)
-    with steps.timed("promote"):
-        if decision.verdict == "promoted":
-            refuse_unattested(ledger, tracking, name)
-            promote(ledger, name, chosen, run.registered, decision)
-        project(ledger, tracking, name)
-    ledger.append(
-        "settled",
-        name,
-        {
-            "decision": decision.key,
-            "candidate": chosen.key,
-            "rules": rules,
-            "verdict": decision.verdict,
-            "reasons": list(decision.reasons),
-            "run_id": run.registered.run_id,
-            "version": run.registered.version,
-            "openings": run.openings,
-        },
+    delivery = delivery_of(run)
+    Spool(workspace).put(pending.number, delivery)
+    if not answers:  # it was asked a moment ago
+        return
+    try:
+        run.registered = deliver(ledger, tracking, pending.number, delivery, in_flow=True, timed=steps.timed)
+    except ServiceDown as down:
+        log.warning("%s (%s): the registration waits; %s", down.wrong, down.received, WAITS)
+
+
+def delivery_of(run: Run) -> Delivery:
+    """What follows from a run's decision, once MLflow answers."""
+    decision = run.decision
+    return Delivery.of(
+        problem=run.problem.name,
+        resolved=run.problem.model_dump(mode="json"),
+        run_key=sha256_of([run.problem.sha256, decision.key, PROMOTION_VERSION])[:32],
+        candidate=run.candidates[run.chosen].key,
+        snapshot=run.snapshot.key,
+        quality=run.quality.key,
+        cohort=run.cohort.key,
+        splits=run.splits.key,
+        figures=run.figures.key,
+        decision=decision.key,
+        scorecards=(run.scorecards[run.chosen].key,),
+        rules=run.problem.rules.key,
+        baselines=run.baseline_figures(),
+        seed=run.seed,
+        overrides=run.given.overrides,
+        figure=run.main_figure(),
+        openings=run.openings,
     )
-    attest_settled(ledger, tracking, name)
 
 
 def tracking_of(workspace: Workspace, settings: Settings) -> Tracking:
     """MLflow as the settings name it: a server, or the database in the state folder."""
     return Tracking(settings.tracking_uri or settings.tracking_database, settings.artifact_root, workspace)
-
-
-def judge(
-    workspace: Workspace, ledger: Ledger, run: Run, arrays: Arrays, steps: Steps, helpers: Spread | None = None
-) -> Decision:
-    """Put the chosen candidate and the champion before the gate, on the same rows."""
-    question, chosen = run.problem, run.candidates[run.chosen]
-    role = question.gate.role if question.gate else "test"
-    scorecard = run.scorecards[run.chosen]
-    if role == "gate":
-        scorecard = steps.take(
-            "evaluate:gate",
-            evaluate(workspace, chosen, arrays, run.cohort, run.splits, question.outputs, "gate", question.evaluation),
-        )
-    champion = champion_of(workspace, ledger, question.name)
-    champion_scorecard: Scorecard | None = None
-    if champion is not None and champion.key == chosen.key:
-        champion_scorecard = scorecard
-    elif champion is not None and champion.outputs == chosen.outputs and not chosen.reads_otherwise(champion.origin):
-        # The champion is scored through its own preprocessing, as it would be when it serves.
-        own = TypeAdapter(Preprocessing).validate_python(champion.preprocessing)
-        theirs = steps.take("prepare:champion", prepare(workspace, run.snapshot, run.quality, run.cohort, own, helpers))
-        champion_scorecard = steps.take(
-            "evaluate:champion",
-            evaluate(workspace, champion, theirs, run.cohort, run.splits, question.outputs, role, question.evaluation),
-        )
-    return steps.take(
-        "decide",
-        decide(
-            workspace,
-            question.rules,
-            question.outputs,
-            chosen,
-            scorecard,
-            champion,
-            champion_scorecard,
-            withdrawn=ledger.withdrawn(question.name, chosen.key),
-        ),
-    )
-
-
-def champion_of(workspace: Workspace, ledger: Ledger, name: str) -> Candidate | None:
-    """The champion's package, intact.
-
-    Raises:
-        ServiceFailed: it is missing or was altered; nothing can be compared with it.
-    """
-    champion = ledger.champion(name)
-    if champion is None:
-        return None
-    candidate = workspace.find("fit", champion.candidate, Candidate)
-    if candidate is None:
-        raise ServiceFailed(
-            f"the champion of {name}, version {champion.version}, is missing or was altered",
-            expected="the files that were promoted, byte for byte",
-            received="a folder that is gone or has other bytes",
-            action=f"restore it from a copy, or `medai rollback {name} --reason …`",
-        )
-    return candidate

@@ -17,7 +17,7 @@ import httpx
 from prefect.client.orchestration import get_client
 from prefect.client.schemas.filters import FlowRunFilter
 from prefect.client.schemas.objects import FlowRun, StateType
-from prefect.exceptions import PrefectHTTPStatusError
+from prefect.exceptions import ObjectNotFound, PrefectHTTPStatusError
 from prefect.runtime import flow_run
 from prefect.states import Cancelled
 
@@ -26,6 +26,9 @@ log = logging.getLogger("medai.retrain")
 SUPERSEDED = "Superseded"
 CAUSE = "cause"
 """The parameter that says why a run was started: it makes no other run of it."""
+
+SCHEDULE = "schedule"
+"""The cause of a run that names none."""
 
 
 def take_over() -> list[str]:
@@ -36,13 +39,14 @@ def take_over() -> list[str]:
         then find nothing new when their turn comes.
     """
     number = flow_run.get_id()
+    causes: list[str] = []
     if number is None:
-        return []
+        return causes
     try:
         with get_client(sync_client=True) as client:
             own = client.read_flow_run(UUID(number))
             if own.deployment_id is None:
-                return []
+                return causes
             due = FlowRunFilter.model_validate(
                 {
                     "deployment_id": {"any_": [own.deployment_id]},
@@ -50,14 +54,12 @@ def take_over() -> list[str]:
                     "expected_start_time": {"before_": datetime.now(UTC)},
                 }
             )
-            causes = []
             for waiting in client.read_flow_runs(flow_run_filter=due):
                 if waiting.id != own.id and _asked(waiting.parameters) == _asked(own.parameters):
                     client.set_flow_run_state(waiting.id, _superseded(own))
-                    causes.append(str(waiting.parameters.get(CAUSE, "")))
-    except (httpx.HTTPError, PrefectHTTPStatusError) as failure:
-        log.warning("runs that wait were not looked for (%s)", type(failure).__name__)
-        return []
+                    causes.append(str(waiting.parameters.get(CAUSE, SCHEDULE)))
+    except (httpx.HTTPError, PrefectHTTPStatusError, ObjectNotFound) as failure:
+        log.warning("runs that wait were not all looked for (%s)", type(failure).__name__)
     if causes:
         log.info("%d waiting runs are done with this one", len(causes))
     return causes

@@ -206,7 +206,35 @@ def scored_part(
     return Part(snapshot, cohort, scores, arrays)
 
 
-def remember_batches(
+def watch_batch(
+    workspace: Workspace,
+    ledger: Ledger,
+    question: Problem,
+    stands: Champion,
+    champion: Candidate,
+    parts: list[Part],
+) -> dict[str, Any] | None:
+    """Keep a batch of ``medai predict`` for the outcomes to come, and compare it with the reference.
+
+    Returns:
+        What is told of it; None where it could not be monitored: the answers are written, and that is what was asked.
+    """
+    steps = Steps()
+    found: dict[str, Any] | None = None
+    windows: list[dict[str, Any]] = []
+    try:
+        _remember(workspace, question, stands, champion, parts)
+        for place, part in enumerate(parts, start=1):
+            mark = f":{place}" if len(parts) > 1 else ""
+            found = compare(workspace, ledger, question, stands, champion, part, steps, "predict", mark)
+            windows += found["windows"]
+    except (MedaiError, OSError) as failure:
+        log.warning("the answers were written; the batch was not monitored: %s", failure)
+        return None
+    return None if found is None else found | {"windows": windows}
+
+
+def _remember(
     workspace: Workspace, question: Problem, stands: Champion, champion: Candidate, parts: list[Part]
 ) -> None:
     """Keep what was answered, so that outcomes can be joined to it later; of masks there are none to join."""
@@ -218,29 +246,6 @@ def remember_batches(
         if part.scores is not None and part.quality is not None:
             kept = keep_batch(workspace, champion, part, part.quality, question.cohort.groups, name, output)
             note_batch(workspace, question.name, kept.record, stands.version, now)
-
-
-def watch_batch(
-    workspace: Workspace,
-    ledger: Ledger,
-    question: Problem,
-    stands: Champion,
-    champion: Candidate,
-    parts: list[Part],
-) -> dict[str, Any] | None:
-    """What ``medai predict`` tells of its batch beside the reference; None where it could not be monitored."""
-    steps = Steps()
-    found: dict[str, Any] | None = None
-    windows: list[dict[str, Any]] = []
-    try:
-        for place, part in enumerate(parts, start=1):
-            mark = f":{place}" if len(parts) > 1 else ""
-            found = compare(workspace, ledger, question, stands, champion, part, steps, "predict", mark)
-            windows += found["windows"]
-    except (MedaiError, OSError) as failure:
-        log.warning("the answers were written; the batch was not monitored: %s", failure)
-        return None
-    return None if found is None else found | {"windows": windows}
 
 
 def watch_run(

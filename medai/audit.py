@@ -75,9 +75,12 @@ class Audit:
 
     def state(self) -> tuple[list[Entry], Head]:
         """The lines as ``read``, with the head that was found beside them."""
-        entries, head = self.lines()
-        if entries:
-            self._authentic(entries, head)
+        data, head = self._look()
+        if head is not None:  # first of all: what the lines are measured by
+            self._ours(head)
+        entries = checked(data, head)
+        if len(entries) > (head.count if head else 0):
+            self._ours(entries[-1])
         return entries, head or Head()
 
     def lines(self) -> tuple[list[Entry], Head | None]:
@@ -113,9 +116,9 @@ class Audit:
             raise altered(f"{HEAD} was altered", "the number of lines and the last one's hash", "something else")
         return head
 
-    def _authentic(self, entries: list[Entry], head: Head | None) -> None:
-        """The head, and a line that a kill left ahead of it, are the site's own."""
-        if head is not None and not head.signature:
+    def _ours(self, found: Head | Entry) -> None:
+        """The head, or a line that a kill left ahead of it, is signed by this site."""
+        if isinstance(found, Head) and not found.signature:
             raise ServiceFailed(
                 f"{HEAD} is not signed",
                 expected="the signature of this site's key",
@@ -124,17 +127,17 @@ class Audit:
             )
         try:
             key = self.key()
-            if head is not None and not key.verify(head.said(), head.signature):
-                raise altered(
-                    f"{HEAD} is not signed by this site",
-                    f"a signature of the site key {key.fingerprint[:12]} over {head.count} lines",
-                    f"that of the key {head.key[:12]}" if head.key != key.fingerprint else "one that does not hold",
+            if isinstance(found, Entry):
+                what, good = f"line {found.number} of {AUDIT}", signed(found, key)
+                other = "none that holds, on a line that the head does not know"
+            else:
+                what, good = HEAD, found.key == key.fingerprint and key.verify(found.said(), found.signature)
+                other = (
+                    "one that does not hold" if found.key == key.fingerprint else f"that of the key {found.key[:12]}"
                 )
-            if len(entries) > (head.count if head else 0) and not signed(entries[-1], key):
+            if not good:
                 raise altered(
-                    f"line {len(entries)} of {AUDIT} is not signed by this site",
-                    f"a signature of the site key {key.fingerprint[:12]}",
-                    "none that holds, on a line that the head does not know",
+                    f"{what} is not signed by this site", f"a signature of the site key {key.fingerprint[:12]}", other
                 )
         except ConfigurationError as error:
             raise ServiceFailed(
@@ -220,7 +223,7 @@ class Audit:
         """
         entries, head = self.lines()
         try:
-            self._authentic(entries, head)
+            self.state()
             self.key().sign(b"")
         except MedaiError:
             pass

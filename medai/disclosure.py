@@ -11,10 +11,12 @@ A word tells somebody if it is somebody's id and could hardly stand there otherw
 - a number of seven digits and more, unless it is part of a decimal or a longer number;
 - a number of five or six digits where no blank is near, as in a path: in a sentence it may be a count;
 - a word of letters alone, from six on, but no word that stands for "nobody";
-- words that tell nothing alone, but do together: ``IM-0117``, with a padded number, or three of eight signs and more.
+- words that tell nothing alone, but do together: ``IM-0117``, with a padded number, or three of eight signs and more;
+- a shorter number right behind a word that says whose it is: ``patient 17``, ``hadm_id=4711``, ``subject: 132539``;
+  but no count (``patient 17 of 40``, ``subjects: 17``).
 
-Shorter ids (``17``, ``a``) can be told from nothing else and are not looked for: ``Guard.blind`` counts them. Nor are
-free texts, of which no list could be made: no record or page is ever given one.
+Other short ids (``17``, ``a``) can be told from nothing else and are not looked for: ``Guard.blind`` counts them. Nor
+are free texts, of which no list could be made: no record or page is ever given one.
 """
 
 from __future__ import annotations
@@ -42,6 +44,15 @@ _DATA, _NUMBERS = re.compile(r"data:[^\"')\s>]*"), re.compile(r"\s[\w:-]+=\"[^\"
 _STYLE = re.compile(r"<style.*?</style>", re.DOTALL)
 
 
+_WHOSE = re.compile(
+    r"(?<![^\W_])(?:patient|subject|person|mrn|accession|admission|hadm|stay|icustay|study|case)"
+    r"(?:[ _-]?(?:id|nr|no|number))?"
+    r"[\s\"'=:#_-]{0,4}([0-9]{1,6})(?![^\W_])(?!\s+of\b)(?![.,][0-9])",
+    re.IGNORECASE,
+)
+"""A number, and the word before it that says that it is somebody's."""
+
+
 class Guard:
     """Knows a snapshot's identifiers, and finds them in what is about to leave.
 
@@ -53,9 +64,12 @@ class Guard:
         self.blind = 0
         self._alone: set[str] = set()
         self._several: set[tuple[str, ...]] = set()
+        self._numbers: set[str] = set()
         self._shapes: dict[str, set[tuple[int, int]]] = {}  # word → of the ids with it, place of the word and length
         for name in {name.casefold() for name in names}:
             words = (name,) if name.isalnum() else tuple(_WORD.findall(name))
+            if len(words) == 1 and name.isdecimal() and len(name) < _FIGURE:
+                self._numbers.add(name)
             telling = max(filter(_tells, words), key=len, default=None) or _together(words)
             if telling is None:
                 self.blind += 1
@@ -80,7 +94,7 @@ class Guard:
                 first = at - place
                 if first >= 0 and tuple(one for one, _, _ in found[first : first + length]) in self._several:
                     return True
-        return False
+        return any(number[1] in self._numbers for number in _WHOSE.finditer(text)) if self._numbers else False
 
     def refuse(self, where: str, value: Any) -> None:
         """Refuse to let go of what names somebody.

@@ -9,6 +9,7 @@ It may name a table, a column, a row number or a file's token; never a patient's
     ├── DataRefused                 the data cannot be trusted                           exit status 3
     │   └── ValidationFailed        a blocking expectation failed                        exit status 3
     └── ServiceFailed               a server or the machine failed, nothing is lost      exit status 4
+        ├── ServiceDown             a server does not answer; what it is told can wait   exit status 4
         └── ChampionMoved           somebody else changed the champion meanwhile         exit status 4
 """
 
@@ -98,6 +99,10 @@ class ServiceFailed(MedaiError):
     """A server or the machine (disk, memory) failed; what was finished is kept."""
 
     exit_status = 4
+
+
+class ServiceDown(ServiceFailed):
+    """A server does not answer, or not sensibly: what it is to be told is kept, and told later."""
 
 
 class ChampionMoved(ServiceFailed):

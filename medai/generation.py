@@ -11,7 +11,8 @@ from medai.workspace import Made, Workspace
 
 VERSION = 1
 _DEFLATED = ("dicom", "hospital", "mimic3", "mimic4")
-_LIBRARIES = {"dicom": ("numpy", "pydicom", "imagecodecs")}
+_IMAGING = ("numpy", "pydicom", "imagecodecs")
+_LIBRARIES = {"ct": _IMAGING, "dicom": _IMAGING}
 """Layout → libraries whose version may change its bytes, where NumPy is not all."""
 
 
@@ -21,7 +22,7 @@ def key_of(config: AnySynthetic) -> str:
     Raises:
         ConfigurationError: a package that writes them is not installed.
     """
-    if config.layout == "dicom":
+    if config.layout in _LIBRARIES:
         from medai.sources.dicom import need_imaging
 
         need_imaging()

@@ -214,6 +214,12 @@ class Ledger:
         with self._locks.hold("ledger", _LOCK_SECONDS) as still_held:
             yield lambda kind, problem, facts: self.audit.append(kind, problem, facts, still_held)
 
+    @contextmanager
+    def at_rest(self) -> Iterator[None]:
+        """Nobody appends meanwhile."""
+        with self._locks.hold("ledger", _LOCK_SECONDS):
+            yield
+
     def append(self, kind: str, problem: str, facts: dict[str, Any]) -> Entry:
         """Append one line and sync it; facts hold no patient's value."""
         with self._changing() as append:

@@ -8,6 +8,7 @@ from prefect.artifacts import create_progress_artifact, update_progress_artifact
 
 from medai import training
 from tasks.stage import stage
+from tasks.watch import dispensable
 
 _STEPS = 10
 """Updates that a fit sends at most: the server keeps digesting events for long after many."""
@@ -23,15 +24,18 @@ class FitProgress:
     def __init__(self, name: str) -> None:
         self.name = name
         self.artifact: Any = None
-        self.shown = 0
+        self.shown = -1
 
     def __call__(self, share: float) -> None:
         """Show the finished share of epochs."""
-        if self.artifact is None:
-            self.artifact = create_progress_artifact(0.0, key=f"fit-{self.name.replace('_', '-')}")
-        if int(share * _STEPS) > self.shown:
-            self.shown = int(share * _STEPS)
-            update_progress_artifact(self.artifact, progress=100.0 * share)
+        if int(share * _STEPS) <= self.shown:
+            return
+        self.shown = int(share * _STEPS)
+        with dispensable():
+            if self.artifact is None:
+                self.artifact = create_progress_artifact(0.0, key=f"fit-{self.name.replace('_', '-')}")
+            if self.shown:
+                update_progress_artifact(self.artifact, progress=100.0 * share)
 
 
 fit = stage(training.fit, timeout_hours=24, run_name="fit-{name}")

@@ -10,7 +10,7 @@ from medai.workspace import Made, Workspace
 from tasks.stage import stage
 from tasks.watch import watch
 
-_ingest = stage(ingestion.ingest, timeout_hours=24)
+_ingest = stage(ingestion.ingest, timeout_hours=24, strangers=True)
 
 
 def ingest(workspace: Workspace, *asked: Any, **options: Any) -> Made[Snapshot]:

@@ -32,6 +32,7 @@ def stage(
     timeout_hours: float = 1,
     run_name: str | None = None,
     show: Callable[[R], None] | None = None,
+    strangers: bool = False,
 ) -> Callable[P, Made[R]]:
     """A task that runs a stage and ends as Completed, or as Completed named Reused.
 
@@ -40,6 +41,7 @@ def stage(
         timeout_hours: after which Prefect fails the task.
         run_name: template of the task run's name, from the stage's arguments.
         show: makes artifacts of a record that was made now.
+        strangers: whether it reads data of which nobody knows yet who is in them: see ``nameless``.
     """
 
     @task(
@@ -50,7 +52,7 @@ def stage(
     )
     @functools.wraps(function)
     def ended(*args: P.args, **kwargs: P.kwargs) -> State[Made[R]]:
-        with nameless():
+        with nameless(strangers=strangers):
             made = function(*args, **kwargs)
         if made.reused:
             return Completed(name="Reused", message="found in the workspace", data=made)

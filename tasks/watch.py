@@ -7,17 +7,26 @@ withheld, from whatever library it comes and to whatever handler it goes; an art
 from __future__ import annotations
 
 import logging
+import os
+import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import PurePath
 from typing import Any
 
+import httpx
 from prefect.artifacts import create_table_artifact
 
 from medai.disclosure import Guard
 from medai.errors import MedaiError
 from medai.records import Snapshot
+from medai.sources.pictures.workers import DecoderDefect
 from medai.workspace import Workspace
 
+log = logging.getLogger("medai.run")
+
+SERVER_ERRORS = 500
+"""HTTP statuses from here on are the server's failures; those below would be ours."""
 WITHHELD = "(a line that named a patient was withheld)"
 
 _guards: list[Guard] = []
@@ -38,21 +47,50 @@ def show_table(rows: list[dict[str, Any]], key: str, description: str | None = N
     """
     for guard in _guards:
         guard.refuse(f"Prefect's artifact {key}", {"rows": rows, "description": description or ""})
-    create_table_artifact(rows, key=key, description=description)
+    with dispensable():
+        create_table_artifact(rows, key=key, description=description)
 
 
 @contextmanager
-def nameless() -> Iterator[None]:
+def dispensable() -> Iterator[None]:
+    """Around what Prefect's page shows and no work needs: where its server does not answer, the work goes on."""
+    try:
+        yield
+    except (httpx.HTTPError, RuntimeError) as failure:
+        answer = getattr(failure, "response", None)
+        unreachable = isinstance(failure, httpx.HTTPError) or str(failure).startswith("Failed to reach API")
+        if not unreachable or (answer is not None and answer.status_code < SERVER_ERRORS):
+            raise
+        log.warning("Prefect's server does not take what its page would show (%s)", type(failure).__name__)
+
+
+@contextmanager
+def nameless(*, strangers: bool = False) -> Iterator[None]:
     """A failure whose message names somebody loses the message before Prefect keeps it.
+
+    Args:
+        strangers: whether data are read of whom no guard knows yet who is in them: then any message may name somebody,
+            a failure of the machine keeps its number alone, and a defect its type and place.
 
     Raises:
         MedaiError: in place of such a failure.
+        OSError: without the file's name.
     """
     try:
         yield
-    except MedaiError:
+    except (MedaiError, DecoderDefect):
         raise
     except Exception as failure:
+        if strangers and isinstance(failure, OSError) and failure.errno is not None:
+            raise OSError(failure.errno, os.strerror(failure.errno)) from None
+        if strangers:
+            *_, last = traceback.extract_tb(failure.__traceback__)
+            raise MedaiError(
+                f"a defect of ours ({type(failure).__name__}) while the data were read",
+                expected="a picture, a table or a refusal",
+                received=f"a failure at {PurePath(last.filename).name}:{last.lineno}, in {last.name}",
+                action="report it as a defect of medai; the message was withheld, as it may quote the data",
+            ) from None
         if any(guard.finds(f"{failure!r} {failure}") for guard in _guards):
             raise MedaiError(
                 f"a defect of ours ({type(failure).__name__}), whose message names a patient",

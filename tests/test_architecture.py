@@ -66,3 +66,10 @@ def test_the_library_reads_no_environment_and_prints_nothing() -> None:
         text = "\n".join(line for line in path.read_text().splitlines() if not line.lstrip().startswith((">>>", "#")))
         for forbidden in ("os.environ", "getenv(", "print("):
             assert forbidden not in text, f"{path.relative_to(ROOT)}: {forbidden}"
+
+
+def test_every_flow_takes_the_ledger_as_the_settings_have_it() -> None:
+    """By one function: a ledger without the site's key or the machines' lock would write beside the others."""
+    for path in sorted((ROOT / "flows").rglob("*.py")):
+        if path.name != "governance.py":
+            assert " Ledger(" not in path.read_text(), f"{path.relative_to(ROOT)}: use ledger_of(settings)"

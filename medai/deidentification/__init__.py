@@ -8,12 +8,13 @@
     burned_in     text in the picture: by header, and by a look
     pictures      one file
     folder        a folder of files
+    regions       where a site's devices write into pictures
     columns       what the columns of a table hold
     rows          one table
 
-The profile is 113100 (basic) with 113107 (modified dates) and 113108 (patient characteristics). Pixels are never
-cleaned: who may show text is set aside, with the reason. Faces that could be rebuilt from slices of a head are not
-looked for.
+The profile is 113100 (basic) with 113107 (modified dates) and 113108 (patient characteristics). Who may show text is
+set aside, with the reason, unless the site vouches for where its devices write: there pixels are cleaned (113101).
+Faces that could be rebuilt from slices of a head are not looked for.
 """
 
 from medai.deidentification.folder import rewrite_folder

@@ -25,8 +25,9 @@ from medai.deidentification import attributes, header
 from medai.deidentification.keys import Key
 from medai.deidentification.outcomes import REASONS, Outcome
 from medai.deidentification.pictures import VERSION, Order, rewrite_file
+from medai.deidentification.regions import Regions
 from medai.errors import ConfigurationError, DataRefused
-from medai.records import canonical_json, sha256_of_file
+from medai.records import canonical_json, sha256_of, sha256_of_file
 from medai.sources.pictures.workers import each_decoded
 from medai.workspace import make_folder, sync_directory, write_durably
 
@@ -54,13 +55,20 @@ class Found(NamedTuple):
 
 
 def rewrite_folder(
-    source: Path, out: Path, key: Key, *, private: Path | None = None, spread: Spread = each_decoded
+    source: Path,
+    out: Path,
+    key: Key,
+    *,
+    rules: Regions | None = None,
+    private: Path | None = None,
+    spread: Spread = each_decoded,
 ) -> dict[str, Any]:
     """Rewrite every DICOM file of a folder, or one file.
 
     Args:
         source: a folder with everything below it, or a file.
         out: a folder that is absent or empty.
+        rules: where the site vouches that its devices write into pictures.
         private: where the list of what was set aside goes, by name, readable by its owner alone; no list without it.
         spread: how the work is done; in worker processes, so that a file which fells its parser costs itself alone.
 
@@ -81,11 +89,12 @@ def rewrite_folder(
             received="no file",
             action="correct the path",
         )
-    beside = out.with_name(f".{out.name}.{key.mark}-{VERSION}.partial")
+    ruled = "" if rules is None else f"-{sha256_of(rules.model_dump(mode='json'))[:16]}"
+    beside = out.with_name(f".{out.name}.{key.mark}-{VERSION}{ruled}.partial")
     make_folder(beside / FILES)
     make_folder(beside / _STAGED, 0o700)
-    told = _rewrite_all(found, beside, key, spread)
-    report = _report([outcome for _, outcome in told], key)
+    told = _rewrite_all(found, beside, key, rules, spread)
+    report = _report([outcome for _, outcome in told], key, rules)
     if private is not None:
         write_durably(private, _list_of(told), mode=_OWNER_ALONE)
     write_durably(beside / REPORT, canonical_json(report) + b"\n")
@@ -164,13 +173,15 @@ def _stays(link: Path, root: Path) -> bool:
     return target.is_relative_to(root) and target.is_file()
 
 
-def _rewrite_all(found: Sequence[Found], beside: Path, key: Key, spread: Spread) -> list[tuple[Found, Outcome]]:
+def _rewrite_all(
+    found: Sequence[Found], beside: Path, key: Key, rules: Regions | None, spread: Spread
+) -> list[tuple[Found, Outcome]]:
     """Each entry with what became of it, in order; done before is not done again."""
     marks = [_mark(entry, key) for entry in found]
     before = _journal(beside)
     todo = [at for at, entry in enumerate(found) if entry.reason is None and marks[at] not in before]
     orders = [Order(found[at].path, beside / _STAGED / marks[at]) for at in todo]
-    answers = iter(spread(partial(rewrite_file, secret=key.secret), orders))
+    answers = iter(spread(partial(rewrite_file, secret=key.secret, rules=rules), orders))
     told: list[tuple[Found, Outcome]] = []
     taken: set[str] = set()
     with (beside / _JOURNAL).open("ab") as journal:
@@ -242,7 +253,7 @@ def _mark(entry: Found, key: Key) -> str:
     return key.derive("file", f"{entry.name}\0{facts}").hex()[:32]
 
 
-def _report(outcomes: Sequence[Outcome], key: Key) -> dict[str, Any]:
+def _report(outcomes: Sequence[Outcome], key: Key, rules: Regions | None) -> dict[str, Any]:
     """Counts alone; equal files and keys give equal reports."""
     rewritten = [outcome for outcome in outcomes if outcome.place is not None]
     aside = Counter(outcome.reason for outcome in outcomes if outcome.reason is not None)
@@ -258,6 +269,7 @@ def _report(outcomes: Sequence[Outcome], key: Key) -> dict[str, Any]:
         "set_aside": {reason: aside[reason] for reason in REASONS if aside[reason]},
         "actions": dict(sorted(actions.items())),
         "profile": [f"{code} {meaning}" for code, meaning in header.CODES],
+        "regions": None if rules is None else sha256_of(rules.model_dump(mode="json")),
         "table": attributes.TABLE,
         "key": key.mark,
         "version": VERSION,

@@ -23,6 +23,7 @@ from medai.deidentification.attributes import (
     values_allowed,
 )
 from medai.deidentification.keys import Key, normal
+from medai.deidentification.outcomes import is_damage
 from medai.vocabularies.dicom import terms
 
 if TYPE_CHECKING:
@@ -35,9 +36,11 @@ CODES = (
     ("113107", "Retain Longitudinal Temporal Information Modified Dates Option"),
     ("113108", "Retain Patient Characteristics Option"),
 )
-"""CID 7050 of PS3.16. 113101 (clean pixel data) is never said: a picture with text in it is set aside, not cleaned."""
+"""CID 7050 of PS3.16."""
 STAMPS = (0x00120062, 0x00120063, 0x00120064, 0x00280303)
 """What the stamps of ``_stamp`` stand in."""
+CLEANED = ("113101", "Clean Pixel Data Option")
+"""Said of a picture in which a site's regions were blanked, and of no other."""
 DEEPEST = 32
 DUMMY = "REMOVED"
 _CODE = (0x00080100, 0x00080102, 0x00080104)
@@ -184,7 +187,9 @@ def _read(dataset: Dataset, tag: int) -> DataElement | None:
         return element if element.VR != "SQ" or element.value is not None else None
     except RecursionError:
         raise TooDeep from None
-    except Exception:  # noqa: BLE001 - whatever a parser makes of untrusted bytes, they are not carried over
+    except Exception as error:
+        if not is_damage(error):
+            raise
         return None
 
 
@@ -263,15 +268,23 @@ def _coded(old: Dataset, new: Dataset) -> Dataset:
 
 def _stamp(dataset: Dataset) -> None:
     """Say what was done (PS3.15 E.1.1, PS3.3 C.7.1.1 and C.12.1)."""
-    from pydicom.dataset import Dataset
     from pydicom.sequence import Sequence
 
-    items = []
-    for code, meaning in CODES:
-        item = Dataset()
-        item.CodeValue, item.CodingSchemeDesignator, item.CodeMeaning = code, "DCM", meaning
-        items.append(item)
     dataset.PatientIdentityRemoved = "YES"
     dataset.DeidentificationMethod = list(METHOD)
-    dataset.DeidentificationMethodCodeSequence = Sequence(items)
+    dataset.DeidentificationMethodCodeSequence = Sequence([_code_item(*code) for code in CODES])
     dataset.LongitudinalTemporalInformationModified = "MODIFIED"
+
+
+def stamp_cleaned(dataset: Dataset) -> None:
+    """Say of a stamped data set that its pixels were cleaned, too."""
+    dataset.DeidentificationMethod = [*dataset.DeidentificationMethod, "regions of the pixels blanked"]
+    dataset.DeidentificationMethodCodeSequence.append(_code_item(*CLEANED))
+
+
+def _code_item(code: str, meaning: str) -> Dataset:
+    from pydicom.dataset import Dataset
+
+    item = Dataset()
+    item.CodeValue, item.CodingSchemeDesignator, item.CodeMeaning = code, "DCM", meaning
+    return item

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import struct
+import zlib
 from collections.abc import Mapping
 
 from pydantic import Field
@@ -11,6 +13,7 @@ from medai.records import Frozen
 REASONS = {
     "burned_in_says_the_file": "its header says that text is burned into the picture",
     "kind_that_shows_text": "pictures of its kind usually show text: ultrasound, captured pages, photographs",
+    "region_not_blanked": "a region rule describes it, and its pixels are of a kind that cannot be blanked",
     "text_in_the_pixels": "something like a line of letters is in the picture",
     "unused_bits": "bits beside the stored ones hold something, as an overlay does",
     "overlay_in_pixels": "its overlay lies in compressed pixels",
@@ -57,3 +60,22 @@ class Outcome(Frozen):
     sha256: str | None = None
     named: bool = True
     actions: Mapping[str, int] = Field(default={})
+
+
+_DAMAGE = (ValueError, LookupError, ArithmeticError, EOFError, NotImplementedError, OSError, struct.error, zlib.error)
+"""What pydicom raises at bytes in memory that are not as they should be."""
+_CONFUSED = (TypeError, AttributeError, RuntimeError)
+"""What it, and the codecs that it calls, raise as well; of medai's own lines these are defects."""
+
+
+def is_damage(error: Exception) -> bool:
+    """Whether a parser or a codec complains of a file's bytes, and no line of medai's own is wrong."""
+    from pydicom.errors import InvalidDicomError
+
+    if isinstance(error, (*_DAMAGE, InvalidDicomError)):
+        return True
+    last = error.__traceback__
+    while last is not None and last.tb_next is not None:
+        last = last.tb_next
+    ours = last is not None and str(last.tb_frame.f_globals.get("__name__")).startswith(__name__.partition(".")[0])
+    return isinstance(error, _CONFUSED) and not ours

@@ -13,18 +13,20 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from medai.deidentification import burned_in, pixels
+from medai.deidentification import burned_in, pixels, regions
 from medai.deidentification.attributes import PIXELS, meaning_of, rule_of
-from medai.deidentification.header import STAMPS, TooDeep, rewrite
+from medai.deidentification.header import STAMPS, TooDeep, rewrite, stamp_cleaned
 from medai.deidentification.keys import Key
-from medai.deidentification.outcomes import Outcome, SetAside
+from medai.deidentification.outcomes import Outcome, SetAside, is_damage
 from medai.paths import NotPlain, read_plain
 from medai.vocabularies.dicom import terms
 
 if TYPE_CHECKING:
     from pydicom.dataset import Dataset, FileDataset
 
-VERSION = 1
+    from medai.deidentification.regions import Regions
+
+VERSION = 2
 IMPLEMENTATION = "2.25.241478531672894331206716380237041294753"
 """Who wrote the file: a UID of medai's own."""
 _PREFIX, _LETTERS = 128, b"DICM"
@@ -45,11 +47,12 @@ class Order(NamedTuple):
     staged: Path
 
 
-def rewrite_file(order: Order, secret: bytes) -> Outcome:
+def rewrite_file(order: Order, secret: bytes, rules: Regions | None = None) -> Outcome:
     """Rewrite one file; never raises for what the file is.
 
     Args:
         secret: the key's bytes.
+        rules: where the site vouches that its devices write.
 
     Raises:
         OSError: its new content cannot be written.
@@ -63,7 +66,7 @@ def rewrite_file(order: Order, secret: bytes) -> Outcome:
     except OSError:
         return Outcome(reason="unreadable")
     try:
-        content, place, named, actions = rewritten(data, Key(secret))
+        content, place, named, actions = rewritten(data, Key(secret), rules)
     except SetAside as aside:
         return Outcome(reason=aside.reason)
     order.staged.write_bytes(content)
@@ -80,8 +83,11 @@ def prepare() -> None:
     cv2.setNumThreads(1)
 
 
-def rewritten(data: bytes, key: Key) -> tuple[bytes, str, bool, dict[str, int]]:
+def rewritten(data: bytes, key: Key, rules: Regions | None = None) -> tuple[bytes, str, bool, dict[str, int]]:
     """A file's new bytes, its place, whether it named its patient, and what was done.
+
+    Args:
+        rules: a picture that one of them describes is blanked there; without one, text sets a picture aside.
 
     Raises:
         SetAside: it cannot be rewritten so that nothing is left.
@@ -94,20 +100,30 @@ def rewritten(data: bytes, key: Key) -> tuple[bytes, str, bool, dict[str, int]]:
             syntax = pixels.syntax_of(old)
             if not any(tag in old for tag in PIXELS) or "Rows" not in old:
                 raise SetAside("no_picture")
-            if not all(old.get(name) for name in _NEEDED):
+            if not all(isinstance(old.get(name), str) and old.get(name) for name in _NEEDED):  # one value, not several
                 raise SetAside("damaged")
-            if (told := burned_in.told(old)) is not None:
+            told = burned_in.told(old)
+            region = rules.of(old) if told is not None and rules is not None else None
+            if told is not None and region is None:
                 raise SetAside(told)
+            if region is not None:
+                syntax = regions.plain(old, syntax, syntax not in pixels.NATIVE)
             done = rewrite(old, key)
             new = done.dataset
             pixels.clean(old, new, syntax)
+            if region is not None:
+                regions.blank(new, region, pixels.NATIVE[syntax])
+                stamp_cleaned(new)
+                done.actions["blank", "the site's regions"] += len(region.blank)
             content = _bytes_of(new, syntax)
             pixels.refuse_text(_parsed(content), content)
         except (TooDeep, RecursionError):
             raise SetAside("too_deep") from None
-        except (SetAside, MemoryError, OSError):
+        except (SetAside, MemoryError):
             raise
-        except Exception:  # noqa: BLE001 - whatever a parser makes of untrusted bytes
+        except Exception as error:
+            if not is_damage(error):
+                raise
             raise SetAside("damaged") from None
     _refuse_left(new, done.secrets)
     actions = {f"{what}: {why}": count for (what, why), count in sorted(done.actions.items())}

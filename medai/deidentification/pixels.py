@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 from medai.deidentification import burned_in, codestreams
-from medai.deidentification.outcomes import SetAside
+from medai.deidentification.outcomes import SetAside, is_damage
 
 if TYPE_CHECKING:
     import numpy as np
@@ -101,9 +101,11 @@ def frames_of(dataset: Dataset, data: bytes) -> Iterator[np.ndarray]:
             yield from iter_pixels(dataset, raw=True)
         else:
             yield from _frames_by_reader(data)
-    except (MemoryError, SetAside):
+    except SetAside:
         raise
-    except Exception:  # noqa: BLE001 - a codec's word for damaged bytes may be any
+    except Exception as error:
+        if not is_damage(error):
+            raise
         raise SetAside("damaged") from None
 
 

@@ -199,17 +199,19 @@ def _compared(
 
 
 def _distributions(column: str, old: Floats, new: Floats, significance: float, config: Comparing) -> Iterator[Figure]:
-    """Index and distance of the recorded values; a column of few values has no distance, which asks for many."""
+    """Index and distance of the recorded values; a column of few different values is compared by the index alone."""
+    edge, alone = edges(old) if len(old) else (old, False)
+    statistics: tuple[Statistic, ...] = ("psi",) if alone else _DISTRIBUTIONS
     why = _why(len(old), len(new), config)
-    if why:
-        for statistic in _DISTRIBUTIONS:
+    for statistic in statistics:
+        if why:
             yield Figure(measure=column, statistic=statistic, value=None, subjects=len(new), why=why)
-        return
-    edge, alone = edges(old)
-    value, chance = psi(binned(old, edge, alone), binned(new, edge, alone), significance)
-    yield Figure(measure=column, statistic="psi", value=_told(value), chance=_told(chance), subjects=len(new))
-    value, chance = ks(old, new, significance)
-    yield Figure(measure=column, statistic="ks", value=_told(value), chance=_told(chance), subjects=len(new))
+            continue
+        if statistic == "psi":
+            value, chance = psi(binned(old, edge, alone), binned(new, edge, alone), significance)
+        else:
+            value, chance = ks(old, new, significance)
+        yield Figure(measure=column, statistic=statistic, value=_told(value), chance=_told(chance), subjects=len(new))
 
 
 def _mix(

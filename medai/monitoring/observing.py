@@ -138,7 +138,9 @@ def observe_data(workspace: Workspace, snapshot: Snapshot, arrays: Arrays, rows:
     opened = open_arrays(workspace.folder("prepare", arrays.key), arrays)
     if arrays.kind == "series":
         variables = arrays.arrays["last"].names
-        values = np.concatenate([_means(opened, places) for places in _blocks(rows.places)] or [np.empty((0, 0))])
+        values = np.concatenate(
+            [_means(opened, places) for places in _blocks(rows.places)] or [np.empty((0, len(variables)))]
+        )
         for place, variable in enumerate(variables):
             found.numbers[variable] = of_subjects(rows.subject, values[:, place])
         if "static" in opened:

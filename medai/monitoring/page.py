@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -136,16 +136,39 @@ def _facts(problem: str, question: str, now: Standing, style: str) -> dict[str, 
         "problem": problem,
         "question": question,
         "now": now,
-        "counting": [row for row in rows if row["trend"].counts],
-        "outside": [row for row in rows if row["trend"].newest.verdict == "outside" and not row["trend"].counts],
+        "counting": _advised(row for row in rows if row["trend"].counts),
+        "outside": _advised(row for row in rows if _outside(row) and not row["trend"].counts),
         "kinds": [
-            (kind, TITLES[kind], now.windows[kind], [row for row in rows if row["trend"].kind == kind])
+            (
+                kind,
+                TITLES[kind],
+                [row for row in rows if row["trend"].kind == kind and (_outside(row) or kind != "data")],
+                [row for row in rows if row["trend"].kind == kind and not _outside(row) and kind == "data"],
+            )
             for kind in KINDS
         ],
         "groups": _groups(now),
         "latest": max((one.at for trend in now.trends for one in trend.seen), default=""),
         "version": __version__,
     }
+
+
+def _outside(row: dict[str, Any]) -> bool:
+    return bool(row["trend"].counts or row["newest"].verdict == "outside")
+
+
+def _advised(rows: Iterable[dict[str, Any]]) -> dict[str, list[str]]:
+    """Advice → the measures that it is for, each once."""
+    from medai.reporting import words
+
+    found: dict[str, list[str]] = {}
+    for row in rows:
+        measure = row["trend"].measure
+        named = found.setdefault(row["advice"], [])
+        name = words.metric(measure) if row["trend"].statistic == "metric" else words.spaced(measure)
+        if name not in named:
+            named.append(name)
+    return found
 
 
 def _groups(now: Standing) -> dict[str, Any]:

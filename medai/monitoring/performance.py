@@ -263,12 +263,14 @@ class _Rows:
         measures = {}
         if number >= self.config.minimum_subjects:
             measures = {one: figure for one, figure in self._measures(chosen, tell=False).items() if one in OF_GROUPS}
+        positive = (self.truth[chosen].reshape(len(chosen), -1) > 0).any(axis=1)
         return Subgroup(
             group=group,
             level=level,
             samples=len(chosen),
             subjects=number,
-            positives=int((self.truth[chosen] > 0).sum()),
+            positives=int(positive.sum()),
+            positive_subjects=len(np.unique(self.subjects[chosen][positive])),
             metrics=measures,
         )
 

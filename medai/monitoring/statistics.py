@@ -116,7 +116,8 @@ def of_subjects(subjects: NDArray[Any], values: NDArray[Any]) -> Floats:
         subjects: (rows,) numbers of the rows' subjects, from 0 on, none left out.
         values: (rows,) or (rows, columns).
     """
-    rows = np.asarray(values, np.float64).reshape(len(subjects), -1)
+    whole = np.asarray(values, np.float64)
+    rows = whole.reshape(len(subjects), int(np.prod(whole.shape[1:])))
     finite = np.isfinite(rows)
     number = int(subjects.max()) + 1 if len(subjects) else 0
     sums, counts = np.zeros((number, rows.shape[1])), np.zeros((number, rows.shape[1]))
@@ -124,7 +125,7 @@ def of_subjects(subjects: NDArray[Any], values: NDArray[Any]) -> Floats:
     np.add.at(counts, subjects, finite)
     with np.errstate(invalid="ignore"):
         means: Floats = sums / counts
-    return means.reshape(number, *np.shape(values)[1:])
+    return means.reshape(number, *whole.shape[1:])
 
 
 def _deviations(confidence: float) -> float:

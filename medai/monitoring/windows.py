@@ -223,12 +223,19 @@ def told_bound(figure: Figure, bounds: Monitoring) -> str:
     >>> told_bound(Figure(measure="age", statistic="psi", value=0.1, subjects=50), Monitoring())
     'at most 0.25'
     """
-    least, most = bound_of(figure, bounds)
+    least, most = (None if end is None else _shown(figure, end) for end in bound_of(figure, bounds))
     if least is not None and most is not None:
-        return f"{least:.3g} to {most:.3g}"
+        return f"{least} to {most}"
     if most is not None:
-        return f"at most {most:.3g}"
-    return "–" if least is None else f"at least {least:.3g}"
+        return f"at most {most}"
+    return "–" if least is None else f"at least {least}"
+
+
+def _shown(figure: Figure, value: float) -> str:
+    """A bound as a reader expects it: shares in percent, their changes in points of it."""
+    if figure.statistic in ("missing", "alerts"):
+        return f"{100 * value:+.3g} %".replace("-", "−")
+    return f"{100 * value:.3g} %" if figure.statistic in ("units", "codes") else f"{value:.3g}".replace("-", "−")
 
 
 def _worse(figure: Figure, low: float, high: float, bounds: Monitoring) -> bool:

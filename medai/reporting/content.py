@@ -45,6 +45,7 @@ class Content(Frozen):
         screening: what single columns tell of the outcome.
         scorecards: model → scorecard on test.
         examples: None where the Problem shows none.
+        run_id, version: in MLflow; None while the registration waits for it.
         openings: how many candidates were scored on this test set, this one included.
     """
 
@@ -62,8 +63,8 @@ class Content(Frozen):
     figures: Figures
     examples: Examples | None = None
     decision: Decision
-    run_id: str
-    version: int
+    run_id: str | None
+    version: int | None
     openings: int
 
     def called(self, model: str) -> str:

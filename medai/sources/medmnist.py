@@ -25,7 +25,9 @@ from pydantic import Field
 from medai.errors import DataRefused
 from medai.records import Frozen
 from medai.sources.files import look, open_member, open_zip, other_kind, read_exactly, token_of, what_is
-from medai.sources.pictures import conflicts_of, copies_of, grey_levels, shape_mark, twins_of
+from medai.sources.pictures import conflicts_of, copies_of, decoding, grey_levels, shape_mark, twins_of
+from medai.sources.pictures.quality import Quality, measure
+from medai.sources.pictures.tables import QUALITY, quality_columns
 from medai.tables import (
     IDENTIFIERS,
     IMAGES,
@@ -41,8 +43,10 @@ from medai.tables import (
 if TYPE_CHECKING:
     import numpy as np
 
-VERSION = 3
+VERSION = 4
 SHAPE: Literal["images", "events"] = "images"
+LIBRARIES = ("opencv-python-headless",)
+"""What measures pictures: another version may round another way."""
 
 UNPACKED_LIMIT = 32 << 30
 """Bytes all arrays together may unpack to; the largest MedMNIST set at 224 × 224 holds 16 GiB."""
@@ -101,12 +105,15 @@ class _Role(NamedTuple):
     hashes: list[str]
     labels: np.ndarray
     levels: np.ndarray
+    qualities: list[Quality]
 
 
 def read(config: MedMNIST, path: Path, folder: Path) -> Facts:
     """Write images, labels, identifiers, picture_identifiers and ``pixels.npy``.
 
     The pixels are uint8, pictures × height × width × channels, volumes × depth × height × width × 1, by row_id.
+
+    Pictures are measured as those of other sources are (``pictures.quality``); of volumes the grey levels alone.
 
     The archive is inflated twice, once to hash and once to copy, so that memory does not grow with the set.
 
@@ -115,6 +122,7 @@ def read(config: MedMNIST, path: Path, folder: Path) -> Facts:
     """
     import numpy as np
 
+    decoding.prepare()
     with open_zip(path, UNPACKED_LIMIT) as archive:
         present = _ROLES if config.labelled else _roles_with_pictures(archive)
         parts = _PARTS if config.labelled else _PARTS[:1]
@@ -292,13 +300,23 @@ def _study(
     mark = shape_mark(shape)
     hashes: list[str] = []
     levels = []
+    qualities: list[Quality] = []
     for block in _blocks(archive, f"{split}_images", headers[split, "images"]):
         flat = block.reshape(len(block), -1)
         hashes += [hashlib.sha256(mark + picture.tobytes()).hexdigest() for picture in flat]
         levels.append(grey_levels(flat))
+        qualities += [measure(picture) for picture in block.reshape(-1, *shape)] if len(shape) == 3 else []
     keys = (*(labels[:, column] for column in reversed(range(labels.shape[1]))), np.array(hashes))
     order = np.lexsort(keys)
-    return _Role(split, role, order, [hashes[row] for row in order], labels[order], np.concatenate(levels)[order])
+    return _Role(
+        split,
+        role,
+        order,
+        [hashes[row] for row in order],
+        labels[order],
+        np.concatenate(levels)[order],
+        [qualities[row] for row in order] if qualities else [],
+    )
 
 
 def _write_tables(roles: list[_Role], shape: tuple[int, ...], folder: Path, ignored: int) -> Facts:
@@ -338,7 +356,10 @@ def _write_tables(roles: list[_Role], shape: tuple[int, ...], folder: Path, igno
         "label_conflict": conflicts,
     }
     types = IMAGES
-    if len(shape) == 4:
+    if len(shape) == 3:
+        types = IMAGES | QUALITY
+        columns |= quality_columns([quality for role in roles for quality in role.qualities])
+    else:
         types, columns["depth"] = IMAGES | {"depth": "int32"}, np.full(len(hashes), shape[0], np.int32)
     label_names = ["label"] if labels.shape[1] == 1 else [f"label_{column}" for column in range(labels.shape[1])]
     label_columns = {"row_id": rows, **{name: labels[:, column] for column, name in enumerate(label_names)}}

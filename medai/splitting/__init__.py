@@ -3,6 +3,7 @@
 definition    how a cohort is divided, as a Problem says it
 assignment    ``split``: each sample's role
 lists         roles by lists of subjects
+likeness      subjects whose pictures look alike, on one side
 """
 
 from medai.splitting.assignment import UNCERTAIN, VERSION, most_protected, split

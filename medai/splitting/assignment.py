@@ -14,6 +14,7 @@ from pydantic import BaseModel
 from medai.errors import DataRefused, near_match
 from medai.records import ROLES, Cohort, Role, Snapshot, Splits, sha256_of, stage_key
 from medai.splitting.definition import ORDER, Division, KeyedHash, Listed, Publisher, Split, Time
+from medai.splitting.likeness import joined_by_likeness
 from medai.splitting.lists import read_lists
 from medai.workspace import Made, Workspace
 
@@ -64,6 +65,10 @@ def split(workspace: Workspace, snapshot: Snapshot, cohort: Cohort, config: Spli
             table = _by_subject(table, raw, config, listed)
         if isinstance(config, Time):
             table, straddling, dropped = _by_time(table, _years(workspace, raw, cohort, config), config)
+        hashed = config.divide_train if isinstance(config, Publisher) else config
+        joined = 0
+        if isinstance(hashed, (KeyedHash, Division)) and hashed.near_duplicates == "together":
+            table, joined = joined_by_likeness(table, raw, "train" if isinstance(hashed, Division) else None)
         stands = most_protected(table)
         if not isinstance(config, Time):
             straddling = stands.filter(pl.col("roles") > 1).height
@@ -105,6 +110,7 @@ def split(workspace: Workspace, snapshot: Snapshot, cohort: Cohort, config: Spli
             test_sha256=sha256_of(test),
             straddling=straddling,
             dropped=dropped,
+            joined=joined,
         )
 
     return workspace.materialise("split", key, Splits, build)

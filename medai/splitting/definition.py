@@ -13,6 +13,11 @@ from medai.records import Frozen, Role
 ORDER: tuple[Role, ...] = ("test", "gate", "validation", "train")
 
 
+NearDuplicates = Literal["warn", "together"]
+"""What follows where pictures of two subjects are equal or nearly so: a count and a warning, or that these subjects,
+one person under two numbers perhaps, stand on one side: the most protected that one of them has by the hash."""
+
+
 def hashed_role(key: str, fractions: dict[Role, float], site_id: str) -> Role:
     """The role of a subject: the first 64 bits of SHA-256 of ``key/id``, read as a fraction of one."""
     digest = hashlib.sha256(f"{key}/{site_id}".encode()).digest()
@@ -48,10 +53,12 @@ class Division(Frozen):
     Attributes:
         key: of the hash.
         fractions: role → share of those patients: train, validation and, if wanted, gate.
+        near_duplicates: see ``NearDuplicates``.
     """
 
     key: str = Field(min_length=1, max_length=64)
     fractions: dict[Role, float]
+    near_duplicates: NearDuplicates = "warn"
 
     @model_validator(mode="after")
     def _test_is_the_publishers(self) -> Division:
@@ -90,11 +97,13 @@ class KeyedHash(Frozen):
     Attributes:
         key: the hash's key; another key is another split.
         fractions: role → share of subjects; they sum to 1.
+        near_duplicates: see ``NearDuplicates``.
     """
 
     kind: Literal["keyed_hash"]
     key: str = Field(min_length=1, max_length=64)
     fractions: dict[Role, float]
+    near_duplicates: NearDuplicates = "warn"
 
     @model_validator(mode="after")
     def _fractions_sum_to_one(self) -> KeyedHash:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import errno
 import logging
 import sqlite3
 import time
 from collections.abc import Callable, Iterator
 from typing import TypeVar
 
-from medai.errors import ServiceFailed, from_machine_failure, redacted
+from medai.errors import ServiceDown, ServiceFailed, from_machine_failure, redacted
 
 log = logging.getLogger(__name__)
 
@@ -30,7 +31,8 @@ def patiently(work: Callable[[], T], what: str) -> T:
         what: names the work in the message.
 
     Raises:
-        ServiceFailed: the disk is full, access was refused (at once), or MLflow still fails after the last try.
+        ServiceFailed: the disk is full, or access was refused (at once).
+        ServiceDown: MLflow still fails after the last try.
     """
     from mlflow.exceptions import MlflowException
     from requests import RequestException
@@ -41,7 +43,7 @@ def patiently(work: Callable[[], T], what: str) -> T:
             return work()
         except (MlflowException, RequestException, DBAPIError, OSError, MemoryError) as failure:
             for cause in _chain(failure):
-                machine = from_machine_failure(cause) if isinstance(cause, (OSError, MemoryError)) else None
+                machine = from_machine_failure(_as_of_the_system(cause))
                 if machine is not None:
                     raise machine from failure
             if isinstance(failure, FileNotFoundError):  # a file of the package: another try would not find it either
@@ -57,7 +59,7 @@ def patiently(work: Callable[[], T], what: str) -> T:
             if status is not None and status not in PASSING_FAILURES and not _lost_a_race(failure):
                 raise
             if pause is None:
-                raise ServiceFailed(
+                raise ServiceDown(
                     f"MLflow failed while medai tried to {what}",
                     expected="the tracking store to answer",
                     received=_reason(failure, status),
@@ -66,6 +68,13 @@ def patiently(work: Callable[[], T], what: str) -> T:
             log.warning("MLflow: %s; trying again in %.1f s", _reason(failure, status), pause)
             time.sleep(pause)
     raise AssertionError("unreachable: the last try returns or raises")
+
+
+def _as_of_the_system(cause: BaseException) -> BaseException:
+    """A full disk under sqlite as the system tells it; every other failure that is not the system's as none."""
+    if isinstance(cause, sqlite3.Error) and getattr(cause, "sqlite_errorcode", None) == sqlite3.SQLITE_FULL:
+        return OSError(errno.ENOSPC, "")
+    return cause if isinstance(cause, (OSError, MemoryError)) else ValueError()
 
 
 def http_status(failure: BaseException) -> int | None:

@@ -8,7 +8,9 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
+import threading
+from collections import Counter
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,8 +19,14 @@ import pytest
 import yaml
 
 import flows
+from flows.governance import promote_by_hand
 from flows.services import early_prefect_server
 from flows.settings import Settings
+from medai.attestation import TAG
+from medai.ledger import Ledger
+from medai.records import Candidate, Environment
+from medai.tracking import Tracking
+from medai.workspace import Workspace
 
 ROOT = Path(flows.__file__).parents[1]
 OURS = ("MEDAI_", "PREFECT_", "MLFLOW_")
@@ -249,3 +257,114 @@ class Problems:
 def problems(tmp_path_factory: pytest.TempPathFactory) -> Problems:
     """Writes Problem files."""
     return Problems(tmp_path_factory.mktemp("problems"))
+
+
+# -- a registry without a run --------------------------------------------------------------------------------------
+
+
+class Watched(Tracking):
+    """MLflow, with something that happens just before an alias moves."""
+
+    meanwhile: Callable[[], object] | None = None
+
+    def set_alias(self, problem: str, alias: str, version: int) -> None:
+        """Let it happen, once, in a thread as another person's command would be, and give it time to be done."""
+        act, self.meanwhile = self.meanwhile, None
+        if act is not None:
+            other = threading.Thread(target=act)
+            other.start()
+            other.join(1)
+            self.other = other
+        super().set_alias(problem, alias, version)
+
+
+@pytest.fixture(scope="session")
+def registry(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Workspace, Watched]]:
+    """A state folder whose MLflow database knows a model ``p`` with versions 1 to 3."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("MLFLOW_DISABLE_TELEMETRY", "true")
+        workspace = Workspace(tmp_path_factory.mktemp("raced"))
+        database = f"sqlite:///{workspace.root / 'mlflow.db'}"
+        tracking = Watched(database, workspace.root / "artifacts", workspace)
+        tracking.prepare()
+        from mlflow import MlflowClient
+
+        client = MlflowClient(database, database)
+        client.create_registered_model("p")
+        for version in (1, 2, 3):
+            client.create_model_version("p", f"s3://nowhere/{version}")
+        for version in (1, 2, 3):
+            workspace.materialise(
+                "fit", f"{version}" * 32, Candidate, lambda _folder, key=f"{version}" * 32: _fitted(key)
+            )
+        yield workspace, tracking
+
+
+def _fitted(key: str) -> Candidate:
+    """A candidate whose files are its record alone."""
+    nothing: dict[str, Any] = {
+        "thresholds": {},
+        "calibration": {},
+        "preprocessing": {},
+        "outputs": {},
+        "statistics": {},
+    }
+    environment = Environment(threads=1, onednn=True, instruction_set="x", libraries={})
+    return Candidate(
+        key=key, name="net", members=(), trained_on={}, seed=0, epochs=1, environment=environment, **nothing
+    )
+
+
+@pytest.fixture
+def ledger(registry: tuple[Workspace, Watched]) -> Ledger:
+    """A ledger of its own in which the three versions are registered and 1, then 2 became champion."""
+    workspace, tracking = registry
+    if (model := tracking.model("p")) and TAG in model.tags:
+        from mlflow import MlflowClient
+
+        MlflowClient(tracking.uri, tracking.uri).delete_registered_model_tag("p", TAG)
+    for alias in model.aliases if model else ():
+        tracking.drop_alias("p", alias)
+    for name in ("audit.jsonl", "audit.head"):
+        (workspace.root / name).unlink(missing_ok=True)
+    found = Ledger(workspace, by="ward")
+    for version in (1, 2, 3):
+        found.append("registered", "p", {"version": version, "run_id": "r", "candidate": f"{version}" * 32})
+    for version in (1, 2):
+        promote_by_hand(found, tracking, "p", version, "good")
+    return found
+
+
+@pytest.fixture
+def fitted() -> Callable[[str], Candidate]:
+    """Key → a candidate whose files are its record alone."""
+    return _fitted
+
+
+Note = Callable[[str, str, str], None]
+
+
+@pytest.fixture
+def outcome_of(record_property: Callable[[str, object], None]) -> Note:
+    """Notes a row of the table of failing services: service, moment, outcome."""
+    return lambda service, moment, outcome: record_property("service", (service, moment, outcome))
+
+
+def pytest_terminal_summary(terminalreporter: Any) -> None:
+    """The table of failing services, and how many of its rows are as declared."""
+    rows = [
+        (*value, category == "passed")
+        for category, reports in terminalreporter.stats.items()
+        for report in reports
+        if getattr(report, "when", "") == "call"
+        for name, value in report.user_properties
+        if name == "service"
+    ]
+    if not rows:
+        return
+    services = Counter(service for service, _, _, _ in rows)
+    named = ", ".join(f"{service} {count}" for service, count in sorted(services.items()))
+    unmet = sum(not passed for *_, passed in rows)
+    terminalreporter.write_line(f"SERVICES: {named}: {len(rows)} outcomes, {unmet} not as declared")
+    for service, moment, outcome, passed in sorted(rows):
+        terminalreporter.write_line(f"  {service:<11} {moment:<42} {outcome}{'' if passed else '  (NOT SO)'}")

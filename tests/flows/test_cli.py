@@ -261,7 +261,7 @@ def test_every_command_has_a_help_line(medai: Any, home: Path) -> None:
     overview = medai("--help", home=home)
     assert overview.status == 0
     running = ("run", "check", "evaluate", "predict", "demo", "synth", "export", "deidentify")
-    for command in (*running, "problems", "show", "history", "promote", "rollback", "up", "deploy"):
+    for command in (*running, "problems", "show", "history", "promote", "rollback", "up", "deploy", "watch"):
         assert re.search(rf"^  {command}  +[A-Z]", overview.out, re.MULTILINE), command
         page = medai(command, "--help", home=home)
         assert page.status == 0
@@ -438,28 +438,6 @@ def test_data_that_cannot_be_trusted_end_with_status_3(
     assert answer.status == 3, answer.err
     assert answer.error["kind"] == "DataRefused"
     assert list((home / "store").glob("*/.*.partial")) == []
-
-
-def test_a_prefect_server_that_is_down_ends_with_status_4(medai: Any, home: Path, problems: Any) -> None:
-    """The wait is bounded and the address told."""
-    down = {"PREFECT_API_URL": "http://127.0.0.1:9/api"}
-    answer = medai("run", problems.pictures("down"), "--json", home=home, environment=down)
-    assert answer.status == 4
-    assert answer.error["wrong"] == "Prefect's server does not answer"
-    assert "127.0.0.1:9" in answer.error["expected"]
-
-
-def test_mlflow_down_loses_no_work(medai: Any, home: Path, problems: Any) -> None:
-    """Status 4 after the fit; the same command completes later without fitting again, with one version."""
-    problem = problems.pictures("notebook_down")
-    down = {"MEDAI_TRACKING_URI": "http://127.0.0.1:9", "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0"}
-    answer = medai("run", problem, "--json", home=home, environment=down)
-    assert answer.status == 4
-    assert "MLflow failed" in answer.error["wrong"]
-    found = medai.run(problem, home=home)
-    assert (found["version"], found["decision"], found["champion"]) == (1, "promoted", 1)
-    assert found["stages"]["fit"]["reused"]
-    assert found["stages"]["decide"]["reused"]
 
 
 @pytest.fixture

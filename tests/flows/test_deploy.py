@@ -156,6 +156,8 @@ def test_an_unknown_recipient_is_refused(medai: Any, home: Path, problems: Any) 
     problem = problems.pictures("told_to_nobody")
     answer = medai("deploy", problem, "--notify", "slack-webhook/nobody", "--json", home=home)
     assert (answer.status, answer.error["received"]) == (2, "slack-webhook/nobody")
+    answer = medai("deploy", problem, "--json", home=home, environment={"MEDAI_NOTIFY": "slack-webhook/nobody"})
+    assert (answer.status, answer.error["received"]) == (2, "slack-webhook/nobody")
     answer = medai("deploy", problem, "--notify", "https://hooks.ward/secret", "--json", home=home)
     assert answer.status == 2
     assert "hooks" not in answer.out + answer.err

@@ -1,19 +1,17 @@
 """What a person decides stands: rollback, promotion by hand, and MLflow's alias that follows each time."""
 
+import logging
 import os
-import threading
-from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from flows.governance import promote_by_hand, roll_back
-from medai.errors import ConfigurationError, NotChampion
+from flows.governance import project, promote_by_hand, roll_back
+from medai.errors import ChampionMoved, ConfigurationError, NotChampion, ServiceFailed
 from medai.ledger import Ledger
-from medai.records import Candidate, Environment
-from medai.tracking import Tracking
+from medai.records import Candidate
 from medai.workspace import Workspace
 
 
@@ -43,7 +41,7 @@ def test_what_a_person_decides_stays(medai: Any, home: Path, problems: Any, alia
     answer = medai("rollback", problem, "--reason", "the ward saw false alarms", "--json", home=home)
     assert answer.status == 0, answer.err
     assert answer.json == {
-        "problem": "ruled", "champion": None, "withdrawn": 1, "reason": "the ward saw false alarms"
+        "problem": "ruled", "champion": None, "withdrawn": 1, "reason": "the ward saw false alarms", "waiting": []
     }  # fmt: skip
     assert alias("ruled") is None
     nobody = datetime.now(UTC).isoformat()
@@ -126,8 +124,8 @@ def test_what_a_person_decides_stays(medai: Any, home: Path, problems: Any, alia
     ("command", "told"),
     [
         (("promote", "7", "--reason", "x"), "has no version 7"),
-        (("promote", "1", "--reason", "  "), "a promotion or rollback needs a reason"),
-        (("promote", "1", "--reason", "\u00a0\u200b"), "a promotion or rollback needs a reason"),
+        (("promote", "1", "--reason", "  "), "what the audit keeps needs a reason"),
+        (("promote", "1", "--reason", "\u00a0\u200b"), "what the audit keeps needs a reason"),
         (("promote", "1", "--reason", "a\nb\x1b[2J"), "the reason cannot be written in the audit"),
         (("rollback", "--reason", "x" * 3000), "the reason cannot be written in the audit"),
         (("rollback", "--reason", os.fsdecode(b"\xff")), "an argument is no text"),
@@ -169,75 +167,8 @@ def test_an_altered_champion_is_not_promoted_by_hand(medai: Any, problems: Any, 
 # -- two people at once --------------------------------------------------------------------------------------------
 
 
-class Watched(Tracking):
-    """MLflow, with something that happens just before an alias moves."""
-
-    meanwhile: Callable[[], object] | None = None
-
-    def set_alias(self, problem: str, alias: str, version: int) -> None:
-        """Let it happen, once, in a thread as another person's command would be, and give it time to be done."""
-        act, self.meanwhile = self.meanwhile, None
-        if act is not None:
-            other = threading.Thread(target=act)
-            other.start()
-            other.join(1)
-            self.other = other
-        super().set_alias(problem, alias, version)
-
-
-@pytest.fixture(scope="module")
-def registry(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Workspace, Watched]]:
-    """A state folder whose MLflow database knows a model ``p`` with versions 1 to 3."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("MLFLOW_DISABLE_TELEMETRY", "true")
-        workspace = Workspace(tmp_path_factory.mktemp("raced"))
-        database = f"sqlite:///{workspace.root / 'mlflow.db'}"
-        tracking = Watched(database, workspace.root / "artifacts", workspace)
-        tracking.prepare()
-        from mlflow import MlflowClient
-
-        client = MlflowClient(database, database)
-        client.create_registered_model("p")
-        for version in (1, 2, 3):
-            client.create_model_version("p", f"s3://nowhere/{version}")
-        for version in (1, 2, 3):
-            workspace.materialise(
-                "fit", f"{version}" * 32, Candidate, lambda _folder, key=f"{version}" * 32: fitted(key)
-            )
-        yield workspace, tracking
-
-
-def fitted(key: str) -> Candidate:
-    """A candidate whose files are its record alone."""
-    nothing: dict[str, Any] = {
-        "thresholds": {},
-        "calibration": {},
-        "preprocessing": {},
-        "outputs": {},
-        "statistics": {},
-    }
-    environment = Environment(threads=1, onednn=True, instruction_set="x", libraries={})
-    return Candidate(
-        key=key, name="net", members=(), trained_on={}, seed=0, epochs=1, environment=environment, **nothing
-    )
-
-
-@pytest.fixture
-def ledger(registry: tuple[Workspace, Watched]) -> Ledger:
-    """A ledger of its own in which the three versions are registered and 1, then 2 became champion."""
-    workspace, tracking = registry
-    for name in ("audit.jsonl", "audit.head"):
-        (workspace.root / name).unlink(missing_ok=True)
-    found = Ledger(workspace, by="ward")
-    for version in (1, 2, 3):
-        found.append("registered", "p", {"version": version, "run_id": "r", "candidate": f"{version}" * 32})
-    for version in (1, 2):
-        promote_by_hand(found, tracking, "p", version, "good")
-    return found
-
-
 def test_a_change_waits_until_the_alias_of_the_one_before_has_followed(
-    registry: tuple[Workspace, Watched], ledger: Ledger
+    registry: tuple[Workspace, Any], ledger: Ledger
 ) -> None:
     """Promoted while another promotion's alias is on its way, or withdrawn: ledger and alias agree in the end."""
     _, tracking = registry
@@ -255,7 +186,7 @@ def test_a_change_waits_until_the_alias_of_the_one_before_has_followed(
         assert ledger.projected("p")
 
 
-def test_two_rollbacks_of_one_champion_withdraw_one(registry: tuple[Workspace, Watched], ledger: Ledger) -> None:
+def test_two_rollbacks_of_one_champion_withdraw_one(registry: tuple[Workspace, Any], ledger: Ledger) -> None:
     """The second person is told who was faster; so is one who names a champion that nobody sees any more."""
     _, tracking = registry
     told: list[str] = []
@@ -267,21 +198,98 @@ def test_two_rollbacks_of_one_champion_withdraw_one(registry: tuple[Workspace, W
             told.append(error.wrong)
 
     tracking.meanwhile = second
-    assert roll_back(ledger, tracking, "p", "2 harms") == {"problem": "p", "champion": 1, "withdrawn": 2}
+    assert roll_back(ledger, tracking, "p", "2 harms") == {
+        "problem": "p", "champion": 1, "withdrawn": 2, "waiting": []
+    }  # fmt: skip
     tracking.other.join(60)
     assert told == ["version 2 of p is already withdrawn"]
     assert tracking.alias("p", "champion") == 1
 
 
-def test_an_alias_that_somebody_moved_by_hand_is_put_right(registry: tuple[Workspace, Watched], ledger: Ledger) -> None:
-    """By the next command that looks, also when that command changes nothing."""
+@pytest.mark.parametrize("found", [3, None])
+def test_an_alias_that_somebody_moved_by_hand_is_told_audited_and_put_right(
+    registry: tuple[Workspace, Any], ledger: Ledger, caplog: pytest.LogCaptureFixture, found: int | None
+) -> None:
+    """By the next command that looks, also when that command changes nothing; it is not obeyed."""
     _, tracking = registry
+    if found is None:
+        tracking.drop_alias("p", "champion")
+    else:
+        tracking.set_alias("p", "champion", found)
+    with caplog.at_level(logging.WARNING, "medai.run"):
+        answer = promote_by_hand(ledger, tracking, "p", 2, "again")
+    assert (answer["recorded"], answer["champion"], answer["moved"]) == (False, 2, found)
+    assert tracking.alias("p", "champion") == 2
+    where = "was gone" if found is None else "pointed at version 3"
+    assert f"p: MLflow's alias champion {where}, moved by hand; the ledger says version 2" in caplog.text
+    (line,) = ledger.entries("p", "moved")
+    assert line.facts == {"alias": "champion", "found": found, "version": 2}
+    assert "moved" not in promote_by_hand(ledger, tracking, "p", 2, "again")
+    assert len(ledger.entries("p", "moved")) == 1
+
+
+def test_what_a_kill_left_of_an_alias_is_nobodys_hand(registry: tuple[Workspace, Any], ledger: Ledger) -> None:
+    """The alias moved and its line was not written; then somebody rolled back: that was medai's own doing."""
+    _, tracking = registry
+    ledger.promote("p", version=3, candidate="3" * 32, run_id="r", how="gate", reason="good", expected="2" * 32)
     tracking.set_alias("p", "champion", 3)
-    assert promote_by_hand(ledger, tracking, "p", 2, "again")["recorded"] is False
+    ledger.rollback("p", "it harms")
+    assert project(ledger, tracking, "p") == {"problem": "p", "champion": 2}
+    assert ledger.entries("p", "moved") == []
     assert tracking.alias("p", "champion") == 2
 
 
-def test_nobody_stands_again_whose_files_are_gone(registry: tuple[Workspace, Watched], ledger: Ledger) -> None:
+def test_a_withdrawn_version_challenges_nobody(registry: tuple[Workspace, Any], ledger: Ledger) -> None:
+    """Its alias challenger is dropped with the rollback; another version's stays."""
+    _, tracking = registry
+    tracking.set_alias("p", "challenger", 3)
+    roll_back(ledger, tracking, "p", "it harms")
+    assert tracking.alias("p", "challenger") == 3
+    tracking.set_alias("p", "challenger", 2)
+    promote_by_hand(ledger, tracking, "p", 3, "better")
+    assert tracking.alias("p", "challenger") is None
+
+
+def test_a_promotion_by_hand_loses_to_whoever_was_faster(registry: tuple[Workspace, Any], ledger: Ledger) -> None:
+    """Of two people who saw the same champion the second is told who won; so is one who names another champion."""
+    _, tracking = registry
+
+    class Slow(Ledger):
+        """A person whose colleague is faster."""
+
+        def acting(self, problem: str) -> Any:
+            """Let the colleague act before the lock is had."""
+            promote_by_hand(ledger, tracking, "p", 1, "the older one is calmer")
+            return super().acting(problem)
+
+    with pytest.raises(ChampionMoved) as raised:
+        promote_by_hand(Slow(ledger.workspace, by="late"), tracking, "p", 3, "newer")
+    assert "version 1, champion since" in raised.value.received
+    assert "by ward (person: the older one is calmer)" in raised.value.received
+    with pytest.raises(ChampionMoved, match="version 2 is not the champion of p"):
+        promote_by_hand(ledger, tracking, "p", 3, "newer", expected=2)
+    with pytest.raises(ChampionMoved, match="p has a champion"):
+        promote_by_hand(ledger, tracking, "p", 3, "newer", expected=0)
+    assert promote_by_hand(ledger, tracking, "p", 3, "newer", expected=1)["champion"] == 3
+    assert promote_by_hand(ledger, tracking, "p", 3, "newer", expected=1)["recorded"] is False
+    assert ledger.entries("p", "champion")[-1].facts["replaces"] == 1
+
+
+def test_nobody_is_promoted_on_an_audit_that_was_cut(registry: tuple[Workspace, Any], ledger: Ledger) -> None:
+    """Older files of lines and head, put back, are a sound audit by themselves; MLflow knows a longer one."""
+    workspace, tracking = registry
+    older = {name: (workspace.root / name).read_bytes() for name in ("audit.jsonl", "audit.head")}
+    promote_by_hand(ledger, tracking, "p", 3, "newer")
+    for name, data in older.items():
+        (workspace.root / name).write_bytes(data)
+    with pytest.raises(ServiceFailed, match=r"the audit ends before line \d+, which MLflow's tags know"):
+        promote_by_hand(ledger, tracking, "p", 1, "good")
+    champion = ledger.champion("p")
+    assert champion is not None
+    assert champion.version == 2
+
+
+def test_nobody_stands_again_whose_files_are_gone(registry: tuple[Workspace, Any], ledger: Ledger, fitted: Any) -> None:
     """A rollback verifies what it would bring back, as a promotion does; the champion stays."""
     workspace, tracking = registry
     record = workspace.folder("fit", "1" * 32) / "record.json"

@@ -201,24 +201,45 @@ def test_credentials_that_are_refused_are_not_tried_again(
 
 
 def test_a_configured_server_that_is_down(
-    tmp_path: Path, page: tuple[str, list[str], dict[str, int]], monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path,
+    page: tuple[str, list[str], dict[str, int]],
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
-    """No own server takes its place: the wait is bounded, then status 4. An unready one is asked again."""
+    """The wait is bounded, then an own server takes its place; an unready one is asked again. An address that answers
+    and is not Prefect's is a mistake of a person's, status 4, and never replaced.
+    """
     monkeypatch.setattr(services, "PATIENCE_WITH_A_RUNNING_SERVER", 0.5)
     url, asked, answer = page
-    answer["status"] = 503
+    answer["status"] = 404
     with pytest.raises(ServiceFailed) as caught:
         early_prefect_server(Settings.load(home=tmp_path, prefect_api_url=url)).wait()
-    assert caught.value.received == "status 503"
-    assert caught.value.exit_status == 4
+    assert (caught.value.received, caught.value.exit_status) == ("status 404", 4)
     assert len(asked) > 1
     answer["status"] = 200
     assert early_prefect_server(Settings.load(home=tmp_path, prefect_api_url=url)).wait() == url
+    assert early_prefect_server(Settings.load(home=tmp_path, prefect_api_url=url, prefect_own=False)).place != "home"
+    answer["status"] = 503
     with socket.create_server(("127.0.0.1", 0)) as free:
         nobody = f"http://127.0.0.1:{free.getsockname()[1]}/api"
-    with pytest.raises(ServiceFailed) as caught:
-        early_prefect_server(Settings.load(home=tmp_path, prefect_api_url=nobody)).wait()
-    assert caught.value.received == "no answer"
+    for address, why in ((url, "status 503"), (nobody, "no answer")):
+        settings = Settings.load(home=tmp_path, prefect_api_url=address, service_seconds=0.3)
+        with caplog.at_level("WARNING"), early_prefect_server(settings) as server:
+            assert not server.own
+            with pytest.raises(ServiceFailed, match="Prefect's server does not answer"):  # 0.3 s are too few for it
+                server.wait()
+            assert server.own
+            assert (server.place, server.auth) == ("home", None)
+            assert server.api_url != address
+        assert f"Prefect's server at {address} does not answer ({why}): this run keeps" in caplog.text
+
+
+def test_an_own_server_for_each_run(tmp_path: Path, page: tuple[str, list[str], dict[str, int]]) -> None:
+    """Where the settings say so, whatever server they name."""
+    url, asked, _ = page
+    with early_prefect_server(Settings.load(home=tmp_path, prefect_api_url=url, prefect_own=True)) as server:
+        assert server.own
+    assert asked == []
 
 
 @pytest.mark.parametrize("left", ["whole", "torn"])

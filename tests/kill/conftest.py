@@ -183,7 +183,8 @@ def world(home: Path, problem: str, at: Path | None = None) -> dict[str, Any]:
 
     Returns:
         ``store``: file → permission bits and SHA-256 of every stage; ``pages``: the same of the report's files;
-        ``audit``: the entries, their chain verified; ``alias``, ``runs``, ``versions`` and further tables of MLflow;
+        ``spool``: what waits; ``audit``: the entries, their chain verified; ``alias``, ``runs``, ``versions`` and
+        further tables of MLflow;
         ``artifacts``: MLflow's files.
     """
     found: dict[str, Any] = {"store": {}, "pages": []}
@@ -198,6 +199,7 @@ def world(home: Path, problem: str, at: Path | None = None) -> dict[str, Any]:
                 found["pages"].append((path.name, _digest(_IDS.sub("*", data.decode()).encode())))
         else:
             found["store"][str(name)] = (oct(path.stat().st_mode)[-3:], _digest(data))
+    found["spool"] = sorted(path.name for path in (home / "spool").glob("*"))
     entries = Ledger(Workspace(home), by="").entries(f"kill_{problem}")
     found["audit"] = [
         (entry.kind, {key: value for key, value in entry.facts.items() if key != "run_id"}) for entry in entries
@@ -321,7 +323,7 @@ class Undisturbed:
 
     def copy_before(self, stage: str) -> Path | None:
         """The home as it was before a stage began."""
-        first = "before mlflow create_experiment" if stage == "register" else f"before sync store/{stage}/"
+        first = "before sync spool/" if stage == "register" else f"before sync store/{stage}/"
         points = enumerate(self.ended.points, start=1)
         return self.before(next(number for number, name in points if name.startswith(first)))[1]
 

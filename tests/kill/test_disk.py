@@ -20,6 +20,8 @@ PLACES = {
     "a checkpoint": ("fit", r"write scratch/fit/\w+/\.epoch\.npz"),
     "an artifact in MLflow": ("register", "write mlflow/artifacts/"),
     "the audit": ("register", "before sync audit.jsonl"),
+    "the audit's head": ("register", r"before rename audit\.head"),
+    "the spool": ("register", "write spool/"),
 }
 """What cannot be written → the stage before which the road is taken up, and how the point's name begins."""
 

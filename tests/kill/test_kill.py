@@ -6,8 +6,10 @@ import json
 import os
 import random
 import re
+import shutil
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -71,6 +73,8 @@ def points_of_interest(run: Any) -> dict[str, int]:
     return {
         "between two checkpoints": number("before batch 2 of epoch 2"),
         "the run exists, its version does not": number("before mlflow create_model_version"),
+        "decided, nothing told": number("after sync spool"),
+        "settled, still in the spool": len(points) - points[::-1].index("after rename audit.head"),
         "registered, not promoted": number("before mlflow set_registered_model_alias", 1),
     }
 
@@ -79,7 +83,7 @@ def test_undisturbed_run_leaves_one_of_each(undisturbed: Any) -> None:
     """An undisturbed run ends with one version, one FINISHED run, one champion entry and one settled entry."""
     run = undisturbed("pictures")
     kinds = [kind for kind, _ in run.world["audit"]]
-    assert kinds == ["opened", "decided", "registered", "champion", "projected", "settled"]
+    assert kinds == ["ingested", "judged", "opened", "decided", "registered", "champion", "projected", "settled"]
     assert run.world["runs"] == [(run.world["runs"][0][0], "FINISHED", "active")]
     assert [version[:2] for version in run.world["versions"]] == [("kill_pictures", 1)]
     assert run.world["alias"] == [("kill_pictures", "challenger", 1), ("kill_pictures", "champion", 1)]
@@ -112,6 +116,45 @@ def test_two_equal_runs_make_one_result(road: Any, undisturbed: Any) -> None:
     assert (one["run_id"], one["report"]) == (other["run_id"], other["report"])
     assert sorted(len(each.epochs) for each in ended) == [0, 3]
     assert not ways.differences(ways.world(run.home, "pictures"), run.world)
+
+
+@pytest.mark.timeout(3 * 3600)
+def test_sync_killed_at_every_point(road: Any, undisturbed: Any, tmp_path: Path, tell: Callable[[str], None]) -> None:
+    """A decision that waits is delivered once, wherever ``medai sync`` is killed: by the next one, and in the end the
+    world is that of a run that never waited. ``KILLS=n`` takes every n-th state.
+    """
+    run = undisturbed("pictures")
+    from importlib import import_module
+
+    ways = import_module(type(road).__module__)
+    ways.replace_home(run.home, run.copy_before("register"))
+    cut = road.train(run.home, run.problem, at="after sync spool$")
+    assert cut.status == KILLED, cut.told
+    waiting = tmp_path / "waiting"
+    shutil.copytree(run.home, waiting)
+    whole = road.run(run.home, "sync", "--json", marked=True)[0]
+    assert whole.status == 0, whole.told
+    assert whole.outcome["delivered"][0]["verdict"] == "promoted"
+    road.train(run.home, run.problem)
+    assert not ways.differences(ways.world(run.home, run.problem), run.world)
+    states = ways.Undisturbed(run.problem, run.home, waiting, whole, {}, 0).states()[
+        :: int(os.environ.get("KILLS", "1"))
+    ]
+    failed = []
+    for point in states:
+        ways.replace_home(run.home, waiting)
+        killed = road.run(run.home, "sync", "--json", strike=point)[0]
+        again = road.run(run.home, "sync", "--json")[0]
+        ended = road.train(run.home, run.problem)
+        where = f"sync killed at {point} ({whole.points[point - 1]})"
+        told = [] if killed.status == KILLED else [f"ended with {killed.status}: {killed.told}"]
+        told += [f"then {each.status}: {each.told}" for each in (again, ended) if each.status]
+        told += ways.differences(ways.world(run.home, run.problem), run.world)
+        if told:
+            failed.append(f"{where}: " + "; ".join(told))
+            tell(failed[-1])
+    tell(f"\nsync: {len(whole.points)} commit points; {len(states)} kills, {len(failed)} failed")
+    assert not failed
 
 
 @pytest.mark.timeout(6 * 3600)

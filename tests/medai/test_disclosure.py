@@ -40,6 +40,7 @@ def guard() -> Guard:
         "x=10000032", "/a/132539.txt",
         "Okonkwo's", "of ZO\u00cb LI\u00c9NARD, 3 pictures",
         "im_0117.png", '{"level": "person17"}', "10000032.",
+        "patient 17", "the subject_id=17 was", "Subject: 132539", '{"hadm_id": 132539}', "stay #17.",
     ],
 )  # fmt: skip
 def test_identifiers_are_found(text: str, guard: Guard) -> None:
@@ -54,6 +55,8 @@ def test_identifiers_are_found(text: str, guard: Guard) -> None:
         "10000032.5",
         "train/3 and unknown: 17", "12,10000032", "zoe lienard", "", "Okonkwos", "a10000032b",
         "im 117", "0117",
+        "17 patients", "subjects: 17", "patient 17 of 40", "patient 18", "patient 1", "patient 170", "subject 17.5",
+        "inpatient 17", "patients 132539",
     ],
 )  # fmt: skip
 def test_figures_and_other_words_pass(text: str, guard: Guard) -> None:

@@ -48,12 +48,16 @@ def keyed(key: str = "k", **fractions: float) -> KeyedHash:
 def chosen(put: Put, output_of: Callable[..., Output]) -> Callable[..., tuple[Workspace, Snapshot, Cohort]]:
     """A cohort of pictures from subjects and the publisher's roles."""
 
-    def make(subjects: list[int], roles: list[str | None]) -> tuple[Workspace, Snapshot, Cohort]:
+    def make(
+        subjects: list[int], roles: list[str | None], groups: list[int | None] | None = None
+    ) -> tuple[Workspace, Snapshot, Cohort]:
         number = len(subjects)
         images = pl.DataFrame(
             {"row_id": range(number), "subject_id": subjects, "time": [None] * number, "publisher_role": roles},
             schema_overrides={"time": pl.Datetime("us"), "publisher_role": pl.String},
         )
+        if groups is not None:
+            images = images.with_columns(pl.Series("near_group", groups, pl.Int64))
         identifiers = pl.DataFrame({"subject_id": sorted(set(subjects))}).with_columns(
             pl.col("subject_id").cast(pl.String).alias("site_id")
         )
@@ -422,3 +426,46 @@ def test_fractions_of_the_earlier_period(fractions: dict[str, float], message: s
     """They divide the earlier period alone."""
     with pytest.raises(ValidationError, match=message):
         by_time(fractions=fractions)
+
+
+def test_patients_whose_pictures_look_alike_stand_on_one_side(chosen: Any) -> None:
+    """Along a chain of likenesses, on the most protected side that one of them has; the others keep their own."""
+    own = [keyed().role(str(subject)) for subject in range(40)]
+    judge, learner, friend, chooser, pupil = (
+        own.index("test"), *[at for at, role in enumerate(own) if role == "train"][:2],
+        own.index("validation"), [at for at, role in enumerate(own) if role == "train"][2],
+    )  # fmt: skip
+    groups: list[int | None] = [None] * 80
+    groups[judge] = groups[learner] = 0
+    groups[40 + learner] = groups[friend] = 1  # by another picture of the learner's
+    groups[chooser] = groups[pupil] = 2
+    workspace, snapshot, cohort = chosen(list(range(40)) * 2, [None] * 80, groups)
+    assert split(workspace, snapshot, cohort, keyed()).record.joined == 0
+    together = keyed().model_copy(update={"near_duplicates": "together"})
+    record = split(workspace, snapshot, cohort, together).record
+    assert record.joined == 3
+    expected = dict(enumerate(own)) | {learner: "test", friend: "test", pupil: "validation"}
+    assert roles_of(workspace, record.key) == {sample: expected[sample % 40] for sample in range(80)}
+
+
+def test_within_the_publishers_train_alike_patients_are_divided_together(chosen: Any) -> None:
+    """A likeness to somebody of the publisher's test moves nobody: that is for validation to set aside."""
+    division = {"key": "k", "fractions": {"train": 0.6, "validation": 0.4}, "near_duplicates": "together"}
+    publisher = Publisher.model_validate({"kind": "publisher", "divide_train": division})
+    assert publisher.divide_train is not None
+    own = [publisher.divide_train.role(str(subject)) for subject in range(10)]
+    learner, judge = own.index("train"), own.index("validation")
+    groups: list[int | None] = [0 if subject in (learner, judge, 10) else None for subject in range(12)]
+    workspace, snapshot, cohort = chosen(list(range(12)), ["train"] * 10 + ["test"] * 2, groups)
+    record = split(workspace, snapshot, cohort, publisher).record
+    assert record.joined == 1
+    expected = dict(enumerate([*own, "test", "test"])) | {learner: "validation"}
+    assert roles_of(workspace, record.key) == expected
+
+
+def test_a_source_that_compares_no_pictures_cannot_keep_them_together(chosen: Any) -> None:
+    """It says so, and what to leave out."""
+    workspace, snapshot, cohort = chosen(list(range(12)), [None] * 12)
+    with pytest.raises(DataRefused, match="near-duplicates cannot be kept together") as refused:
+        split(workspace, snapshot, cohort, keyed().model_copy(update={"near_duplicates": "together"}))
+    assert refused.value.action == "leave near_duplicates of the split out"

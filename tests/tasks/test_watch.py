@@ -10,6 +10,7 @@ import pytest
 
 from medai.errors import DataRefused, MedaiError
 from medai.records import Snapshot
+from medai.sources.pictures.workers import DecoderDefect
 from medai.tables import IDENTIFIERS, table_of, write_table
 from medai.workspace import Workspace
 from tasks import watch
@@ -66,3 +67,19 @@ def test_a_failure_that_names_a_patient_loses_its_message() -> None:
     refused = DataRefused("x", expected="y", received="z", action="a")
     with pytest.raises(DataRefused), watch.nameless():
         raise refused
+
+
+def test_a_failure_before_anybody_is_known_loses_its_message() -> None:
+    """While the data are read any message may quote them: a defect keeps type and place, the machine its number."""
+    watch._guards.clear()
+    with pytest.raises(MedaiError, match=r"a defect of ours \(KeyError\) while the data were read") as raised, (
+        watch.nameless(strangers=True)
+    ):  # fmt: skip
+        raise KeyError("Okonkwo^Ada")
+    assert "Okonkwo" not in str(raised.value)
+    assert "test_watch.py:" in raised.value.received
+    with pytest.raises(PermissionError) as denied, watch.nameless(strangers=True):
+        raise PermissionError(13, "Permission denied", "Okonkwo.dcm")
+    assert (denied.value.errno, denied.value.filename) == (13, None)
+    with pytest.raises(DecoderDefect, match="ValueError in a decoder"), watch.nameless(strangers=True):
+        raise DecoderDefect.of(ValueError("Okonkwo"))

@@ -22,6 +22,7 @@ Each frame becomes one row, by these rules:
     pixels      stored values
     rendering   stored values to levels
     decoding    one file to its pictures, in a worker
+    waiting     where pixels wait for their row
     labels      the table of labels
     rows        what was decoded as canonical tables
 """
@@ -45,7 +46,7 @@ __all__ = ["SHAPE", "VERSION", "Dicom", "LabelTable", "need_imaging", "raw_files
 
 log = logging.getLogger(__name__)
 
-VERSION = 1
+VERSION = 2
 SHAPE: Literal["images", "events"] = "images"
 LIBRARIES = ("pydicom", "imagecodecs", "opencv-python-headless")
 """What reads headers and codestreams: another version may round a lossy one another way."""
@@ -193,11 +194,13 @@ def read(config: Dicom, path: Path, folder: Path) -> Facts:
     """
     from medai.sources.dicom.labels import labels_of
     from medai.sources.dicom.rows import decode_all, write
+    from medai.sources.dicom.waiting import waiting_in
 
     found = _find(config, path)
     if found.passed_over:  # not in the snapshot's counts: a hidden file must not change what equal data give
         log.info("ingest: %d files that are no DICOM, by name and content, left out", found.passed_over)
     labels = None if config.labels is None else labels_of(config.labels, path / config.labels.path)
-    taken = decode_all(config, found.files, folder)
     noticed: dict[str, Any] = {"file_not_in_dicomdir": found.unlisted}
-    return write(config, taken, labels, folder, noticed)
+    with waiting_in(folder) as waiting:
+        taken = decode_all(config, found.files, waiting)
+        return write(config, taken, waiting, labels, folder, noticed)

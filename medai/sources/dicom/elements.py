@@ -8,16 +8,17 @@ a ``Fault``.
 from __future__ import annotations
 
 import logging
+import re
 import struct
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import cache
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from medai.sources.files import RATIO_FLOOR
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
     from mmap import mmap
 
     from pydicom.dataset import Dataset
@@ -67,6 +68,12 @@ ASKED = (
 """Keywords of the elements that are kept."""
 
 
+_SHIFTING = re.compile(rb"[^ -~\0\t\r\n]|\\\\")
+"""What only pydicom is to read: characters of another set, and several values."""
+_TEXTS = (None, "LO", "SH")
+"""Value representations of short texts; none is told in a file of implicit ones."""
+
+
 class Fault(Exception):
     """Why a file gives no picture: ``reason`` is one of ``decoding.FAULTS``."""
 
@@ -90,9 +97,7 @@ class Elements:
 
     def _stored(self, keyword: str) -> bytes | None:
         """The element's bytes; None where it is absent or empty."""
-        from pydicom.datadict import tag_for_keyword
-
-        element = self._elements.get(tag_for_keyword(keyword) or 0)
+        element = self._elements.get(_tag_of(keyword))
         if element is None or element.value is None:
             return None
         value = element.value
@@ -118,13 +123,15 @@ class Elements:
         """A text in the file's own character sets (PS3.3 C.12.1.1.2), composed by Unicode's NFC; None where empty."""
         import unicodedata
 
-        if self._stored(keyword) is None:
+        stored = self._stored(keyword)
+        if stored is None:
             return None
-        from pydicom.datadict import tag_for_keyword
-
+        as_text = getattr(self._elements[_tag_of(keyword)], "VR", None) in _TEXTS
+        if as_text and not _SHIFTING.search(stored) and self._stored("SpecificCharacterSet") is None:
+            return stored.decode("ascii").strip(" \0\r\n\t") or None  # the default repertoire, one value
         try:
             with quiet():
-                value = self.dataset[tag_for_keyword(keyword)].value
+                value = self.dataset[_tag_of(keyword)].value
         except DAMAGE:
             raise Fault("damaged_header") from None
         text = value if isinstance(value, str) else "\\".join(map(str, value))
@@ -178,14 +185,13 @@ class Elements:
         Raises:
             Fault: it is damaged, or nested too deep.
         """
-        from pydicom.datadict import tag_for_keyword
-
-        tag = tag_for_keyword(keyword) or 0
+        tag = _tag_of(keyword)
+        if tag not in self._elements:
+            return []
         if keyword not in self._items:
             try:
                 with quiet():
-                    value = self.dataset[tag].value if tag in self._elements else ()
-                    self._items[keyword] = [Elements(item, self.big_endian) for item in value or ()]
+                    self._items[keyword] = [Elements(item, self.big_endian) for item in self.dataset[tag].value or ()]
             except DAMAGE:
                 raise Fault("damaged_header") from None
         return self._items[keyword]
@@ -214,6 +220,13 @@ class Opened(NamedTuple):
     begin: int
     length: int | None
     in_words: bool
+
+
+@cache
+def _tag_of(keyword: str) -> int:
+    from pydicom.datadict import tag_for_keyword
+
+    return tag_for_keyword(keyword) or 0
 
 
 @contextmanager
@@ -277,7 +290,6 @@ def _opened(data: bytes | mmap) -> Opened:
 
 
 def _read(file: _Bytes, body: bytes | mmap, syntax: str) -> Opened:
-    from pydicom.datadict import tag_for_keyword
     from pydicom.filereader import read_dataset
 
     found: list[tuple[int, str | None, int]] = []
@@ -294,7 +306,7 @@ def _read(file: _Bytes, body: bytes | mmap, syntax: str) -> Opened:
             return True
         return False
 
-    tags: Sequence[Any] = [tag_for_keyword(keyword) for keyword in ASKED]
+    tags: list[Any] = [_tag_of(keyword) for keyword in ASKED]
     big_endian = syntax == BIG_ENDIAN
     dataset = read_dataset(
         file,

@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, NamedTuple
 
 from medai.sources.dicom.elements import Fault, Opened
@@ -32,7 +33,7 @@ if TYPE_CHECKING:
     import numpy as np
 
 _DAMAGE = (ValueError, TypeError, RuntimeError, LookupError, ArithmeticError, OSError, EOFError)
-"""What the decoders raise at bytes that are not as they should be."""
+"""What imagecodecs raises at bytes that are not as they should be, its codecs' own errors being RuntimeErrors."""
 _RLE_HEADER, _MOST_SEGMENTS = 64, 15
 _FILLED = 8
 """Rows of a block of JPEG."""
@@ -58,10 +59,16 @@ def frames_of(opened: Opened, header: Header, wanted: Sequence[int]) -> Iterator
     else:
         streams = codestreams_of(opened, header.frames, one_each=header.coding == "rle")
         for frame in wanted:
-            try:
-                yield _rle(streams[frame], header) if header.coding == "rle" else _decoded(streams[frame], header)
-            except _DAMAGE:
-                raise Fault("damaged_pixels") from None
+            yield _rle(streams[frame], header) if header.coding == "rle" else _decoded(streams[frame], header)
+
+
+@contextmanager
+def _decoding() -> Iterator[None]:
+    """A codec at work on untrusted bytes."""
+    try:
+        yield
+    except _DAMAGE:
+        raise Fault("damaged_pixels") from None
 
 
 def _floats(opened: Opened, header: Header, wanted: Sequence[int]) -> Iterator[Frame]:
@@ -192,7 +199,8 @@ def _rle(stream: bytes, header: Header) -> Frame:
     ends = [*begins[1:count], len(stream)]
     if begins[0] != _RLE_HEADER or any(end < begin for begin, end in zip(begins, ends, strict=False)):
         raise Fault("damaged_pixels")
-    segments = [imagecodecs.packbits_decode(stream[begin:end]) for begin, end in zip(begins, ends, strict=False)]
+    with _decoding():
+        segments = [imagecodecs.packbits_decode(stream[begin:end]) for begin, end in zip(begins, ends, strict=False)]
     if any(len(segment) != size for segment in segments):
         raise Fault("length_mismatch")
     octets = [np.frombuffer(segment, np.uint8).reshape(header.rows, header.columns) for segment in segments]
@@ -210,19 +218,14 @@ def _decoded(stream: bytes, header: Header) -> Frame:
     """A frame of JPEG, JPEG-LS, JPEG 2000 or JPEG XL, by imagecodecs."""
     import imagecodecs
 
-    if header.coding == "jpeg_xl":
-        values, told = imagecodecs.jpegxl_decode(stream), None
-    else:
-        told = _told(stream, header)
-        if header.coding == "jpeg_2000":
-            values = imagecodecs.jpeg2k_decode(stream)
-        elif header.coding == "jpeg_ls":
-            values = imagecodecs.jpegls_decode(stream)
-        elif header.samples == 1:
-            values = imagecodecs.jpeg8_decode(stream)
-        else:
-            space = "YCBCR" if transformed(stream, header.photometric) else "RGB"
-            values = imagecodecs.jpeg8_decode(stream, colorspace=space, outcolorspace="RGB")
+    told = None if header.coding == "jpeg_xl" else _told(stream, header)
+    codec = {"jpeg_ls": "jpegls", "jpeg_2000": "jpeg2k", "jpeg_xl": "jpegxl"}.get(header.coding, "jpeg8")
+    spaces = {}
+    if codec == "jpeg8" and header.samples > 1:
+        stored = "YCBCR" if transformed(stream, header.photometric) else "RGB"
+        spaces = {"colorspace": stored, "outcolorspace": "RGB"}
+    with _decoding():
+        values = getattr(imagecodecs, f"{codec}_decode")(stream, **spaces)
     shape = (header.rows, header.columns, header.samples)[: 2 if header.samples == 1 else 3]
     if values.shape != shape or values.dtype.kind not in "ui":
         raise Fault("length_mismatch")

@@ -16,6 +16,7 @@ formulas one by one.
 from __future__ import annotations
 
 import math
+from functools import lru_cache
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from medai.sources.dicom.elements import Elements, Fault
@@ -189,6 +190,7 @@ def levels_of(frame: Frame, header: Header, how: Presentation, windowing: Window
         uint8 (rows, columns); and ``lut`` or ``window`` (the file's own), ``unusable`` (the file's cannot be followed),
         ``levels`` (shown as they are), ``range`` or ``percentiles``, or ``stated`` (the Problem's window).
     """
+    import cv2
     import numpy as np
 
     stored = frame.values
@@ -199,9 +201,24 @@ def levels_of(frame: Frame, header: Header, how: Presentation, windowing: Window
         voi, said = _own(stored, how, PERCENTILES if own == "percentiles" else (0, 100)), said or own
     if not tabled:
         return _rounded(shown(modality_values(stored, how), voi), how.inverted), said or "range"
+    if stored.dtype.itemsize == 2 and stored.flags.c_contiguous:  # OpenCV looks up 16 bits twice as fast as NumPy
+        return cv2.LUT(stored.view(np.uint16), _table(header.stored, header.signed, how, voi)), said or "range"
     least, most = int(stored.min()), int(stored.max())
     domain = np.arange(least, most + 1, dtype=np.int64)
-    return _looked_up(stored, _rounded(shown(modality_values(domain, how), voi), how.inverted), least), said or "range"
+    table = _rounded(shown(modality_values(domain, how), voi), how.inverted)
+    return table[stored.astype(np.int64) - least], said or "range"
+
+
+@lru_cache(maxsize=8)
+def _table(bits: int, signed: bool, how: Presentation, voi: Window | Lut) -> np.ndarray:
+    """The level of each value of so many bits, at the place of its 16 stored ones; slices of a series share it."""
+    import numpy as np
+
+    least = -(1 << bits - 1) if signed else 0
+    domain = np.arange(least, least + (1 << bits), dtype=np.int64)
+    table = np.zeros(1 << 16, np.uint8)
+    table[domain & 0xFFFF] = _rounded(shown(modality_values(domain, how), voi), how.inverted)
+    return table
 
 
 def _asked(header: Header, how: Presentation, windowing: Windowing | Window) -> tuple[Window | Lut | None, str | None]:
@@ -241,18 +258,6 @@ def _rounded(shares: np.ndarray, inverted: bool) -> np.ndarray:
     import numpy as np
 
     return np.floor((1 - shares if inverted else shares) * 255 + 0.5).astype(np.uint8)
-
-
-def _looked_up(stored: np.ndarray, table: np.ndarray, least: int) -> np.ndarray:
-    """The table's value of each stored one, whose least is ``least``."""
-    import cv2
-    import numpy as np
-
-    if stored.dtype.itemsize == 2 and stored.flags.c_contiguous:  # OpenCV looks up 16 bits twice as fast as NumPy
-        whole = np.zeros(1 << 16, np.uint8)
-        whole[np.arange(least, least + len(table)) & 0xFFFF] = table
-        return np.asarray(cv2.LUT(stored.view(np.uint16), whole))
-    return table[stored.astype(np.int64) - least]
 
 
 def palette_of(elements: Elements) -> Palette:

@@ -11,12 +11,13 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from medai.errors import DataRefused
 from medai.sources.dicom import decoding
-from medai.sources.dicom.decoding import Answer, Picture, Target, decode_file
+from medai.sources.dicom.decoding import Answer, Picture, Target
 from medai.sources.dicom.finding import Found
 from medai.sources.dicom.headers import Facts as Told
 from medai.sources.dicom.headers import Header
 from medai.sources.dicom.labels import Labels, Values, key_of
 from medai.sources.dicom.rendering import Window
+from medai.sources.dicom.waiting import Laid, Place, Waiting, decode_aside
 from medai.sources.pictures import tables
 from medai.sources.pictures.filling import hash_of_file
 from medai.sources.pictures.finishing import Decoded
@@ -78,43 +79,36 @@ class Row(NamedTuple):
     told: Told | None
     header: Header | None
     syntax: str | None
-    waiting: int | None
+    waiting: Place | None
 
 
 class Taken(NamedTuple):
-    """Every row in the order of files and frames, the file that their pixels wait in, and how many files are sound and
-    no pictures: reports, plans, presentation states.
+    """Every row in the order of files and frames; how many files are sound and no pictures: reports, plans, states of a
+    display.
     """
 
     rows: list[Row]
-    spool: Path
     no_pictures: int
 
 
-def decode_all(config: Dicom, files: Sequence[Found], folder: Path) -> Taken:
-    """Decode each file once, in workers; pixels wait in a file, since only decoding tells how many rows there are.
+def decode_all(config: Dicom, files: Sequence[Found], waiting: Path) -> Taken:
+    """Decode each file once, in workers, which lay the pixels into a folder.
 
     Raises:
         DataRefused: no file holds a picture.
     """
     windowing = Window(*config.window, "LINEAR") if isinstance(config.window, tuple) else config.window
     target = Target(*config.size, config.channels, config.resize == "pad", windowing, config.frames)
-    spool = folder / "pixels.waiting"
     rows: list[Row] = []
-    waiting = no_pictures = 0
-    answers = each_decoded(partial(decode_file, target=target), [file.path for file in files], module=decoding.__name__)
-    with spool.open("wb") as out:
-        for file, answer in zip(files, answers, strict=True):
-            for row in _rows_of(file, answer):
-                if row.picture.decoded.fault == NO_PICTURE:
-                    no_pictures += 1
-                elif row.picture.decoded.pixels is not None:
-                    out.write(row.picture.decoded.pixels.tobytes())
-                    bare = row.picture._replace(decoded=row.picture.decoded._replace(pixels=None))
-                    rows.append(row._replace(picture=bare, waiting=waiting))
-                    waiting += 1
-                else:
-                    rows.append(row)
+    no_pictures = 0
+    decode = partial(decode_aside, target=target, folder=waiting)
+    answers = each_decoded(decode, [file.path for file in files], module=decoding.__name__)
+    for file, answer in zip(files, answers, strict=True):
+        for row in _rows_of(file, answer):
+            if row.picture.decoded.fault == NO_PICTURE:
+                no_pictures += 1
+            else:
+                rows.append(row)
     if not rows:
         raise DataRefused(
             "no DICOM file holds a picture",
@@ -122,22 +116,26 @@ def decode_all(config: Dicom, files: Sequence[Found], folder: Path) -> Taken:
             received=f"{no_pictures} files of other kinds (reports, plans, states of a display)",
             action="correct --data",
         )
-    return Taken(rows, spool, no_pictures)
+    return Taken(rows, no_pictures)
 
 
-def _rows_of(file: Found, answer: Answer | Lost) -> Iterator[Row]:
-    if isinstance(answer, Lost):
-        answer = Answer((Picture(0, Decoded(hash_of_file(file.path), answer.reason), None),), None, None, None)
-    several = len(answer.pictures) > 1
-    for picture in answer.pictures:
+def _rows_of(file: Found, laid: Laid | Lost) -> Iterator[Row]:
+    if isinstance(laid, Lost):
+        lost = Answer((Picture(0, Decoded(hash_of_file(file.path), laid.reason), None),), None, None, None)
+        laid = Laid(lost, (None,))
+    answer, several = laid.answer, len(laid.places) > 1
+    for picture, waiting in zip(answer.pictures, laid.places, strict=True):
         place = f"{file.place}#{picture.frame}" if several else file.place
-        yield Row(place, picture, answer.facts, answer.header, answer.syntax, None)
+        yield Row(place, picture, answer.facts, answer.header, answer.syntax, waiting)
 
 
-def write(config: Dicom, taken: Taken, labels: Labels | None, folder: Path, noticed: Mapping[str, int]) -> Facts:
+def write(
+    config: Dicom, taken: Taken, waiting: Path, labels: Labels | None, folder: Path, noticed: Mapping[str, int]
+) -> Facts:
     """Write pixels and tables in the order of content.
 
     Args:
+        waiting: the folder that pixels were laid into.
         noticed: what finding counted.
     """
     rows = _without_mixed(taken.rows) if config.labelled else taken.rows
@@ -145,7 +143,7 @@ def write(config: Dicom, taken: Taken, labels: Labels | None, folder: Path, noti
     entries = [_entry(config, row, labels, len(names)) for row in rows]
     pictures = [row.picture.decoded for row in rows]
     order = tables.arrange(entries, pictures)
-    _write_pixels(config, taken.spool, rows, order, folder)
+    _write_pixels(config, waiting, rows, order, folder)
     facts = tables.write(
         "dicom",
         [entries[at] for at in order],
@@ -161,21 +159,15 @@ def write(config: Dicom, taken: Taken, labels: Labels | None, folder: Path, noti
     return facts.model_copy(update={"counts": facts.counts | {why: many for why, many in counts.items() if many}})
 
 
-def _write_pixels(config: Dicom, spool: Path, rows: Sequence[Row], order: np.ndarray, folder: Path) -> None:
-    import numpy as np
-
+def _write_pixels(config: Dicom, waiting: Path, rows: Sequence[Row], order: np.ndarray, folder: Path) -> None:
     shape = (*config.size, config.channels)
     pixels = new_pixels(folder / "pixels.npy", (len(rows), *shape))
-    if spool.stat().st_size:
-        waiting = np.memmap(spool, np.uint8, "r").reshape(-1, *shape)
-        for row, at in enumerate(order.tolist()):
-            place = rows[at].waiting
-            if place is not None:
-                pixels[row] = waiting[place]
-        del waiting
+    pictures = Waiting(waiting, shape, "uint8")
+    for row, at in enumerate(order.tolist()):
+        place = rows[at].waiting
+        if place is not None:
+            pixels[row] = pictures.at(place)
     pixels.flush()
-    del pixels
-    spool.unlink()
 
 
 def _without_mixed(rows: Sequence[Row]) -> list[Row]:

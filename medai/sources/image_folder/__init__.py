@@ -43,7 +43,7 @@ __all__ = ["LIBRARIES", "SHAPE", "VERSION", "ImageFolder", "raw_files", "read"]
 
 log = logging.getLogger(__name__)
 
-VERSION = 3
+VERSION = 4
 SHAPE: Literal["images", "events"] = "images"
 
 

@@ -53,7 +53,7 @@ __all__ = ["SHAPE", "VERSION", "ImageMasks", "raw_files", "read"]
 
 log = logging.getLogger(__name__)
 
-VERSION = 1
+VERSION = 2
 SHAPE: Literal["images", "events"] = "images"
 LIBRARIES = ("pillow",)
 """Decoding and resizing are Pillow's: another version may round another way."""

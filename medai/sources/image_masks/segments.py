@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from medai.errors import ConfigurationError, DataRefused
+from medai.sources.dicom.elements import DAMAGE
 
 if TYPE_CHECKING:
     import numpy as np
@@ -39,6 +40,7 @@ def masks_of(path: Path, pictures: Sequence[str], findings: Mapping[str, int]) -
     try:
         import pydicom
         from highdicom.seg import Segmentation
+        from pydicom.errors import InvalidDicomError
     except ImportError:
         raise ConfigurationError(
             "segmentation objects need packages that are not installed",
@@ -50,7 +52,7 @@ def masks_of(path: Path, pictures: Sequence[str], findings: Mapping[str, int]) -
         drawn = Segmentation.from_dataset(pydicom.dcmread(path), copy=False)
         labels = {number: str(drawn.get_segment_description(number).segment_label) for number in drawn.segment_numbers}
         sources = {str(uid) for _, _, uid in drawn.get_source_image_uids()}
-    except Exception as error:  # noqa: BLE001 - pydicom and highdicom raise whatever a damaged file makes them raise
+    except (InvalidDicomError, *DAMAGE) as error:
         raise _refused("the file is no segmentation that can be read", type(error).__name__) from None
     wanted = [number for number, label in labels.items() if label in findings]
     if not wanted:

@@ -36,7 +36,7 @@ from medai.tables import Facts
 
 __all__ = ["LIBRARIES", "SHAPE", "VERSION", "Columns", "ImageTable", "raw_files", "read"]
 
-VERSION = 1
+VERSION = 2
 SHAPE: Literal["images", "events"] = "images"
 
 _TYPES = {"text": "string", "number": "float32", "age": "int32"}

@@ -36,7 +36,7 @@ from medai.tables import Facts
 
 __all__ = ["LIBRARIES", "SHAPE", "VERSION", "NIHChestXray", "raw_files", "read"]
 
-VERSION = 1
+VERSION = 2
 SHAPE: Literal["images", "events"] = "images"
 
 NO_FINDING = "no_finding"

@@ -29,15 +29,18 @@ import hashlib
 import math
 import struct
 import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from medai.sources.files import what_is
 from medai.sources.pictures import jpeg, png
 from medai.sources.pictures.finishing import Decoded, Target, finished, inner, turns
 
 if TYPE_CHECKING:
+    import numpy as np
     from PIL.Image import Image
 
 __all__ = ["FAULTS", "LIBRARIES", "PICTURE_KINDS", "Decoded", "Target", "decode", "decode_file", "prepare"]
@@ -57,11 +60,21 @@ _ADAM7 = ((0, 0, 8, 8), (4, 0, 8, 8), (0, 4, 4, 8), (2, 0, 4, 4), (0, 2, 2, 4), 
 """Each pass of an interlaced PNG: first column, first row, and the steps across and down."""
 _PNG_COLOURS = {0: 1, 2: 3, 3: 3, 4: 1, 6: 3}
 """PNG colour type → channels without alpha; a palette's colours are three."""
-_DAMAGE = (
-    OSError, SyntaxError, ValueError, TypeError, EOFError, struct.error, zlib.error, LookupError, ArithmeticError,
-    AttributeError, RuntimeError,
-)  # fmt: skip
-"""What decoders raise at bytes that are not as they should be; only bytes in memory are read under it."""
+_DAMAGE = (OSError, SyntaxError, ValueError, EOFError, struct.error, zlib.error, LookupError, ArithmeticError)
+"""What the decoders raise at bytes that are not as they should be, beside ``cv2.error`` and isal's own; only bytes in
+memory are read under it, and nothing of medai's that comes after reading."""
+_CONFUSED = (TypeError, AttributeError)
+"""What Pillow's parsers, written in Python, may raise beside these at bytes that they did not expect."""
+
+
+class Read(NamedTuple):
+    """Levels at full size or a fraction of it, and how ``finished`` is to take them."""
+
+    levels: np.ndarray
+    seen: Decoded
+    size: tuple[int, int] | None = None
+    extent: tuple[float, float] | None = None
+    orientation: Any = 1
 
 
 @cache
@@ -87,24 +100,26 @@ def decode_file(path: Path, target: Target) -> Decoded:
 def decode(data: bytes, target: Target) -> Decoded:
     """Decode a file's bytes; whatever they hold, the answer is a picture or a fault."""
     prepare()
-    seen, fault = Decoded(""), "unreadable_picture"
+    seen = Decoded("")
+    read: Read | str = "unreadable_picture"
     kind = what_is(data[:_HEAD])
     if kind not in PICTURE_KINDS:
-        fault = "not_a_picture"
+        read = "not_a_picture"
     else:
         try:
             seen = _png_header(data) if kind == _PNG else _jpeg_header(data)
             if seen.height * seen.width > PIXEL_LIMIT:
-                fault = "decompression_bomb"
+                read = "decompression_bomb"
             else:
-                found = _decode_png(data, target, seen) if kind == _PNG else _decode_jpeg(data, target, seen)
-                if isinstance(found, Decoded):
-                    return found
-                fault = found
+                read = _read_png(data, target, seen) if kind == _PNG else _read_jpeg(data, target, seen)
         except Exception as error:
             if not _is_damage(error):
                 raise
-    return seen._replace(fault=fault, content_hash=hashlib.sha256(b"file\0" + data).hexdigest())
+    if isinstance(read, Read):
+        return finished(
+            read.levels, target, read.seen, size=read.size, extent=read.extent, orientation=read.orientation
+        )
+    return seen._replace(fault=read, content_hash=hashlib.sha256(b"file\0" + data).hexdigest())
 
 
 def _is_damage(error: Exception) -> bool:
@@ -131,7 +146,7 @@ def _jpeg_header(data: bytes) -> Decoded:
     return Decoded("", height=header.height, width=header.width, channels=header.channels, bits=8)
 
 
-def _decode_png(data: bytes, target: Target, seen: Decoded) -> Decoded | str:
+def _read_png(data: bytes, target: Target, seen: Decoded) -> Read | str:
     import cv2
 
     chunks = png.chunks_of(data)
@@ -144,23 +159,26 @@ def _decode_png(data: bytes, target: Target, seen: Decoded) -> Decoded | str:
         return "unreadable_picture"
     if levels.ndim == 3:
         levels = cv2.cvtColor(levels, cv2.COLOR_BGR2GRAY if target.channels == 1 else cv2.COLOR_BGR2RGB)
-    return finished(levels, target, seen)
+    return Read(levels, seen)
 
 
-def _decode_jpeg(data: bytes, target: Target, seen: Decoded) -> Decoded | str:
+def _read_jpeg(data: bytes, target: Target, seen: Decoded) -> Read | str:
     header = jpeg.header_of(data)
     if not jpeg.is_closed(data):
         return "unreadable_picture"
     if header.channels == 4:
         return _by_pillow(data, _JPEG, target, seen)
-    orientation = _opened(data, _JPEG).getexif().get(_ORIENTATION, 1) if header.has_exif else 1
+    orientation = 1
+    if header.has_exif:
+        with _not_confused():
+            orientation = _opened(data, _JPEG).getexif().get(_ORIENTATION, 1)
     size = (header.height, header.width)
     part = jpeg.eighths(*size, inner(*size, target, turns(orientation)))
     levels = jpeg.levels_of(data, header, part, target.channels == 1 or header.channels == 1)
     if levels is None:
         return "unreadable_picture"
     extent = (header.height * part / 8, header.width * part / 8)
-    return finished(levels, target, _shown(seen, orientation), size=size, extent=extent, orientation=orientation)
+    return Read(levels, _shown(seen, orientation), size, extent, orientation)
 
 
 def _shown(seen: Decoded, orientation: Any) -> Decoded:
@@ -168,27 +186,28 @@ def _shown(seen: Decoded, orientation: Any) -> Decoded:
     return seen._replace(height=seen.width, width=seen.height) if turns(orientation) else seen
 
 
-def _by_pillow(data: bytes, kind: str, target: Target, seen: Decoded) -> Decoded | str:
+def _by_pillow(data: bytes, kind: str, target: Target, seen: Decoded) -> Read | str:
     """A picture of any depth and colour."""
     import cv2
     import numpy as np
 
-    image = _opened(data, kind)
     height, width = seen.height, seen.width
-    orientation = image.getexif().get(_ORIENTATION, 1) if kind == _JPEG else 1
-    if getattr(image, "n_frames", 1) > 1:
-        return "several_frames"
     extent = (float(height), float(width))
-    if kind == _JPEG:
-        high, wide = inner(height, width, target, turns(orientation))
-        drafted = image.draft(None, (math.ceil(jpeg.SPARE * wide), math.ceil(jpeg.SPARE * high)))
-        extent = (drafted[1][3], drafted[1][2]) if drafted is not None else extent
-    colours = _palette_length(image)  # asked before loading, which fills it up with black
-    image.load()
+    with _not_confused():
+        image = _opened(data, kind)
+        orientation = image.getexif().get(_ORIENTATION, 1) if kind == _JPEG else 1
+        if getattr(image, "n_frames", 1) > 1:
+            return "several_frames"
+        if kind == _JPEG:
+            high, wide = inner(height, width, target, turns(orientation))
+            drafted = image.draft(None, (math.ceil(jpeg.SPARE * wide), math.ceil(jpeg.SPARE * high)))
+            extent = (drafted[1][3], drafted[1][2]) if drafted is not None else extent
+        colours = _palette_length(image)  # asked before loading, which fills it up with black
+        image.load()
+        if kind == _PNG:  # its orientation may stand behind the pixels
+            orientation = image.getexif().get(_ORIENTATION, 1)
     if colours is not None and _largest(image) >= colours:
         return "unreadable_picture"
-    if kind == _PNG:  # its orientation may stand behind the pixels
-        orientation = image.getexif().get(_ORIENTATION, 1)
     if jpeg.is_filled(np.asarray(image), height) if kind == _JPEG else _lacks_rows(image, data):
         return "unreadable_picture"
     plain = _plain(image, target)
@@ -197,8 +216,16 @@ def _by_pillow(data: bytes, kind: str, target: Target, seen: Decoded) -> Decoded
     levels = np.asarray(plain)
     if levels.ndim == 3 and target.channels == 1:
         levels = cv2.cvtColor(levels, cv2.COLOR_RGB2GRAY)
-    shown = _shown(seen, orientation)
-    return finished(levels, target, shown, size=(height, width), extent=extent, orientation=orientation)
+    return Read(levels, _shown(seen, orientation), (height, width), extent, orientation)
+
+
+@contextmanager
+def _not_confused() -> Iterator[None]:
+    """Pillow at work on untrusted bytes: what it stumbles over is damage, too."""
+    try:
+        yield
+    except _CONFUSED as error:
+        raise ValueError from error
 
 
 def _opened(data: bytes, kind: str) -> Image:

@@ -4,10 +4,14 @@
   decoded at a fraction that does not divide it. Along an axis on which the original is smaller it is interpolated.
 - An original of even sides is first halved, each pixel the rounded mean of four, as long as at least ``SPARE`` times
   the working size is left: under half a level (root mean square) from the exact mean, in a quarter of the time.
+- Where so many rows become so few in small steps (512 become 224 as 16 become 7), the means are sums of whole numbers,
+  rounded once: three times as fast as OpenCV's, and the same on any machine, in whatever order it adds.
 """
 
 from __future__ import annotations
 
+from functools import cache
+from math import gcd
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from medai.sources.pictures.quality import Quality, measure
@@ -18,6 +22,10 @@ if TYPE_CHECKING:
 
 SPARE = 1.5
 """How many times the working size is left at least where an original is averaged in whole steps."""
+_MOST_STEPS = 16
+"""Places in which the pixels of a period may lie to those of the original; with more, OpenCV is faster."""
+_WHOLE = {"uint8": ("float32", 24), "uint16": ("float64", 53)}
+"""Type of levels → a type of floats for their sums, and the bits up to which it tells every whole number apart."""
 
 
 class Target(NamedTuple):
@@ -88,7 +96,9 @@ def resized(levels: np.ndarray, size: tuple[int, int], extent: tuple[float, floa
         high, wide = int(high) // 2, int(wide) // 2
         levels = cv2.resize(levels, (wide, high), interpolation=cv2.INTER_AREA)
     lower, narrower = min(size[0], levels.shape[0]), min(size[1], levels.shape[1])
-    if (lower, narrower) != levels.shape[:2]:
+    if (lower, narrower) != levels.shape[:2] and extent is None and _counts(levels, (lower, narrower)):
+        levels = _counted(levels, (lower, narrower))
+    elif (lower, narrower) != levels.shape[:2]:
         factors = {"fx": narrower / wide, "fy": lower / high}
         small = cv2.resize(levels, None, interpolation=cv2.INTER_AREA, **factors)
         if small.shape[:2] != (lower, narrower):  # the filled part of a tiny picture rounds to another size
@@ -101,6 +111,49 @@ def resized(levels: np.ndarray, size: tuple[int, int], extent: tuple[float, floa
 
 def _halves(high: float, wide: float, size: tuple[int, int]) -> bool:
     return high >= 2 * SPARE * size[0] and wide >= 2 * SPARE * size[1]
+
+
+def _steps(length: int, shorter: int) -> tuple[int, int]:
+    """The smallest numbers in the ratio of two lengths."""
+    common = gcd(length, shorter)
+    return length // common, shorter // common
+
+
+def _counts(levels: np.ndarray, size: tuple[int, int]) -> bool:
+    """Whether grey levels become means of that size in small steps, their sums being whole numbers to the last."""
+    if levels.ndim != 2 or levels.dtype.name not in _WHOLE:
+        return False
+    (down, lower), (across, narrower) = (_steps(*pair) for pair in zip(levels.shape, size, strict=True))
+    bits = _WHOLE[levels.dtype.name][1]
+    return max(lower, narrower) <= _MOST_STEPS and (down * across) << (8 * levels.dtype.itemsize) <= 1 << bits
+
+
+def _counted(levels: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    """Grey levels as means over the areas of a smaller size's pixels, halves rounded up.
+
+    Along an axis of which p pixels become q, each covers q parts, and p parts are one new pixel. The sums stay below
+    2**24 in float32 and 2**53 in float64, where these tell all whole numbers apart, and the quotient is rounded right.
+    """
+    import numpy as np
+
+    (down, lower), (across, narrower) = (_steps(*pair) for pair in zip(levels.shape, size, strict=True))
+    kind, _ = _WHOLE[levels.dtype.name]
+    values = levels.astype(kind).reshape(-1, down, levels.shape[1])
+    sums = np.matmul(_shares(down, lower, kind), values).reshape(-1, across) @ _shares(across, narrower, kind).T
+    parts = down * across
+    means: np.ndarray = ((sums + parts // 2) / parts).astype(levels.dtype)
+    return means.reshape(size)
+
+
+@cache
+def _shares(many: int, few: int, kind: str) -> np.ndarray:
+    """(few, many): how many of a pixel's ``few`` parts belong to each new one."""
+    import numpy as np
+
+    owners, pixels = np.arange(many * few) // many, np.arange(many * few) // few
+    shares = np.zeros((few, many), kind)
+    np.add.at(shares, (owners, pixels), 1)
+    return shares
 
 
 def finished(

@@ -132,6 +132,42 @@ def near_marks(
     return twins, others
 
 
+def near_groups(
+    pairs: Sequence[tuple[int, int]], contents: Sequence[str], people: Sequence[Hashable]
+) -> list[int | None]:
+    """Which pictures hang together though they are filed under several subjects: each group's first place.
+
+    Equal and near-equal pictures hang together, and whatever hangs on those. None for a picture that nobody else has.
+
+    Args:
+        pairs, contents, people: as for ``near_marks``; places that are not meant have a subject of None.
+
+    >>> near_groups([(1, 0), (3, 2)], ["a", "b", "c", "d", "d"], [1, 2, 3, 3, 3])
+    [0, 0, None, None, None]
+    """
+    above = list(range(len(contents)))
+
+    def first(place: int) -> int:
+        while above[place] != place:
+            above[place] = above[above[place]]
+            place = above[place]
+        return place
+
+    seen: dict[str, int] = {}
+    links = [(place, seen.setdefault(content, place)) for place, content in enumerate(contents)]
+    for one, other in (*links, *pairs):
+        low, high = sorted((first(one), first(other)))
+        above[high] = low
+    members: dict[int, set[Hashable]] = {}
+    for place, person in enumerate(people):
+        if person is not None:
+            members.setdefault(first(place), set()).add(person)
+    return [
+        first(place) if person is not None and len(members[first(place)]) > 1 else None
+        for place, person in enumerate(people)
+    ]
+
+
 def likeness_of(thumbnails: np.ndarray, kinds: Sequence[Hashable], counted: Sequence[bool]) -> list[float | None]:
     """Each picture's correlation with the median picture of its kind, -1 to 1; below 0 where greys are inverted.
 

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from medai.sources.files import token_of
 from medai.sources.pictures.decoding import FAULTS, Decoded
-from medai.sources.pictures.likeness import likeness_of, near_marks, near_pairs
-from medai.sources.pictures.quality import SIDE
+from medai.sources.pictures.likeness import likeness_of, near_groups, near_marks, near_pairs
+from medai.sources.pictures.quality import SIDE, Quality
 from medai.sources.pictures.sameness import STANDING, conflicts_of, copies_of, twins_of
 from medai.sources.pictures.workers import REASONS
 from medai.tables import (
@@ -27,25 +27,28 @@ from medai.tables import (
 if TYPE_CHECKING:
     import numpy as np
 
-FILE_IMAGES = IMAGES | {
-    "aspect": "float32",
-    "fault": "string",
-    "of_another_subject": "bool",
-    "black": "float32",
-    "white": "float32",
-    "entropy": "float32",
-    "sharpness": "float32",
-    "phash": "int64",
-    "likeness": "float32",
-    "near_twin_of": "string",
-    "near_another_subject": "bool",
-}
+QUALITY = {"black": "float32", "white": "float32", "entropy": "float32", "sharpness": "float32", "phash": "int64"}
+"""Column → type, of ``quality.Quality``."""
+FILE_IMAGES = (
+    IMAGES
+    | QUALITY
+    | {
+        "aspect": "float32",
+        "fault": "string",
+        "of_another_subject": "bool",
+        "likeness": "float32",
+        "near_twin_of": "string",
+        "near_another_subject": "bool",
+        "near_group": "int64",
+    }
+)
 """Column → type. ``aspect`` is the longer side over the shorter one; ``fault`` is why a picture was not read, null
 where it was; ``of_another_subject`` marks a copy whose pixels stand earlier in the role under another subject.
 ``label_conflict`` marks pixels that carry another label anywhere in the set. ``black``, ``white``, ``entropy``,
 ``sharpness`` and ``phash`` are of ``quality.Quality``, ``likeness`` of ``likeness.likeness_of``. ``near_twin_of`` names
 the role of higher standing that holds a near-duplicate, ``near_another_subject`` marks that one stands earlier in the
-role under another subject; copies of equal pixels are not meant."""
+role under another subject; copies of equal pixels are not meant. ``near_group`` is the first row of the pictures, equal
+or nearly so, that are filed under several subjects; null for most."""
 
 NOBODY = "unknown_subject"
 ONE_LABEL = {"label": "int64"}
@@ -140,7 +143,7 @@ def write(
     thumbnails = _thumbnails(pictures)
     views = [entry.attributes[list(attributes).index(view)] if view else None for entry in entries]
     likeness = likeness_of(thumbnails, views, [fault is None for fault in faults])
-    near_twins, near_others = _near(hashes, roles, people, pictures, thumbnails, readable if labelled else [])
+    near_twins, near_others, groups = _near(hashes, roles, people, pictures, thumbnails, readable if labelled else [])
     site_ids = sorted({person for person in people if person is not None})
     ids = dict(zip(site_ids, subject_ids(kind, site_ids), strict=True))
     count = len(hashes)
@@ -169,14 +172,11 @@ def write(
         "aspect": np.array([_aspect(picture) for picture in pictures], np.float32),
         "fault": faults,
         "of_another_subject": others,
-        "black": np.array([picture.quality.black for picture in pictures], np.float32),
-        "white": np.array([picture.quality.white for picture in pictures], np.float32),
-        "entropy": np.array([picture.quality.entropy for picture in pictures], np.float32),
-        "sharpness": np.array([picture.quality.sharpness for picture in pictures], np.float32),
-        "phash": [picture.quality.phash if picture.quality.thumbnail else None for picture in pictures],
+        **quality_columns([picture.quality for picture in pictures]),
         "likeness": likeness,
         "near_twin_of": near_twins,
         "near_another_subject": near_others,
+        "near_group": groups,
     }
     columns |= {name: [entry.attributes[at] for entry in entries] for at, name in enumerate(attributes)}
     label_columns = {name: [values[at] for values in told] for at, name in enumerate(labels)}
@@ -209,6 +209,17 @@ def write(
     return Facts(unit="patient" if known else "image", tables=tables, counts=counts)
 
 
+def quality_columns(qualities: Sequence[Quality]) -> dict[str, Any]:
+    """The columns of ``QUALITY``, a row a picture; one that was not read has no perceptual hash."""
+    import numpy as np
+
+    columns: dict[str, Any] = {
+        name: np.array([getattr(quality, name) for quality in qualities], np.float32)
+        for name in ("black", "white", "entropy", "sharpness")
+    }
+    return columns | {"phash": [quality.phash if quality.thumbnail else None for quality in qualities]}
+
+
 def _thumbnails(pictures: Sequence[Decoded]) -> np.ndarray:
     """(pictures, SIDE, SIDE) uint8; black for those that were not read."""
     import numpy as np
@@ -225,8 +236,8 @@ def _near(
     pictures: Sequence[Decoded],
     thumbnails: np.ndarray,
     readable: Sequence[int],
-) -> tuple[list[str | None], list[bool]]:
-    """``near_twin_of`` and ``near_another_subject`` of each row; each content is compared once."""
+) -> tuple[list[str | None], list[bool], list[int | None]]:
+    """``near_twin_of``, ``near_another_subject`` and ``near_group`` of each row; each content is compared once."""
     import numpy as np
 
     contents = sorted({hashes[at]: at for at in reversed(readable) if pictures[at].levels[1] > 0}.values())
@@ -237,7 +248,9 @@ def _near(
     marked = near_marks(places, hashes, roles, people)
     for at in readable:
         twins[at], others[at] = marked[0][at], marked[1][at]
-    return twins, others
+    meant = set(readable)
+    subjects = [person if at in meant else None for at, person in enumerate(people)]
+    return twins, others, near_groups(places, hashes, subjects)
 
 
 def _aspect(picture: Decoded) -> float:

@@ -19,6 +19,7 @@ import pickle
 import resource
 import signal
 import time
+import traceback
 from collections import deque
 from collections.abc import Callable, Generator, Sequence
 from multiprocessing.connection import Connection, wait
@@ -52,6 +53,19 @@ class Lost(NamedTuple):
     """What stands for the answer to a task that ended its worker, or found no memory: one of ``REASONS``."""
 
     reason: str
+
+
+class DecoderDefect(RuntimeError):
+    """A function in a worker raised what it never should: a defect of medai's, not of the file.
+
+    It says where and of which type; the exception's own words may quote the file, and stay behind.
+    """
+
+    @classmethod
+    def of(cls, error: Exception) -> DecoderDefect:
+        """The defect that an exception shows."""
+        frames = "".join(traceback.format_tb(error.__traceback__))
+        return cls(f"{type(error).__name__} in a decoder's worker\n{frames}")
 
 
 class _Worker:
@@ -117,8 +131,8 @@ def each_decoded(
         seconds: that one task may take.
 
     Raises:
-        MedaiError, OSError, ImportError: what the function raised of these; any other exception costs its task, as a
-            crash would.
+        MedaiError, OSError, ImportError: what the function raised of these.
+        DecoderDefect: the function raised anything else: it answers for the exceptions that bad bytes can raise.
         OSError: no process can be started.
     """
     module = module or module_of(function)
@@ -199,8 +213,10 @@ def serve(connection: Connection) -> None:
         try:
             module, function, memory, seconds = pickle.loads(orders)  # noqa: S301 - its own parent's
             prepare(module)
-        except Exception as error:  # noqa: BLE001 - the parent raises it
+        except (MedaiError, OSError, ImportError) as error:
             failure = error
+        except Exception as error:  # noqa: BLE001 - the parent raises it
+            failure = DecoderDefect.of(error)
         else:
             resource.setrlimit(resource.RLIMIT_DATA, (memory, memory))
             resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
@@ -217,9 +233,8 @@ def _answer(function: Callable[[Any], Any] | None, task: Any, seconds: float) ->
         return function(task) if function is not None else None
     except MemoryError:
         return Lost(OUT_OF_MEMORY)
-    except (MedaiError, ImportError) as error:
-        return error
-    except Exception as error:  # noqa: BLE001 - of a decoder that does not keep its word; the file is lost, not the run
-        return error if isinstance(error, OSError) and error.errno is not None else Lost(CRASHED)
+    except Exception as error:  # noqa: BLE001 - the parent raises it
+        told = isinstance(error, (MedaiError, ImportError)) or (isinstance(error, OSError) and error.errno is not None)
+        return error if told else DecoderDefect.of(error)
     finally:
         signal.setitimer(signal.ITIMER_REAL, 0)

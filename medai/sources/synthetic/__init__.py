@@ -23,6 +23,7 @@ __all__ = [
     "Generator",
     "Synthetic",
     "SyntheticChestArchive",
+    "SyntheticCt",
     "SyntheticDatabase",
     "SyntheticDicom",
     "SyntheticHospital",
@@ -128,6 +129,29 @@ class SyntheticDicom(Frozen):
     size: int = Field(112, ge=32, le=1024)
 
 
+class SyntheticCt(Frozen):
+    """CT series of cubes of lung, with or without a nodule, a file a slice: see ``ct_files``.
+
+    Attributes:
+        subjects: patients, each with one series.
+        signal: how strongly a nodule shows; 0 not at all.
+        prevalence: share of series with a nodule.
+        faults: share of series that carry a planted fault; 0 plants none.
+        shuffled: share of series whose files are named in no order of their slices.
+        size: voxels a side of the drawn cube, of 2 mm each.
+    """
+
+    kind: Literal["synthetic"]
+    layout: Literal["ct"]
+    subjects: int = Field(ge=10, le=90_000)
+    signal: float = Field(1.0, ge=0, le=4)
+    seed: int = Field(0, ge=0, lt=1 << 63)
+    prevalence: float = Field(0.5, gt=0, lt=1)
+    faults: float = Field(0.02, ge=0, le=0.5)
+    shuffled: float = Field(0.2, ge=0, le=1)
+    size: int = Field(16, ge=16, le=64)
+
+
 class SyntheticLesions(Frozen):
     """Pictures with planted lesions and their masks; see ``medai.sources.synthetic.lesions``.
 
@@ -186,7 +210,13 @@ class SyntheticDatabase(Frozen):
 
 
 AnySynthetic = (
-    Synthetic | SyntheticChestArchive | SyntheticHospital | SyntheticLesions | SyntheticDatabase | SyntheticDicom
+    Synthetic
+    | SyntheticChestArchive
+    | SyntheticCt
+    | SyntheticDatabase
+    | SyntheticDicom
+    | SyntheticHospital
+    | SyntheticLesions
 )
 Generator = Annotated[AnySynthetic, Field(discriminator="layout")]
 """What a Problem's ``data:`` may hold."""
@@ -209,6 +239,12 @@ def generate(config: AnySynthetic, folder: Path, workers: int | None = None) -> 
 
         need_imaging()
         return write_dicom(config, folder)
+    if isinstance(config, SyntheticCt):
+        from medai.sources.dicom import need_imaging
+        from medai.sources.synthetic.ct_files import write_ct
+
+        need_imaging()
+        return write_ct(config, folder)
     if isinstance(config, SyntheticChestArchive):
         from medai.sources.synthetic.chest_archive import write_archive
 

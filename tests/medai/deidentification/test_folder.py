@@ -16,6 +16,7 @@ from medai.deidentification import Key, rewrite_folder
 from medai.deidentification.folder import REPORT
 from medai.deidentification.outcomes import Outcome
 from medai.deidentification.pictures import Order
+from medai.deidentification.regions import Regions
 from medai.errors import ConfigurationError, DataRefused
 from medai.sources.pictures.workers import Lost
 from tests.medai.deidentification.conftest import Written
@@ -135,3 +136,15 @@ def test_places_that_are_refused(ward: Path, key: Key, tmp_path: Path) -> None:
         with pytest.raises(DataRefused):
             rewrite_folder(source, tmp_path / "out", key, spread=in_turn)
     assert not (tmp_path / "out").exists()
+
+
+def test_other_rules_for_regions_are_other_work(ward: Path, key: Key, tmp_path: Path) -> None:
+    """The report names the rules by their hash; what was begun under others is not taken for done."""
+    rules = Regions.model_validate(
+        {"regions": [{"sop_class": "1.2", "rows": 9, "columns": 9, "blank": [[0, 0, 1, 1]]}]}
+    )
+    plain = rewrite_folder(ward, tmp_path / "plain", key, spread=in_turn)
+    ruled = rewrite_folder(ward, tmp_path / "ruled", key, rules=rules, spread=in_turn)
+    assert plain["regions"] is None
+    assert len(ruled.pop("regions")) == 64
+    assert ruled == {name: value for name, value in plain.items() if name != "regions"}

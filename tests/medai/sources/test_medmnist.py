@@ -16,6 +16,7 @@ from pydantic import ValidationError
 from medai.errors import DataRefused
 from medai.sources import elsewhere
 from medai.sources.medmnist import MedMNIST, raw_files, read
+from medai.sources.pictures.quality import measure
 from medai.tables import Facts, read_table
 
 CONFIG = MedMNIST(kind="medmnist")
@@ -57,6 +58,11 @@ def test_every_picture_is_kept_with_its_label_and_role(tmp_path: Path, pictures:
     np.testing.assert_allclose(table["mean"].to_numpy(), flat.mean(axis=1), rtol=1e-6)
     np.testing.assert_allclose(table["std"].to_numpy(), flat.std(axis=1), rtol=1e-6)
     assert table["maximum"].to_list() == flat.max(axis=1).tolist()
+    np.testing.assert_allclose(table["black"].to_numpy(), (flat == 0).mean(axis=1), rtol=1e-6)
+    measured = [measure(picture) for picture in pixels]
+    assert table["phash"].to_list() == [one.phash for one in measured]
+    for name in ("white", "entropy", "sharpness"):
+        np.testing.assert_allclose(table[name].to_numpy(), [getattr(one, name) for one in measured], rtol=1e-6)
     assert table["subject_id"].n_unique() == 20
     assert stat.S_IMODE((tmp_path / "a" / "identifiers.parquet").stat().st_mode) == 0o600
 

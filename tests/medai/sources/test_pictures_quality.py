@@ -157,6 +157,20 @@ def test_resizing_takes_the_mean_over_the_area(height: int, width: int) -> None:
     assert np.abs(deep / 100 - expected).max() < 0.6
 
 
+@pytest.mark.parametrize(("kind", "shape", "size"), [
+    (np.uint8, (64, 48), (28, 21)), (np.uint8, (45, 60), (9, 16)), (np.uint16, (64, 64), (28, 28)),
+])  # fmt: skip
+def test_means_in_small_steps_are_exact(kind: type, shape: tuple[int, int], size: tuple[int, int]) -> None:
+    """Each level is the mean of its area, worked out in whole parts of a pixel, halves rounded up; any noise at all."""
+    levels = np.random.default_rng(1).integers(0, np.iinfo(kind).max, shape, kind, endpoint=True)
+    parts = np.repeat(np.repeat(levels.astype(object), size[0], axis=0), size[1], axis=1)
+    areas = parts.reshape(size[0], shape[0], size[1], shape[1]).sum(axis=(1, 3))
+    many = shape[0] * shape[1]
+    found = resized(levels, size)
+    assert found.dtype == kind
+    assert found.tolist() == ((2 * areas + many) // (2 * many)).tolist()
+
+
 def test_a_fraction_that_does_not_divide_the_original_moves_nothing() -> None:
     """385 of 1025 / 8 × 3 columns cover a part more than the original: that part is not taken for picture."""
     ramp = np.tile(np.linspace(0, 255, 1025).astype(np.uint8), (1025, 1))

@@ -20,7 +20,7 @@ import pytest
 
 from medai.errors import DataRefused
 from medai.sources.pictures import nursery, workers
-from medai.sources.pictures.workers import Lost, each_decoded
+from medai.sources.pictures.workers import DecoderDefect, Lost, each_decoded
 
 Task = Callable[[], Any]
 CRASH = partial(signal.raise_signal, signal.SIGSEGV)
@@ -66,16 +66,27 @@ def test_a_worker_is_another_process_that_is_kept_for_many_tasks() -> None:
 
 
 def test_what_ends_its_worker_costs_itself_alone() -> None:
-    """A crash, an exit, a kill, spent memory and an exception of its own, among tasks that are answered."""
+    """A crash, two exits, a kill and spent memory, among tasks that are answered."""
     good = [partial(abs, -n) for n in range(30)]
     bad: list[Task] = [
         CRASH, partial(os._exit, 0), partial(signal.raise_signal, signal.SIGKILL), partial(bytearray, 1 << 40),
-        partial(int, "x"), sys.exit,
+        sys.exit,
     ]  # fmt: skip
     found = answers(*good, *bad, *good, memory=1 << 30)
-    assert found[:30] == found[36:] == list(range(30))
+    assert found[:30] == found[35:] == list(range(30))
     crashed = Lost("decoder_crashed")
-    assert found[30:36] == [crashed, crashed, crashed, Lost("decoder_out_of_memory"), crashed, crashed]
+    assert found[30:35] == [crashed, crashed, crashed, Lost("decoder_out_of_memory"), crashed]
+
+
+def test_an_exception_that_no_decoder_named_is_a_defect_and_not_a_bad_file() -> None:
+    """It is raised where its answer would stand, with its place and type, and without its words, which may quote."""
+    found = each_decoded(call, [partial(abs, -3), partial(int, "Jane Doe")])
+    assert next(found) == 3
+    with pytest.raises(DecoderDefect, match="ValueError in a decoder") as raised:
+        next(found)
+    assert "Jane" not in str(raised.value)
+    with pytest.raises(DecoderDefect, match="OSError"):
+        answers(partial(exec, "raise OSError('of a codec, with no number')"))
 
 
 def test_a_limit_on_memory_is_on_what_is_allocated() -> None:

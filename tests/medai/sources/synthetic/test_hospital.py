@@ -210,3 +210,23 @@ def test_the_item_ids_are_those_of_the_public_benchmark(real_data: Path) -> None
     for test in items().labs.values():
         row = known[test.itemid]
         assert (test.label, test.fluid, test.category) == (row["label"], row["fluid"], row["category"])
+
+
+def test_a_hospital_that_moved(hospital: Hospital, table: Table) -> None:
+    """With a shift of 1 hearts and breaths are faster and radiographs lighter; all else is as it was."""
+    from PIL import Image
+
+    before, after = hospital(60, faults=0), hospital(60, faults=0, shift=1)
+    assert table(before, "icu/icustays").equals(table(after, "icu/icustays"))
+    chart = items().chart
+    for name, moved in (("heart_rate", True), ("respiratory_rate", True), ("spo2", False)):
+        means = [
+            table(folder, "icu/chartevents").filter(pl.col("itemid").cast(pl.Int64) == chart[name].itemid)["valuenum"]
+            for folder in (before, after)
+        ]
+        apart = means[1].cast(pl.Float64).mean() - means[0].cast(pl.Float64).mean()  # type: ignore[operator]
+        assert apart == pytest.approx(2 * chart[name].between if moved else 0, rel=0.1)
+    pictures = sorted(path.relative_to(before) for path in before.glob("radiographs/*/*.png"))
+    assert pictures == sorted(path.relative_to(after) for path in after.glob("radiographs/*/*.png"))
+    grey = [np.asarray(Image.open(folder / pictures[0])).astype(int) for folder in (before, after)]
+    assert np.array_equal(np.clip(grey[0] + 32, 0, 255), grey[1])

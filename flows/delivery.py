@@ -1,0 +1,187 @@
+"""What follows from a decision: registered in MLflow, carried out in the ledger, shown by MLflow's aliases, settled.
+
+Each step looks at the world first, so that it may be begun again after a kill or a failure at any point. A run delivers
+its own decision; what could not be delivered waits in the spool, for the next run, ``medai sync`` or ``medai up``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
+from typing import TypeVar
+
+from flows.governance import attest, project, refuse_unattested, tell_of
+from medai.audit import Entry
+from medai.errors import ChampionMoved, ServiceFailed
+from medai.integrity import files_sha256
+from medai.ledger import Ledger
+from medai.promotion.recorded import want
+from medai.records import Candidate, Cohort, Decision, Figures, QualityReport, Record, Scorecard, Snapshot, Splits
+from medai.spool import Delivery, Spool
+from medai.tracking import Package, Registered, Tracking
+from medai.workspace import Workspace
+from tasks.promote import promote
+from tasks.register import register, set_alias
+
+R = TypeVar("R", bound=Record)
+
+WAITS = "it waits in the spool: `medai sync`, the next run or `medai up` delivers it once MLflow answers"
+
+
+def deliver(
+    ledger: Ledger,
+    tracking: Tracking,
+    number: int,
+    delivery: Delivery,
+    *,
+    in_flow: bool = False,
+    timed: Callable[[str], AbstractContextManager[None]] = lambda _stage: nullcontext(),
+) -> Registered:
+    """Carry out the decision of a line of the audit; whoever calls this holds the problem's lock.
+
+    Args:
+        number: of the audit's line.
+        in_flow: let Prefect see the steps as tasks.
+        timed: told when registering and promoting begin and end.
+
+    Raises:
+        ServiceDown: MLflow does not answer; the delivery stays in the spool.
+        ChampionMoved: it would promote, but no longer holds; it is registered, noted as lapsed and off the spool.
+        ServiceFailed: a record that it names is gone or was altered, access was refused, or the audit is not the one
+            whose head MLflow remembers.
+    """
+    name, workspace = delivery.problem, ledger.workspace
+    spool = Spool(workspace)
+    settled = ledger.settled(name, delivery.candidate, delivery.rules)
+    if settled is not None and settled.facts["decision"] == delivery.decision:
+        attest(ledger, tracking, name)
+        spool.drop(number)
+        return Registered(run_id=settled.facts["run_id"], version=settled.facts["version"])
+    tell, point, carry_out = (register, set_alias, promote) if in_flow else (register.fn, set_alias.fn, promote.fn)
+    decision = _found(workspace, delivery, "decide", delivery.decision, Decision)
+    package = _package(workspace, delivery, decision)
+    candidate = package.candidate
+    with timed("register"):
+        refuse_unattested(ledger, tracking, name)
+        registered = tell(tracking, package)
+        if registered.version not in ledger.registered(name):
+            ledger.append(
+                "registered",
+                name,
+                {
+                    "version": registered.version,
+                    "run_id": registered.run_id,
+                    "candidate": candidate.key,
+                    "model_sha256": candidate.model_sha256,
+                    "files_sha256": files_sha256(workspace.folder("fit", candidate.key)),
+                    "data_sha256": package.snapshot.data_sha256,
+                    "seed": delivery.seed,
+                    "overrides": list(delivery.overrides),
+                    "figure": delivery.figure,
+                },
+            )
+        point(tracking, name, "challenger", registered.version)
+    with timed("promote"):
+        if decision.verdict == "promoted":
+            try:
+                _refuse_lapsed(ledger, number, delivery)
+                carry_out(ledger, name, candidate, registered, decision)
+            except ChampionMoved as moved:
+                _lapse(ledger, number, delivery, registered, moved)
+                project(ledger, tracking, name)
+                spool.drop(number)
+                raise
+        elif decision.verdict == "awaiting_approval":
+            want(ledger, name, decision, registered.version)
+        project(ledger, tracking, name)
+    ledger.append(
+        "settled",
+        name,
+        {
+            "decision": decision.key,
+            "candidate": candidate.key,
+            "rules": delivery.rules,
+            "verdict": decision.verdict,
+            "reasons": list(decision.reasons),
+            "run_id": registered.run_id,
+            "version": registered.version,
+            "openings": delivery.openings,
+        },
+    )
+    attest(ledger, tracking, name)
+    tell_of(name, decision, registered.version)
+    spool.drop(number)
+    return registered
+
+
+def _refuse_lapsed(ledger: Ledger, number: int, delivery: Delivery) -> None:
+    """Whether a person withdrew the candidate, or it was decided anew, since; a moved champion is the ledger's to see.
+
+    Raises:
+        ChampionMoved: one of both.
+    """
+    name = delivery.problem
+    since: Entry | None = next(
+        (
+            entry
+            for entry in ledger.entries(name, "decided")
+            if entry.number > number
+            and (entry.facts["candidate"], entry.facts["rules"]) == (delivery.candidate, delivery.rules)
+        ),
+        ledger.withdrawal(name, delivery.candidate),
+    )
+    if since is not None:
+        raise ChampionMoved(
+            f"a decision on a candidate of {name} was overtaken while it waited",
+            expected=f"the decision of line {number} of the audit to be the last word on its candidate",
+            received=f"line {since.number}: {since.kind}",
+            action="nothing is needed: what was decided later stands",
+        )
+
+
+def _lapse(ledger: Ledger, number: int, delivery: Delivery, registered: Registered, why: ChampionMoved) -> None:
+    """Note that a promotion no longer holds, once."""
+    name = delivery.problem
+    if all(entry.facts["decided"] != number for entry in ledger.entries(name, "lapsed")):
+        now = ledger.champion(name)
+        facts = {"decided": number, "decision": delivery.decision, "candidate": delivery.candidate}
+        facts |= {"version": registered.version, "champion": now.version if now else None, "reason": why.wrong}
+        ledger.append("lapsed", name, facts)
+
+
+def _found(workspace: Workspace, delivery: Delivery, stage: str, key: str, kind: type[R]) -> R:
+    found = workspace.find(stage, key, kind)
+    if found is None:
+        raise ServiceFailed(
+            f"a decision on {delivery.problem} cannot be delivered: a record of it is gone or was altered",
+            expected=f"the record of the stage {stage} as it was when it was decided",
+            received="no intact record of that name",
+            action="restore the workspace's store from a copy, or run the command again that made it",
+        )
+    return found
+
+
+def _package(workspace: Workspace, delivery: Delivery, decision: Decision) -> Package:
+    """What MLflow is told, from the records that the delivery names."""
+
+    def find(stage: str, key: str, kind: type[R]) -> R:
+        return _found(workspace, delivery, stage, key, kind)
+
+    figures = find("draw", delivery.figures, Figures)
+    return Package(
+        problem=delivery.problem,
+        resolved=delivery.resolved,
+        run_key=delivery.run_key,
+        candidate=find("fit", delivery.candidate, Candidate),
+        folder=workspace.folder("fit", delivery.candidate),
+        snapshot=find("ingest", delivery.snapshot, Snapshot),
+        quality=find("validate", delivery.quality, QualityReport),
+        cohort=find("select", delivery.cohort, Cohort),
+        splits=find("split", delivery.splits, Splits),
+        scorecards=tuple(find("evaluate", key, Scorecard) for key in delivery.scorecards),
+        baselines=delivery.baselines,
+        seed=delivery.seed,
+        overrides=delivery.overrides,
+        figures=tuple(workspace.folder("draw", figures.key) / file for file in figures.files.values()),
+        decision=decision,
+    )

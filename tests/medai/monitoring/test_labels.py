@@ -1,0 +1,144 @@
+"""Outcomes that come later: what their file may look like, and what becomes of each row."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+import pytest
+
+from medai.errors import ConfigurationError, DataRefused
+from medai.monitoring.labels import join, read_labels
+
+NOW = datetime(2026, 5, 1)
+KNOWN = pl.DataFrame(schema={"candidate": pl.String, "id": pl.String, "truth": pl.String})
+PREDICTIONS = pl.DataFrame(
+    {
+        "id": ["s1", "s2", "s3", "t1", "t2"],
+        "subject": ["p1", "p1", "p3", None, None],
+        "candidate": ["c"] * 5,
+        "prediction_time": [datetime(2026, 4, 1)] * 4 + [datetime(2150, 1, 1)],
+    },
+    schema_overrides={"prediction_time": pl.Datetime("us")},
+)
+
+
+@pytest.fixture
+def ill(output_of: Any) -> Any:
+    """Well or ill."""
+    return output_of(kind="binary", classes={0: "well", 1: "Ill"}, positive="Ill")
+
+
+@pytest.fixture
+def findings(output_of: Any) -> Any:
+    """Two findings."""
+    return output_of(kind="multilabel", classes={"m": "Mass", "e": "Edema"})
+
+
+def written(folder: Path, *lines: str, name: str = "late.csv") -> Path:
+    """A file of these lines."""
+    path = folder / name
+    path.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    return path
+
+
+def told(path: Path, name: str, output: Any, known: pl.DataFrame = KNOWN) -> tuple[dict[str, str], dict[str, int]]:
+    """id → truth of what was joined, and what was set aside."""
+    joined = join(read_labels(path, name, output), PREDICTIONS, known, NOW)
+    return dict(zip(joined.rows["id"], joined.rows["truth"], strict=True)), joined.set_aside
+
+
+@pytest.mark.parametrize("column", ["illness", "outcome", "label"])
+def test_classes_by_name_or_value(tmp_path: Path, ill: Any, column: str) -> None:
+    """In whatever case, with blanks around; what is no class is set aside, and so is what is missing."""
+    path = written(tmp_path, f"id,{column}", "s1,ill", "s2, 0", "s3,1.0", "t1,maybe", "t2,")
+    assert told(path, "illness", ill) == (
+        {"s1": "Ill", "s2": "well", "s3": "Ill"}, {"missing_outcome": 1, "unknown_outcome": 1},
+    )  # fmt: skip
+
+
+def test_rows_that_cannot_be_used(tmp_path: Path, ill: Any) -> None:
+    """Each for one reason, with counts; a repeated row counts once, and one that contradicts itself not at all."""
+    path = written(
+        tmp_path, "id,outcome", "s1,1", "s1,1", "s2,1", "s2,0", "nobody,1", ",1", "s3,0",
+    )  # fmt: skip
+    assert told(path, "x", ill) == (
+        {"s1": "Ill", "s3": "well"}, {"without_id": 1, "duplicate": 1, "contradicts_itself": 2, "unknown_id": 1},
+    )  # fmt: skip
+
+
+def test_what_was_told_before_stands(tmp_path: Path, ill: Any) -> None:
+    """Another outcome is set aside; the same one is joined, and known."""
+    known = pl.DataFrame({"candidate": ["c", "c"], "id": ["s1", "s3"], "truth": ["well", "well"]})
+    path = written(tmp_path, "id,outcome", "s1,1", "s3,0")
+    assert told(path, "x", ill, known) == ({"s3": "well"}, {"contradicts_earlier": 1})
+
+
+def test_times(tmp_path: Path, ill: Any) -> None:
+    """A future date is no outcome, unless the dates are shifted as the prediction's are; others must be ISO 8601."""
+    lines = ("s1,1,2026-04-30T10:00:00+02:00", "s2,1,2026-06-01", "s3,1,1.4.2026", "t2,1,2150-01-03")
+    path = written(tmp_path, "id,outcome,time", *lines)
+    assert told(path, "x", ill) == ({"s1": "Ill", "t2": "Ill"}, {"unreadable_time": 1, "future": 1})
+
+
+def test_by_subject(tmp_path: Path, ill: Any) -> None:
+    """Where one row alone was predicted for him; a stay that names no other patient is its own."""
+    path = written(tmp_path, "subject,outcome", "p1,1", "p3,0", "t1,1")
+    assert told(path, "x", ill) == ({"s3": "well", "t1": "Ill"}, {"several_predictions": 1})
+
+
+def test_findings_in_columns_or_together(tmp_path: Path, findings: Any) -> None:
+    """One column each, by name or label column, of 0 and 1; or their names in one."""
+    path = written(tmp_path, "id,Mass,e", "s1,1,0", "s2,0,0", "s3,1,true", "t1,1,", "t2,2,0")
+    assert told(path, "x", findings) == (
+        {"s1": "Mass", "s2": "none", "s3": "Mass; Edema"}, {"missing_outcome": 1, "unknown_outcome": 1},
+    )  # fmt: skip
+    path = written(tmp_path, "id,outcome", "s1,edema; mass", "s2,none", "s3,Hernia")
+    assert told(path, "x", findings) == ({"s1": "Mass; Edema", "s2": "none"}, {"unknown_outcome": 1})
+    with pytest.raises(DataRefused, match="a column for each finding, Edema"):
+        read_labels(written(tmp_path, "id,Mass", "s1,1"), "x", findings)
+
+
+def test_parquet_with_sites_and_dates(tmp_path: Path, ill: Any) -> None:
+    """Numbers and dates of their own types; a site goes with its row."""
+    path = tmp_path / "late.parquet"
+    pl.DataFrame(
+        {"id": ["s1", "s2"], "outcome": [1, 0], "time": [datetime(2026, 4, 2)] * 2, "site": ["north", None]}
+    ).write_parquet(path)
+    joined = join(read_labels(path, "x", ill), PREDICTIONS, KNOWN, NOW)
+    assert joined.rows.select("id", "truth", "site").rows() == [("s1", "Ill", "north"), ("s2", "well", None)]
+    assert joined.set_aside == {}
+
+
+@pytest.mark.parametrize(
+    ("lines", "message"),
+    [
+        (("id,when", "s1,1"), "the outcome in a column x or outcome"),
+        (("patient,outcome", "s1,1"), "a column id or subject"),
+        (("id,outcome",), "received: no row"),
+        ((), "received: no row"),
+        (("id,outcome", "s1,1,2,3"), "the file of outcomes cannot be read"),
+    ],
+)
+def test_files_that_are_refused(tmp_path: Path, ill: Any, lines: tuple[str, ...], message: str, refusal: Any) -> None:
+    """With what is expected, and without a word of what stands in them."""
+    with pytest.raises(DataRefused) as caught:
+        read_labels(written(tmp_path, *lines), "x", ill)
+    assert message in refusal(caught.value)
+    assert "s1" not in str(caught.value)
+
+
+def test_files_that_are_not_there(tmp_path: Path, ill: Any, output_of: Any) -> None:
+    """Or are of another format; masks have no outcomes in a table."""
+    with pytest.raises(ConfigurationError, match="no such file"):
+        read_labels(tmp_path / "late.csv", "x", ill)
+    with pytest.raises(ConfigurationError, match="another suffix"):
+        read_labels(written(tmp_path, "id", name="late.txt"), "x", ill)
+    (tmp_path / "bytes.csv").write_bytes(b"id,outcome\n\xff,1\n")
+    with pytest.raises(DataRefused, match="UnicodeDecodeError"):
+        read_labels(tmp_path / "bytes.csv", "x", ill)
+    mask = output_of(kind="mask", classes={0: "background", 1: "lesion"})
+    with pytest.raises(ConfigurationError, match="outcomes of masks are pictures"):
+        read_labels(tmp_path / "late.csv", "x", mask)

@@ -1,0 +1,211 @@
+"""A copy of a state folder: whole, hashed, taken while others write, and its way back."""
+
+from __future__ import annotations
+
+import sqlite3
+import threading
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from flows.databases import Sqlite
+from medai.backup import ARTIFACTS, MANIFEST, RESTORING, back_up, read_backup, refuse_broken, restore
+from medai.errors import ConfigurationError, DataRefused, ServiceFailed
+from medai.ledger import Ledger
+from medai.workspace import Workspace
+
+
+def home_at(folder: Path, lines: int = 3) -> Ledger:
+    """A state folder with an audit, a stored result, a key, and what belongs to its machine or moment."""
+    ledger = Ledger(Workspace(folder), "tester")
+    for name, mode in (("store/fit/k/model.onnx", 0o644), ("keys/site.key", 0o600), ("receipts/fit/k.json", 0o644)):
+        path = folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(f"content of {name}")
+        path.chmod(mode)
+    for name in (
+        "scratch/fit/k/epoch",
+        "logs/worker.log",
+        "services.json",
+        "store/fit/.k2.partial/half",
+        "hashes.sqlite",
+    ):
+        path = folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch()
+    for number in range(lines):
+        ledger.append("opened", "ward", {"candidate": str(number), "test_sha256": "0"})
+    return ledger
+
+
+def database_at(path: Path, rows: int) -> None:
+    """A database with so many rows."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with closing(sqlite3.connect(path)) as database, database:
+        database.execute("create table runs (number integer)")
+        database.executemany("insert into runs values (?)", [(number,) for number in range(rows)])
+
+
+def rows_in(path: Path) -> int:
+    """How many."""
+    with closing(sqlite3.connect(path)) as database:
+        return int(database.execute("select count(*) from runs").fetchone()[0])
+
+
+def test_what_is_copied_comes_back(tmp_path: Path) -> None:
+    """Audit, results, keys with their modes, database and artifacts; nothing that belongs to a moment."""
+    home, out, new = tmp_path / "home", tmp_path / "out", tmp_path / "new"
+    ledger = home_at(home)
+    database_at(home / "mlflow" / "mlflow.db", 5)
+    (tmp_path / "artifacts" / "1").mkdir(parents=True)
+    (tmp_path / "artifacts" / "1" / "MLmodel").write_text("flavours")
+    copied = back_up(ledger, out, [Sqlite("mlflow", home / "mlflow" / "mlflow.db")], tmp_path / "artifacts")
+    assert set(copied.files) == {
+        "artifacts/1/MLmodel",
+        "databases/mlflow.sqlite",
+        "home/audit.head",
+        "home/audit.jsonl",
+        "home/keys/site.key",
+        "home/receipts/fit/k.json",
+        "home/store/fit/k/model.onnx",
+    }
+    assert (copied.lines, copied.head) == (3, ledger.entries()[-1].hash)
+    assert out.stat().st_mode & 0o077 == 0
+    assert [path.name for path in tmp_path.iterdir() if path.name.endswith(".partial")] == []
+    assert read_backup(out) == copied
+
+    target = Workspace(new)
+    back = restore(target, out, [Sqlite("mlflow", new / "mlflow" / "mlflow.db")], tmp_path / "artifacts2")
+    assert back == copied
+    restored = Ledger(target, "tester")
+    assert restored.entries() == ledger.entries()
+    refuse_broken(restored, back)
+    assert (new / "keys" / "site.key").stat().st_mode & 0o777 == 0o600
+    assert rows_in(new / "mlflow" / "mlflow.db") == 5
+    assert (tmp_path / "artifacts2" / "1" / "MLmodel").read_text() == "flavours"
+    assert not (new / RESTORING).exists()
+    assert restored.append("opened", "ward", {"candidate": "x", "test_sha256": "0"}).number == 4
+
+
+def test_a_copy_taken_while_others_write_holds_together(tmp_path: Path) -> None:
+    """Whatever moment it is, the database has as many rows as the audit has lines, or one that the audit will name."""
+    home = tmp_path / "home"
+    ledger = home_at(home, lines=1)
+    path = home / "mlflow" / "mlflow.db"
+    database_at(path, 1)
+    stopped = threading.Event()
+
+    def write() -> None:
+        while not stopped.is_set():  # as a run does: stored, registered, then written in the audit
+            number = rows_in(path)
+            (home / "store" / "fit" / str(number)).mkdir()
+            (home / "store" / "fit" / str(number) / "record.json").write_text(str(number))
+            with closing(sqlite3.connect(path)) as database, database:
+                database.execute("insert into runs values (?)", (number,))
+            ledger.append("opened", "ward", {"candidate": str(number), "test_sha256": "0"})
+
+    writer = threading.Thread(target=write)
+    writer.start()
+    try:
+        copies = [
+            back_up(Ledger(Workspace(home), "other"), tmp_path / str(n), [Sqlite("mlflow", path)]) for n in range(4)
+        ]
+    finally:
+        stopped.set()
+        writer.join()
+    for number, copied in enumerate(copies):
+        out = tmp_path / str(number)
+        assert rows_in(out / "databases" / "mlflow.sqlite") - copied.lines in (0, 1)
+        assert all(f"home/store/fit/{n}/record.json" in copied.files for n in range(1, copied.lines))
+        assert len(Ledger(Workspace(out / "home"), "reader").entries()) == copied.lines
+    assert copies[-1].lines > copies[0].lines
+
+
+@pytest.mark.parametrize("damage", ["flip", "remove", "manifest", "away"])
+def test_a_copy_that_was_altered_is_refused(damage: str, tmp_path: Path) -> None:
+    """Before anything is written, and without the name of a file that could come from a patient."""
+    out = tmp_path / "out"
+    back_up(home_at(tmp_path / "home"), out, [])
+    path = out / "home" / "store" / "fit" / "k" / "model.onnx"
+    if damage == "flip":
+        path.write_bytes(path.read_bytes().replace(b"c", b"C"))
+    elif damage == "remove":
+        path.unlink()
+    elif damage == "away":
+        text = (out / MANIFEST).read_text()
+        (out / MANIFEST).write_text(text.replace("home/keys/site.key", "home/../../site.key"))
+    else:
+        (out / MANIFEST).write_text("{}")
+    with pytest.raises(DataRefused) as caught:
+        restore(Workspace(tmp_path / "new"), out, [])
+    assert "model.onnx" not in str(caught.value)
+    assert not (tmp_path / "new").exists()
+
+
+def test_a_copy_is_put_only_where_nothing_is(tmp_path: Path) -> None:
+    """Neither a state folder with results nor an existing database is written over."""
+    out = tmp_path / "out"
+    ledger = home_at(tmp_path / "home")
+    database_at(tmp_path / "home" / "mlflow" / "mlflow.db", 1)
+    back_up(ledger, out, [Sqlite("mlflow", tmp_path / "home" / "mlflow" / "mlflow.db")])
+    with pytest.raises(ConfigurationError, match="the state folder is not empty"):
+        restore(ledger.workspace, out, [])
+    with pytest.raises(ConfigurationError, match="a part of the copy has no place here"):
+        restore(Workspace(tmp_path / "new"), out, [])
+    database_at(tmp_path / "elsewhere.db", 9)
+    with pytest.raises(ConfigurationError, match="there is a database already"):
+        restore(Workspace(tmp_path / "new"), out, [Sqlite("mlflow", tmp_path / "elsewhere.db")])
+    assert rows_in(tmp_path / "elsewhere.db") == 9
+    for place in (out, tmp_path / "home" / "copy"):
+        with pytest.raises(ConfigurationError, match="the copy cannot be written there"):
+            back_up(ledger, place, [])
+
+
+def test_an_interrupted_restore_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The audit comes last: until then there is none, and the same command completes it."""
+    from medai import backup
+
+    out, new = tmp_path / "out", tmp_path / "new"
+    ledger = home_at(tmp_path / "home")
+    (tmp_path / "a").mkdir()
+    (tmp_path / "a" / "x").write_text("x")
+    back_up(ledger, out, [], tmp_path / "a")
+    put, done = backup._put, []
+
+    def killed(source: Path, target: Path, mode: int) -> None:
+        done.append(target)
+        if len(done) == 3:
+            raise KeyboardInterrupt
+        put(source, target, mode)
+
+    monkeypatch.setattr(backup, "_put", killed)
+    with pytest.raises(KeyboardInterrupt):
+        restore(Workspace(new), out, [], tmp_path / "b")
+    assert not (new / "audit.jsonl").exists()
+    assert (new / RESTORING).exists()
+    monkeypatch.setattr(backup, "_put", put)
+    restore(Workspace(new), out, [], tmp_path / "b")
+    assert Ledger(Workspace(new), "tester").entries() == ledger.entries()
+
+
+def test_a_champion_without_its_files_is_told(tmp_path: Path) -> None:
+    """What cannot serve is found at the restore, not at the first prediction."""
+    ledger = home_at(tmp_path / "home")
+    ledger.promote("ward", version=1, candidate="gone", run_id="r", how="person", reason="why", expected=None)
+    copied = back_up(ledger, tmp_path / "out", [])
+    with pytest.raises(ServiceFailed) as caught:
+        refuse_broken(ledger, copied)
+    assert caught.value.wrong == "a champion cannot serve"
+    assert "ward" in caught.value.received
+
+
+def test_a_copy_that_fails_leaves_nothing(tmp_path: Path) -> None:
+    """Also not a half one under another name."""
+    ledger = home_at(tmp_path / "home")
+    with pytest.raises(sqlite3.Error):
+        back_up(ledger, tmp_path / "out", [Sqlite("mlflow", tmp_path / "no" / "folder.db")])
+    assert [path.name for path in tmp_path.iterdir()] == ["home"]
+    (tmp_path / "home" / "store" / "link").symlink_to(tmp_path / "home" / "audit.jsonl")
+    assert f"{ARTIFACTS}/x" not in back_up(ledger, tmp_path / "out", []).files
+    assert not (tmp_path / "out" / "home" / "store" / "link").exists()
