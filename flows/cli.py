@@ -557,16 +557,50 @@ def sync(as_json: Json = False) -> None:
 def up(
     worker: Annotated[bool, typer.Option(help="Also run the worker that carries out deployments.")] = True,
 ) -> None:
-    """Serve Prefect's and MLflow's pages on loopback until stopped."""
+    """Serve the overview, Prefect's and MLflow's pages on loopback until stopped."""
 
     def act(settings: Settings) -> dict[str, Any]:
         from flows.services import Services
         from flows.services import up as serve
 
         def ready(services: Services) -> None:
-            typer.echo(f"Prefect  {services.prefect_url}\nMLflow   {services.mlflow_url}\nStop with Ctrl-C.")
+            typer.echo(
+                f"overview {services.pages_url}\nPrefect  {services.prefect_url}\nMLflow   {services.mlflow_url}"
+            )
+            typer.echo("Stop with Ctrl-C.")
 
         serve(settings, worker=worker, ready=ready)
+        return {}
+
+    _answer(act, as_json=False, show=lambda _outcome: None)
+
+
+@app.command()
+def overview(
+    out: Annotated[str, typer.Option(metavar="DIR", help="Where the pages go.")] = "overview",
+    as_json: Json = False,
+) -> None:
+    """Write pages of what stands in production: champions, figures over time, drift, quality, plans, approvals."""
+
+    def act(settings: Settings) -> dict[str, Any]:
+        from flows.overview import write
+
+        return write(settings, out)
+
+    _answer(act, as_json, shown.overview)
+
+
+@app.command()
+def pages(
+    host: Annotated[str, typer.Option(help="Outside loopback MEDAI_PAGES_AUTH is required.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=1, max=65535)] = 4300,
+) -> None:
+    """Serve the overview and /metrics alone, for a site that keeps its own Prefect and MLflow servers."""
+
+    def act(settings: Settings) -> dict[str, Any]:
+        from flows.pages import serve
+
+        serve(settings, None, host, port)
         return {}
 
     _answer(act, as_json=False, show=lambda _outcome: None)

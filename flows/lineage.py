@@ -11,6 +11,9 @@ from pathlib import Path
 from medai.pruning import LINEAGE
 from medai.workspace import Workspace
 
+MONITORED = "monitored"
+"""Receipt: a problem's newest page of windows."""
+
 
 def remember_lineage(
     workspace: Workspace, candidate: str, keys: Iterable[str], pages: dict[str, str] | None = None
@@ -33,4 +36,18 @@ def report_of(workspace: Workspace, candidate: str, decision: str) -> Path | Non
     """The page on which a decision is explained; None where it is not there."""
     page = workspace.receipt(LINEAGE, candidate).get("pages", {}).get(decision)
     found = sorted(workspace.folder("report", page).glob("*.html")) if page else []
+    return found[0] if found else None
+
+
+def remember_monitoring(workspace: Workspace, problem: str, page: str) -> None:
+    """Note which page of windows is a problem's newest."""
+    told = {"page": page}
+    if workspace.receipt(MONITORED, problem) != told:
+        workspace.keep_receipt(MONITORED, problem, told)
+
+
+def monitoring_file(workspace: Workspace, problem: str) -> Path | None:
+    """A problem's newest page of windows; None where it is not there."""
+    key = workspace.receipt(MONITORED, problem).get("page")
+    found = sorted(workspace.folder("report", str(key)).glob("*.html")) if key else []
     return found[0] if found else None

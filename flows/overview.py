@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
 from flows.governance import ledger_of
-from flows.lineage import report_of
+from flows.lineage import monitoring_file, report_of
 from flows.plans import PATIENCE, Unanswered, plans
 from flows.services import running
 from flows.settings import Settings
@@ -18,11 +17,9 @@ from medai.overview import Overview, Plan
 from medai.overview.gathering import gather
 from medai.overview.page import problem, site
 from medai.paths import expanded
-from medai.workspace import Workspace, make_folder, write_durably
+from medai.workspace import make_folder, write_durably
 
 PREFECT, MLFLOW, MONITORING, REPORT = "Prefect", "MLflow", "monitoring", "report"
-MONITORED = "monitored"
-"""Receipt: a problem's newest page of windows."""
 
 
 def look(settings: Settings, served: bool) -> Overview:
@@ -89,13 +86,6 @@ def report_file(ledger: Ledger, name: str, version: int) -> Path | None:
     return report_of(ledger.workspace, settled[-1]["candidate"], settled[-1]["decision"]) if settled else None
 
 
-def monitoring_file(workspace: Workspace, name: str) -> Path | None:
-    """A problem's newest page of windows."""
-    key = workspace.receipt(MONITORED, name).get("page")
-    path = workspace.folder("report", str(key)) / "monitor.html"
-    return path if key and path.is_file() else None
-
-
 def is_private(path: Path) -> bool:
     """Whether a page is its owner's alone: it shows pictures or curves of patients, and no server hands it out."""
     return not path.stat().st_mode & 0o044
@@ -124,10 +114,3 @@ def _answers(url: str) -> bool:
         return httpx.get(url, timeout=PATIENCE, trust_env=False).status_code < 500
     except httpx.HTTPError:
         return False
-
-
-def remember_monitoring(workspace: Workspace, name: str, page: str) -> None:
-    """Note which page of windows is a problem's newest."""
-    told: Mapping[str, str] = {"page": page}
-    if workspace.receipt(MONITORED, name) != told:
-        workspace.keep_receipt(MONITORED, name, dict(told))

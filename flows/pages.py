@@ -25,7 +25,8 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
 from flows.governance import ledger_of
-from flows.overview import is_private, look, monitoring_file, report_file
+from flows.lineage import monitoring_file
+from flows.overview import is_private, look, report_file
 from flows.settings import Settings
 from medai.errors import ConfigurationError, MedaiError
 from medai.overview import Overview
@@ -40,7 +41,6 @@ if TYPE_CHECKING:
     from starlette.requests import Request
     from starlette.responses import Response
 
-PAGES_PORT = 4300
 FRESH_SECONDS = 2.0
 """For so long one look answers everybody: a page asks Prefect's server and reads the whole audit."""
 HEADERS = {"Cache-Control": "no-store", "X-Content-Type-Options": "nosniff", "X-Frame-Options": "DENY"}
@@ -186,7 +186,7 @@ def serve(settings: Settings, listener: socket.socket | None, host: str, port: i
     auth = None if settings.pages_auth is None else settings.pages_auth.get_secret_value()
     refuse_open(host, auth)
     config = uvicorn.Config(
-        app(settings, settings.pages_hosts, auth),
+        app(settings, tuple(filter(None, settings.pages_hosts.split(","))), auth),
         host=host,
         port=port,
         log_level="warning",

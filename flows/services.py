@@ -40,7 +40,7 @@ from medai.workspace import Workspace, blocked, make_folder, write_durably
 log = logging.getLogger("medai.services")
 
 LOOPBACK = "127.0.0.1"
-PREFECT_PORT, MLFLOW_PORT = 4200, 5000
+PREFECT_PORT, MLFLOW_PORT, PAGES_PORT = 4200, 5000, 4300
 WORK_POOL = "medai"
 MLFLOW_LOCK = "mlflow"
 """The workspace's lock under which MLflow's database is made, as in ``medai.tracking``: two at once would crash."""
@@ -62,14 +62,16 @@ class Services(Frozen):
     """What ``medai up`` runs.
 
     Attributes:
-        prefect_url, mlflow_url: the pages.
+        prefect_url, mlflow_url: their pages.
         prefect_api_url: for PREFECT_API_URL.
+        pages_url: the overview; empty in a record of an earlier medai.
         pids: service → process id; ``up`` is ``medai up`` itself.
     """
 
     prefect_url: str
     prefect_api_url: str
     mlflow_url: str
+    pages_url: str = ""
     pids: dict[str, int]
 
 
@@ -356,15 +358,25 @@ def _start_all(settings: Settings, worker: bool, children: list[Child], stopped:
         if worker:
             settle_lost_runs(api_url)
             watch_heartbeats(api_url)
-            children.append(_start_worker(settings, api_url, logs / "worker.log"))
+            started = _start_worker(settings, api_url, logs / "worker.log")
+            children.append(started)
         wait_until_healthy("MLflow's server", f"{mlflow_url}/health", patience, mlflow, stopped=stopped)
+    pages, pages_url = _start_pages(settings, logs / "pages.log")
+    children.append(pages)
+    wait_until_healthy("the overview's server", f"{pages_url}/health", patience, pages, stopped=stopped)
     if worker:
         pool = f"{api_url}/work_pools/{WORK_POOL}"
-        wait_until_healthy("Prefect's worker", pool, patience, children[-1], stopped=stopped)
+        wait_until_healthy("Prefect's worker", pool, patience, started, stopped=stopped)
     if stopped.is_set():
         return None
     pids = {"up": os.getpid()} | {service.name: service.pid for service in children}
-    return Services(prefect_url=api_url.removesuffix("/api"), prefect_api_url=api_url, mlflow_url=mlflow_url, pids=pids)
+    return Services(
+        prefect_url=api_url.removesuffix("/api"),
+        prefect_api_url=api_url,
+        mlflow_url=mlflow_url,
+        pages_url=pages_url,
+        pids=pids,
+    )
 
 
 def _stop_all(children: list[Child]) -> None:
@@ -411,6 +423,14 @@ def _start_worker(settings: Settings, api_url: str, log: Path) -> Child:
     # Several problems may fall due at once: no more runs than fits with MEDAI_THREADS threads have cores for.
     arguments += ["--limit", str(max(1, (os.cpu_count() or 1) // settings.threads))]
     return Child("worker", "prefect", arguments, environment, log)
+
+
+def _start_pages(settings: Settings, log: Path) -> tuple[Child, str]:
+    with _listen(PAGES_PORT) as listener:
+        address = f"http://{LOOPBACK}:{listener.getsockname()[1]}"
+        arguments = [str(listener.fileno())]
+        environment = settings.merged(os.environ)
+        return Child("pages", "flows.pages", arguments, environment, log, (listener.fileno(),)), address
 
 
 def wait_until_healthy(

@@ -28,7 +28,11 @@ IGNORED = frozenset({"MEDAI_TEST_DATA"})
 """Variables with our prefix that belong to the test suite."""
 
 SECRET_WORDS = ("password", "secret", "token", "key", "auth", "credential", "database", "notify")
-SECRET_FILES = {"MEDAI_PREFECT_AUTH_FILE": "prefect_auth", "MEDAI_TRACKING_PASSWORD_FILE": "tracking_password"}
+SECRET_FILES = {
+    "MEDAI_PREFECT_AUTH_FILE": "prefect_auth",
+    "MEDAI_TRACKING_PASSWORD_FILE": "tracking_password",
+    "MEDAI_PAGES_AUTH_FILE": "pages_auth",
+}
 """Variables that name the file which holds a secret setting, as containers are given them; the setting comes first."""
 
 
@@ -160,6 +164,8 @@ class Settings(BaseSettings):
             folder in ``home``.
         postgres: ``host:port`` of a stack's PostgreSQL (MEDAI_POSTGRES), for copies of its databases.
         secrets: folder of a stack's secrets (MEDAI_SECRETS); None is one in ``stack``.
+        pages_auth: ``user:password`` that the pages' server asks for (MEDAI_PAGES_AUTH); None for nobody, on loopback.
+        pages_hosts: names, with commas between them, by which the pages may be asked besides loopback's.
         lock_seconds: how long to wait for an equal run at work on the same stage.
         service_seconds: how long to wait for a server that starts.
     """
@@ -197,6 +203,8 @@ class Settings(BaseSettings):
     stack: Folder | None = None
     postgres: str | None = Field(None, pattern=r"^[\w.-]+:\d+$")
     secrets: Folder | None = None
+    pages_auth: SecretStr | None = None
+    pages_hosts: str = ""
     lock_seconds: float = Field(4 * 3600, gt=0, allow_inf_nan=False)
     service_seconds: float = Field(120, gt=0, allow_inf_nan=False)
 

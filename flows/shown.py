@@ -506,3 +506,17 @@ def sync(outcome: dict[str, Any]) -> None:
         typer.echo(f"MLflow does not answer; {outcome['left']} still wait")
     elif not any(outcome[part] for part in ("delivered", "followed", "failed")):
         typer.echo("nothing waits")
+
+
+def overview(outcome: dict[str, Any]) -> None:
+    """What ``medai overview`` tells: each problem in a line, and where the pages lie."""
+    from medai.overview import Overview
+    from medai.overview.page import LIGHTS
+
+    seen = Overview.model_validate(outcome["overview"])
+    if seen.broken:
+        typer.echo(f"the audit is not whole: {seen.broken}; `medai audit verify` says what to restore")
+    for view in seen.problems:
+        stands = "no champion" if view.champion is None else f"version {view.champion} since {view.since[:10]}"
+        typer.echo(f"{view.problem}: {LIGHTS[view.light][0].lower()}; {stands}")
+    typer.echo(outcome["path"])

@@ -16,6 +16,7 @@ from typing import Any
 from pydantic import TypeAdapter
 
 from flows.announcing import announce
+from flows.lineage import remember_monitoring
 from flows.outcome import Steps
 from medai.cohort import Windows
 from medai.errors import MedaiError, ServiceFailed
@@ -112,6 +113,7 @@ def concluded(
     own = _own_snapshot(workspace, champion)
     known = [*snapshots, *([] if own is None else [own])]
     drawn = steps.take("report", page(workspace, question.name, question.question, known, now))
+    remember_monitoring(workspace, question.name, drawn.key)
     return {
         "standing": summary(now),
         "detected": found,

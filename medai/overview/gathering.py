@@ -12,6 +12,7 @@ from medai.ledger import Champion, Ledger
 from medai.monitoring.windows import facts_of, standing
 from medai.overview.content import Approval, Drifting, Judged, Overview, Plan, ProblemView, Turn, VersionPoint
 from medai.problem import load_problem
+from medai.promotion.recorded import awaiting
 from medai.spool import Spool
 
 RUNS = 12
@@ -62,7 +63,7 @@ def _view(ledger: Ledger, name: str, entries: list[Entry], plan: Plan, links: di
         drifting=_drifting(ledger, name, champion),
         approvals=tuple(
             Approval(version=entry.facts["version"], at=entry.at, wanted=tuple(entry.facts.get("for", ())))
-            for entry in ledger.awaiting(name)
+            for entry in awaiting(ledger, name)
         ),
         plan=plan,
         decisions=dict(sorted(Counter(entry.facts["verdict"] for entry in settled).items())),

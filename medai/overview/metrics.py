@@ -18,8 +18,9 @@ def exposition(overview: Overview) -> bytes:
 
     A figure that is not known has no sample, rather than a zero that would be taken for one.
     """
-    from prometheus_client import CollectorRegistry, Counter, Gauge, generate_latest
+    from prometheus_client import CollectorRegistry, Counter, Gauge, disable_created_metrics, generate_latest
 
+    disable_created_metrics()  # the time of this look is not when counting began
     registry = CollectorRegistry()
 
     def gauge(name: str, help_: str, *labels: str) -> Callable[..., None]:
