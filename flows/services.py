@@ -423,7 +423,7 @@ def _settle_lost_runs(api_url: str) -> None:
 def _post(url: str, body: dict[str, Any]) -> Any:
     status: int | None
     try:
-        status, answer = _exchange("POST", url, 30.0, body=json.dumps(body).encode())
+        status, answer = exchange("POST", url, 30.0, body=json.dumps(body).encode())
     except (OSError, http.client.HTTPException) as error:
         status, answer = None, type(error).__name__.encode()
     if status not in (200, 201):
@@ -439,12 +439,12 @@ def _post(url: str, body: dict[str, Any]) -> Any:
 def _status(url: str, seconds: float, auth: str | None = None) -> int | None:
     """The HTTP status of a page; None when there is no answer in time."""
     try:
-        return _exchange("GET", url, seconds, auth=auth)[0]
+        return exchange("GET", url, seconds, auth=auth)[0]
     except (OSError, http.client.HTTPException):
         return None
 
 
-def _exchange(
+def exchange(
     method: str, url: str, seconds: float, *, body: bytes | None = None, auth: str | None = None
 ) -> tuple[int, bytes]:
     """One HTTP exchange; no proxy is asked."""

@@ -1,0 +1,108 @@
+"""What happened to a problem, told to Prefect as an event that automations listen for.
+
+    medai.data.arrived        data that the problem had not seen
+    medai.drift.detected      a violation of the monitoring bounds that repeated
+    medai.labels.arrived      outcomes of earlier predictions
+    medai.champion.promoted   medai.champion.withdrawn   medai.candidate.refused   medai.approval.wanted
+
+Each is of the resource ``medai.problem.NAME``; the payload holds counts, verdicts and keys, never a patient's data. An
+event is sent at once and its receipt waited for: what a run announced has arrived when the run ends. A server that
+does not take it costs a line in the log and some seconds, never the run.
+"""
+
+from __future__ import annotations
+
+import http.client
+import json
+import logging
+import os
+import uuid
+from datetime import UTC, datetime
+from typing import Any, Literal, get_args
+
+log = logging.getLogger("medai.events")
+
+Event = Literal[
+    "medai.data.arrived",
+    "medai.drift.detected",
+    "medai.labels.arrived",
+    "medai.champion.promoted",
+    "medai.champion.withdrawn",
+    "medai.candidate.refused",
+    "medai.approval.wanted",
+]
+EVENTS: tuple[str, ...] = get_args(Event)
+PATIENCE_SECONDS = 5.0
+_TAKEN = range(200, 300)
+
+
+def announce(event: str, problem: str, payload: dict[str, Any]) -> None:
+    """Send an event of a problem to the Prefect server that the settings name, or to the one of ``medai up``.
+
+    Args:
+        event: one of ``EVENTS``.
+        problem: the problem's name.
+        payload: JSON of counts, verdicts and keys.
+
+    Raises:
+        ValueError: there is no such event, or the payload is no JSON: a defect of the caller.
+    """
+    if event not in EVENTS:
+        raise ValueError(f"there is no event {event!r}")
+    body = json.dumps([_message(event, problem, payload)], allow_nan=False).encode()
+    why = _send(body)
+    if why is not None:
+        log.warning("%s of %s was not announced: %s", event, problem, why)
+
+
+def _message(event: str, problem: str, payload: dict[str, Any]) -> dict[str, Any]:
+    """The event as Prefect's API reads it; of a flow's run, related to that run."""
+    return {
+        "id": str(uuid.uuid4()),
+        "event": event,
+        "occurred": datetime.now(UTC).isoformat(),
+        "resource": {"prefect.resource.id": f"medai.problem.{problem}", "prefect.resource.name": problem},
+        "related": _related(),
+        "payload": payload,
+    }
+
+
+def _related() -> list[dict[str, str]]:
+    import sys
+
+    if "prefect" not in sys.modules:  # nobody runs a flow then, and importing Prefect takes seconds
+        return []
+    from prefect.context import FlowRunContext
+
+    context = FlowRunContext.get()
+    if context is None or context.flow_run is None:
+        return []
+    run = context.flow_run
+    return [
+        {
+            "prefect.resource.id": f"prefect.flow-run.{run.id}",
+            "prefect.resource.name": run.name,
+            "prefect.resource.role": "flow-run",
+        }
+    ]
+
+
+def _send(body: bytes) -> str | None:
+    """Post the events; why the server did not take them, or None."""
+    from flows.services import exchange, running
+    from flows.settings import Settings
+
+    settings = Settings.load()
+    url, auth = settings.prefect_api_url, None
+    if url is not None:
+        auth = settings.prefect_auth.get_secret_value() if settings.prefect_auth else None
+    elif (services := running(settings)) is not None:
+        url = services.prefect_api_url
+    if url is None:
+        return "no Prefect server runs"
+    try:
+        status, _ = exchange("POST", f"{url}/events", PATIENCE_SECONDS, body=body, auth=auth)
+    except (OSError, http.client.HTTPException) as failure:
+        reason = os.strerror(failure.errno) if isinstance(failure, OSError) and failure.errno else ""
+        return f"Prefect's server does not answer ({reason or type(failure).__name__})"
+    return None if status in _TAKEN else f"Prefect's server answered with status {status}"
