@@ -10,12 +10,15 @@ import logging
 import unicodedata
 from typing import Any
 
+from flows.announcing import announce
 from flows.settings import Settings, user
 from medai.attestation import TAG, contradiction, text
 from medai.errors import ChampionMoved, ConfigurationError
 from medai.ledger import Champion, Ledger
 from medai.locks import DatabaseLocks
-from medai.records import Candidate, QualityReport, Snapshot
+from medai.promotion.approval import signed
+from medai.promotion.recorded import awaiting, last_protocol, line_facts
+from medai.records import Candidate, Decision, QualityReport, Snapshot
 from medai.tracking import Tracking
 from medai.workspace import Workspace
 
@@ -68,7 +71,7 @@ def note_data(ledger: Ledger, problem: str, snapshot: Snapshot, quality: Quality
 def promote_by_hand(
     ledger: Ledger, tracking: Tracking, problem: str, version: int, reason: str, expected: int | None = None
 ) -> dict[str, Any]:
-    """Make a registered version champion.
+    """Make a registered version champion, signed with the site's key; what awaits approval is approved thereby.
 
     Args:
         expected: the version that it is to replace, 0 for nobody; the champion that stands when this is called, when
@@ -76,7 +79,8 @@ def promote_by_hand(
 
     Returns:
         ``problem``; ``champion``, the version; ``recorded``, false when it was champion already; ``gate``, what the
-        gate last said of it: ``verdict`` and ``reasons``, None when it never did.
+        gate last said of it: ``verdict`` and ``reasons``, None when it never did; ``approved``, whether it waited for
+        this.
 
     Raises:
         ConfigurationError: there is no such version, its files are not intact, or no reason was given.
@@ -105,20 +109,29 @@ def promote_by_hand(
                 action=f"nothing was changed; see `medai history {problem}`",
             )
         refuse_unattested(ledger, tracking, problem)
+        waiting = [entry.facts for entry in awaiting(ledger, problem) if entry.facts["version"] == version]
+        base: dict[str, Any] = {
+            "version": version,
+            "candidate": facts["candidate"],
+            "run_id": facts["run_id"],
+            "reason": reason,
+        }
+        more = line_facts(ledger, problem, last_protocol(ledger, problem, facts["candidate"]))
+        if waiting:
+            more["approves"] = waiting[-1]["decision"]
+        more |= signed(ledger.audit.key(make=True), problem, base | more | {"how": "person"})
         recorded = ledger.promote(
-            problem,
-            version=version,
-            candidate=facts["candidate"],
-            run_id=facts["run_id"],
-            how="person",
-            reason=reason,
-            expected=meant.candidate if meant else None,
+            problem, how="person", expected=meant.candidate if meant else None, facts=more, **base
         )
         spoken = [entry.facts for entry in ledger.entries(problem, "settled") if entry.facts["version"] == version]
-        return project(ledger, tracking, problem) | {
+        told = project(ledger, tracking, problem) | {
             "recorded": recorded,
+            "approved": recorded and bool(waiting),
             "gate": {"verdict": spoken[-1]["verdict"], "reasons": spoken[-1].get("reasons", [])} if spoken else None,
         }
+    if recorded:
+        announce("medai.champion.promoted", problem, {"version": version, "how": "person"})
+    return told
 
 
 def roll_back(
@@ -143,7 +156,21 @@ def roll_back(
         if before is not None and _version(ledger.champion(problem)) == meant:
             _refuse_damaged(ledger, problem, before.version, before.candidate)
         ledger.rollback(problem, reason, meant)
-        return project(ledger, tracking, problem) | {"withdrawn": meant}
+        told = project(ledger, tracking, problem) | {"withdrawn": meant}
+    announce("medai.champion.withdrawn", problem, {"version": meant, "champion": told["champion"]})
+    return told
+
+
+def tell_of(problem: str, decision: Decision, version: int) -> None:
+    """Announce what the gate said of a version; where it lacked the evidence, or there is none, nothing happened."""
+    event = {
+        "promoted": "medai.champion.promoted",
+        "refused": "medai.candidate.refused",
+        "awaiting_approval": "medai.approval.wanted",
+    }.get(decision.verdict)
+    if event is not None:
+        payload = {"version": version, "decision": decision.key, "verdict": decision.verdict}
+        announce(event, problem, payload | {"reasons": list(decision.reasons)})
 
 
 def project(ledger: Ledger, tracking: Tracking, problem: str) -> dict[str, Any]:

@@ -110,11 +110,13 @@ def run(outcome: dict[str, Any]) -> None:
         if later:
             typer.echo("conditions as they were when it was decided:")
     for condition in outcome["conditions"]:
-        mark = "✓" if condition["passed"] else "✗"
+        mark = ("✓" if condition["judged"] else "–") if condition["passed"] else "…" if condition["awaits"] else "✗"
         typer.echo(f"  {mark} {condition['name']}: {condition['figure']} (required: {condition['required']})")
     for reason in outcome["reasons"] if not outcome["conditions"] else ():
         typer.echo(f"  {reason}")
     champion = outcome["champion"]
+    if outcome["decision"] == "awaiting_approval" and champion != version:
+        typer.echo(f"`medai promote {outcome['problem']} {version} --reason …` approves it")
     typer.echo("champion: " + ("none" if champion is None else f"version {champion}"))
     typer.echo(f"report: {outcome['report']}")
     typer.echo(f"to make it again: {outcome['reproduce']}")
@@ -359,9 +361,15 @@ def _told(entry: dict[str, Any]) -> str:
     if entry["how"] == "rollback":
         after = "nobody stands" if entry["version"] is None else f"version {entry['version']} stands again"
         return f"version {entry['withdrawn_version']} withdrawn: {entry['reason']}; {after}"
+    line = "" if (begins := entry.get("begins")) is None else "; a line of champions begins" + _other(begins)
     if entry["how"] == "person":
-        return f"version {entry['version']} made champion by a person: {entry['reason']}"
-    return f"version {entry['version']} made champion by the gate"
+        approved = "approved and " if entry.get("approves") else ""
+        return f"version {entry['version']} {approved}made champion by a person: {entry['reason']}{line}"
+    return f"version {entry['version']} made champion by the gate{line}"
+
+
+def _other(parts: list[str]) -> str:
+    return f" (other {', '.join(parts)})" if parts else ""
 
 
 def _reasons(entry: dict[str, Any]) -> list[str]:
@@ -420,8 +428,10 @@ def champion(outcome: dict[str, Any]) -> None:
     if not outcome["recorded"]:
         typer.echo(f"{outcome['problem']}: version {version} was already champion; nothing recorded")
         return
-    typer.echo(f"{outcome['problem']}: {who}")
+    typer.echo(f"{outcome['problem']}: {who}{', approved and signed' if outcome['approved'] else ''}")
     gate = outcome["gate"]
+    if outcome["approved"]:
+        return
     if gate is not None and gate["verdict"] != "promoted":
         refused = gate["verdict"] == "refused"
         typer.echo("the gate had refused it:" if refused else f"the gate had said {gate['verdict'].replace('_', ' ')}:")

@@ -17,7 +17,7 @@ from prefect import flow
 from pydantic import TypeAdapter
 
 from flows.drift import remember, since_last_run
-from flows.governance import attest, ledger_of, note_data, project, refuse_unattested
+from flows.governance import attest, ledger_of, note_data, project, refuse_unattested, tell_of
 from flows.lineage import remember_lineage
 from flows.outcome import Given, Run, Steps
 from flows.settings import Settings
@@ -32,13 +32,15 @@ from medai.paths import expanded
 from medai.preprocessing import Preprocessing
 from medai.problem import Problem, load_problem, suite_path
 from medai.promotion import VERSION as PROMOTION_VERSION
-from medai.promotion import best
+from medai.promotion import Case, Standing, best
+from medai.promotion.recorded import protocol_of, want
 from medai.records import (
     Arrays,
     Candidate,
     Cohort,
     Decision,
     Origin,
+    Parity,
     QualityReport,
     Scorecard,
     Snapshot,
@@ -52,7 +54,7 @@ from medai.tracking import Package, Registered, Tracking
 from medai.training import Execution
 from medai.validation import refuse_if_failed
 from medai.workspace import Workspace
-from tasks.decide import decide
+from tasks.decide import decide, rescore, sample
 from tasks.evaluate import compare, evaluate, open_test
 from tasks.fit import FitProgress, fit
 from tasks.generate import generate
@@ -375,6 +377,8 @@ def act(
                 "rules": rules,
                 "verdict": decision.verdict,
                 "champion": decision.champion,
+                "line": decision.line,
+                "models": decision.models,
             },
         )
     else:
@@ -422,6 +426,8 @@ def act(
         if decision.verdict == "promoted":
             refuse_unattested(ledger, tracking, name)
             promote(ledger, name, chosen, run.registered, decision)
+        elif decision.verdict == "awaiting_approval":
+            want(ledger, name, decision, run.registered.version)
         project(ledger, tracking, name)
     ledger.append(
         "settled",
@@ -438,6 +444,7 @@ def act(
         },
     )
     attest(ledger, tracking, name)
+    tell_of(name, decision, run.registered.version)
 
 
 def tracking_of(workspace: Workspace, settings: Settings) -> Tracking:
@@ -457,31 +464,58 @@ def judge(
             "evaluate:gate",
             evaluate(workspace, chosen, arrays, run.cohort, run.splits, question.outputs, "gate", question.evaluation),
         )
-    champion = champion_of(workspace, ledger, question.name)
-    champion_scorecard: Scorecard | None = None
-    if champion is not None and champion.key == chosen.key:
-        champion_scorecard = scorecard
-    elif champion is not None and champion.outputs == chosen.outputs and not chosen.reads_otherwise(champion.origin):
-        # The champion is scored through its own preprocessing, as it would be when it serves.
-        own = TypeAdapter(Preprocessing).validate_python(champion.preprocessing)
-        theirs = steps.take("prepare:champion", prepare(workspace, run.snapshot, run.quality, run.cohort, own, helpers))
-        champion_scorecard = steps.take(
-            "evaluate:champion",
-            evaluate(workspace, champion, theirs, run.cohort, run.splits, question.outputs, role, question.evaluation),
-        )
-    return steps.take(
-        "decide",
-        decide(
-            workspace,
-            question.rules,
-            question.outputs,
-            chosen,
-            scorecard,
-            champion,
-            champion_scorecard,
-            withdrawn=ledger.withdrawn(question.name, chosen.key),
-        ),
+    gate, stands, champion = (
+        question.gate,
+        ledger.champion(question.name),
+        champion_of(workspace, ledger, question.name),
     )
+    standing = None
+    if stands is not None and champion is not None:
+        theirs: Scorecard | None = None
+        if champion.key == chosen.key:
+            theirs = scorecard
+        elif question.protocol.differences(protocol_of(stands)) == ():
+            # The champion is scored through its own preprocessing, as it would be when it serves.
+            own = TypeAdapter(Preprocessing).validate_python(champion.preprocessing)
+            made = prepare(workspace, run.snapshot, run.quality, run.cohort, own, helpers)
+            its_arrays = steps.take("prepare:champion", made)
+            theirs = steps.take(
+                "evaluate:champion",
+                evaluate(
+                    workspace, champion, its_arrays, run.cohort, run.splits, question.outputs, role, question.evaluation
+                ),
+            )
+        standing = Standing(champion, theirs, protocol_of(stands))
+    parity = None
+    if gate is not None and gate.parity is not None:
+        parity = served_alike(workspace, run, gate.parity.samples, scorecard, arrays, steps, helpers)
+    case = Case(
+        candidate=chosen,
+        scorecard=scorecard,
+        protocol=question.protocol,
+        snapshot=run.snapshot,
+        quality=run.quality,
+        parity=parity,
+        withdrawn=ledger.withdrawn(question.name, chosen.key),
+    )
+    return steps.take("decide", decide(workspace, question.rules, question.outputs, case, standing))
+
+
+def served_alike(
+    workspace: Workspace,
+    run: Run,
+    samples: int,
+    scorecard: Scorecard,
+    arrays: Arrays,
+    steps: Steps,
+    helpers: Spread | None,
+) -> Parity:
+    """Prepare and score a sample of the gate's rows as a prediction would."""
+    chosen, output = run.candidates[run.chosen], next(iter(run.problem.outputs.values()))
+    few = steps.take("sample", sample(workspace, run.cohort, run.splits, scorecard.role, samples))
+    own = TypeAdapter(Preprocessing).validate_python(chosen.preprocessing)
+    served = steps.take("prepare:served", prepare(workspace, run.snapshot, run.quality, few, own, helpers))
+    return steps.take("rescore", rescore(workspace, chosen, scorecard, arrays, served, output))
 
 
 def champion_of(workspace: Workspace, ledger: Ledger, name: str) -> Candidate | None:

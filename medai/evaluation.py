@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 
     from medai.training.rows import Rows
 
-VERSION = 4
+VERSION = 5
 UNKNOWN = "not recorded"
 """The level of samples whose group is not known."""
 
@@ -142,6 +142,9 @@ def evaluate(
 
         metrics, confusion = measured(np.arange(len(positions)), tell=True)
         subgroups = []
+        positive = (
+            np.full(len(truth), True) if output.kind == "multiclass" else (truth.reshape(len(truth), -1) > 0).any(1)
+        )
         for group in cohort.groups:
             levels = np.array([_level(value) for value in table[group].to_list()], object)
             for level in sorted(set(levels), key=_standing):
@@ -154,6 +157,7 @@ def evaluate(
                         samples=len(chosen),
                         subjects=number,
                         positives=int((truth[chosen] > 0).sum()),
+                        positive_subjects=len(np.unique(subjects[chosen][positive[chosen]])),
                         metrics=measured(chosen, tell=False)[0] if number >= config.minimum_subgroup else {},
                     )
                 )

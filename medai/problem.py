@@ -18,6 +18,7 @@ from medai.cohort import KIDNEY_VARIABLES, OWN_COLUMNS, CohortDefinition, SliceS
 from medai.errors import ConfigurationError, near_match
 from medai.evaluation import Evaluation
 from medai.faults import SHOWN, disguised, faults_of, override_key, told
+from medai.lines import Protocol
 from medai.measurement.calibration import CalibrationChoice
 from medai.measurement.metrics import LOWER_IS_BETTER, available
 from medai.measurement.thresholds import METHODS, Threshold
@@ -30,7 +31,7 @@ from medai.promotion import Gate, Rules
 from medai.records import Frozen, sha256_of
 from medai.reporting.content import Report
 from medai.screening import Screen
-from medai.sources import Dicom, ImageFolder, ImageMasks, ImageTable, NIHChestXray, Source, names, reader
+from medai.sources import Dicom, ImageFolder, ImageMasks, ImageTable, NIHChestXray, Source, elsewhere, names, reader
 from medai.sources.image_folder.finding import folded
 from medai.sources.synthetic import Generator
 from medai.spelling import misspelt
@@ -274,17 +275,13 @@ class Problem(Frozen):
     def _check_metrics(self) -> None:
         """Every metric that is named is one that the judged output has."""
         judged = self.outputs[self.gate.output] if self.gate and self.gate.output else next(iter(self.outputs.values()))
-        known = available(judged)
-        named = {"choose_metric": self.choose_metric}
-        if self.gate is not None:
-            named |= {f"gate.floors.{metric}": metric for metric in self.gate.floors}
-            if self.gate.non_inferiority is not None:
-                named["gate.non_inferiority.metric"] = self.gate.non_inferiority.metric
-        for where, metric in named.items():
-            if metric not in known:
-                raise ValueError(f"{where}: there is no metric {metric!r}; {near_match(metric, known)}")
-            if metric in LOWER_IS_BETTER and not where.endswith("non_inferiority.metric"):
-                raise ValueError(f"{where}: lower is better for {metric}; name a metric of which higher is better")
+        known, metric = available(judged), self.choose_metric
+        if metric not in known:
+            raise ValueError(f"choose_metric: there is no metric {metric!r}; {near_match(metric, known)}")
+        if metric in LOWER_IS_BETTER:
+            raise ValueError(f"choose_metric: lower is better for {metric}; name a metric of which higher is better")
+        for unfit in () if self.gate is None else self.gate.unfit_for(judged, self.cohort.groups):
+            raise ValueError(unfit)
 
     @property
     def has_gate_role(self) -> bool:
@@ -314,6 +311,21 @@ class Problem(Frozen):
     def rules(self) -> Rules:
         """What the gate decides by."""
         return Rules(gate=self.gate, evaluation=self.evaluation)
+
+    @property
+    def protocol(self) -> Protocol:
+        """The line of champions that its candidates belong to, and the models among which it chooses."""
+        said = self.model_dump(mode="json", exclude={"inputs"})
+        return Protocol.of(
+            source=elsewhere(self.input.source).model_dump(mode="json"),
+            cohort=said["cohort"],
+            outputs=said["outputs"],
+            gate=[said["gate"], said["evaluation"]],
+            models=[
+                self.input.encoder.model_dump(mode="json"),
+                *(said[part] for part in ("training", "baselines", "choose", "choose_metric")),
+            ],
+        )
 
     @property
     def sha256(self) -> str:

@@ -354,6 +354,22 @@ class Origin(Frozen):
         return told
 
 
+class Recipe(Frozen):
+    """How a candidate was made, as its Problem said it; the gate compares it with the champion's.
+
+    Attributes:
+        model: the net's or baseline's configuration.
+        training: how a net was fitted; None for a baseline.
+        threshold: the rule that chose the thresholds.
+        calibration: the method that calibrated the scores.
+    """
+
+    model: dict[str, Any]
+    training: dict[str, Any] | None
+    threshold: dict[str, Any]
+    calibration: dict[str, Any]
+
+
 class Candidate(Record):
     """A fitted model with all that scoring needs.
 
@@ -366,6 +382,7 @@ class Candidate(Record):
         preprocessing: the configuration that turns a snapshot into its arrays (champions are re-scored through it).
         outputs: output → its definition, as in the Problem.
         origin: how the data were read that it was fitted on; None in a record of medai's first days.
+        recipe: how it was made; None in such a record.
         trained_on: role → subjects; the ids are in the folder, for the gate's overlap check.
         fitted_samples: train samples that the model learnt from; fewer than there are where it holds them in memory.
         epochs: finished epochs (0 for a model without epochs).
@@ -380,6 +397,7 @@ class Candidate(Record):
     preprocessing: dict[str, Any]
     outputs: dict[str, Any]
     origin: Origin | None = None
+    recipe: Recipe | None = None
     statistics: dict[str, Any]
     trained_on: dict[str, int]
     fitted_samples: int | None = None
@@ -424,13 +442,19 @@ class Evidence(Frozen):
 
 
 class Subgroup(Frozen):
-    """Figures of one subgroup of the scored role; no metrics where its subjects are too few to be judged."""
+    """Figures of one subgroup of the scored role; no metrics where its subjects are too few to be judged.
+
+    Attributes:
+        positives: samples with the outcome, or with any finding.
+        positive_subjects: subjects with such a sample; of several classes all, as each of them is one.
+    """
 
     group: str
     level: str
     samples: int
     subjects: int
     positives: int
+    positive_subjects: int
     metrics: dict[str, Measure]
 
 
@@ -480,24 +504,58 @@ class Comparison(Record):
     differences: dict[str, dict[str, Measure]]
 
 
-Verdict = Literal["promoted", "refused", "insufficient_evidence", "no_gate"]
+class Parity(Record):
+    """What the served path says of a sample of rows, beside what the gate was shown of them.
+
+    Attributes:
+        scorecard: key of the scorecard whose scores were made again.
+        samples: rows scored again.
+        unequal: those with another score.
+        difference: the largest absolute difference of a score (a probability; of a mask, of a pixel's raw score).
+    """
+
+    scorecard: str
+    samples: int
+    unequal: int
+    difference: float
+
+
+Verdict = Literal["promoted", "refused", "insufficient_evidence", "awaiting_approval", "no_gate"]
 
 
 class Condition(Frozen):
-    """One condition of the gate with its figure."""
+    """One condition of the gate with its figure.
+
+    Attributes:
+        passed: it does not stand in the way.
+        judged: False where there was nothing to judge (no champion to compare with: passed), or too little to judge it
+            by (not passed).
+        awaits: only a person can meet it, by approving.
+    """
 
     name: str
     passed: bool
     figure: str
     required: str
+    judged: bool = True
+    awaits: bool = False
 
 
 class Decision(Record):
-    """Promoted, refused, insufficient evidence, or no gate; every condition with its figure."""
+    """Promoted, refused, insufficient evidence, awaiting a person's approval, or no gate; every condition's figure.
+
+    Attributes:
+        line, models: the protocol that was followed, as ``medai.lines`` names it.
+        begins: parts in which the line differs from the champion's, none where the champion's is not recorded; None
+            where the line goes on, or is the first.
+    """
 
     verdict: Verdict
     candidate: str
     champion: str | None = None
+    line: str = ""
+    models: str = ""
+    begins: tuple[str, ...] | None = None
     conditions: tuple[Condition, ...] = ()
     reasons: tuple[str, ...] = Field(default=())
 

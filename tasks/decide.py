@@ -1,6 +1,6 @@
-"""``decide``: the gate's answer, every condition with its figure."""
+"""``decide``: the gate's answer, every condition with its figure; before it, a sample is scored as if served."""
 
-from medai import promotion
+from medai import prediction, promotion
 from medai.records import Decision
 from tasks.stage import stage
 from tasks.watch import show_table
@@ -12,4 +12,6 @@ def _show(decision: Decision) -> None:
         show_table(rows, key="decision", description=decision.verdict)
 
 
+sample = stage(prediction.sample)
+rescore = stage(prediction.rescore)
 decide = stage(promotion.decide, show=_show)

@@ -5,6 +5,8 @@ from __future__ import annotations
 from prefect import task
 
 from medai.ledger import Ledger
+from medai.lines import Protocol
+from medai.promotion.recorded import line_facts
 from medai.records import Candidate, Decision
 from medai.tracking import Registered
 from tasks.stage import UNCACHED
@@ -21,4 +23,5 @@ def promote(ledger: Ledger, problem: str, candidate: Candidate, registered: Regi
         how="gate",
         reason="; ".join(decision.reasons),
         expected=decision.champion,
+        facts=line_facts(ledger, problem, Protocol(line=decision.line, models=decision.models)),
     )

@@ -87,24 +87,27 @@ def best_other(content: Content, name: str) -> tuple[str, Measure] | None:
 
 
 def decided(decision: Decision) -> str:
-    """The verdict and what decided it: every condition that is not met, or of a promotion the last floor."""
-    met = sum(condition.passed for condition in decision.conditions)
-    of = len(decision.conditions)
-    unmet = "; and because of ".join(_condition(condition) for condition in decision.conditions if not condition.passed)
+    """The verdict and what decided it: every condition that is not met, or of a promotion the last floor.
+
+    What there was nothing to judge by, as a comparison with no champion, is not counted.
+    """
+    asked = [condition for condition in decision.conditions if condition.judged or not condition.passed]
+    met, of = sum(condition.passed for condition in asked), len(asked)
+    unmet = "; and because of ".join(_condition(condition) for condition in asked if not condition.passed)
     if decision.verdict == "promoted":
-        last = next((condition for condition in decision.conditions if "lower bound" in condition.required), None)
+        last = next((condition for condition in asked if "lower bound" in condition.required), None)
         deciding = f"; the deciding one was {_condition(last)}" if last else ""
         every = "the one condition" if of == 1 else f"all {of} conditions"
         return f"It was promoted, because {every} of the gate {'is' if of == 1 else 'are'} met{deciding}."
     if decision.verdict == "no_gate" or not unmet:
         why = "; ".join(decision.reasons) or "the Problem states no condition"
         return f"Nothing was promoted: {why}."
+    counted = f"{met} of {of} conditions are met."
     if decision.verdict == "insufficient_evidence":
-        return (
-            f"There is not enough evidence to promote or refuse it, because of {unmet}; "
-            f"{met} of {of} conditions are met."
-        )
-    return f"It was refused, because of {unmet}; {met} of {of} conditions are met."
+        return f"There is not enough evidence to promote or refuse it, because of {unmet}; {counted}"
+    if decision.verdict == "awaiting_approval":
+        return f"It awaits a person's approval, because of {unmet}; {counted}"
+    return f"It was refused, because of {unmet}; {counted}"
 
 
 def _condition(condition: Condition) -> str:

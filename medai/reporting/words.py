@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 from typing import Any
 
+from medai.records import Condition
+
 NET = "net"
 
 METRICS: dict[str, tuple[str, str]] = {
@@ -49,8 +51,23 @@ VERDICTS = {
     "promoted": "Promoted",
     "refused": "Refused",
     "insufficient_evidence": "Insufficient evidence",
+    "awaiting_approval": "Awaiting approval",
     "no_gate": "No gate",
 }
+
+
+def met(condition: Condition) -> tuple[str, str]:
+    """Whether a condition of the gate is met: the name of its colour, and a mark with a word.
+
+    >>> met(Condition(name="", passed=False, judged=False, figure="", required=""))
+    ('unmet', '✗ not judged')
+    """
+    if condition.passed:
+        return ("met", "✓ met") if condition.judged else ("unasked", "– not asked")
+    if condition.awaits:
+        return "awaited", "… awaits a person"
+    return "unmet", "✗ not met" if condition.judged else "✗ not judged"
+
 
 THRESHOLDS = {
     "youden": "where sensitivity + specificity is highest (Youden 1950)",

@@ -29,13 +29,25 @@ from medai.models import Augmentation, Net
 from medai.models.baselines import CLASSICAL, Baseline
 from medai.outputs import Mask, Output
 from medai.preprocessing import Preprocessing
-from medai.records import Arrays, Calibration, Candidate, Cohort, Environment, Frozen, Member, Origin, Splits, stage_key
+from medai.records import (
+    Arrays,
+    Calibration,
+    Candidate,
+    Cohort,
+    Environment,
+    Frozen,
+    Member,
+    Origin,
+    Recipe,
+    Splits,
+    stage_key,
+)
 from medai.workspace import Made, Workspace
 
 if TYPE_CHECKING:
     import numpy as np
 
-VERSION = 4
+VERSION = 5
 LIBRARIES = ("tensorflow", "keras", "tf2onnx", "numpy")
 BASELINE_LIBRARIES = ("scikit-learn", "skl2onnx", "numpy")
 PARITY = 1e-4
@@ -251,6 +263,12 @@ def fit(
             preprocessing=preprocessing.model_dump(mode="json"),
             outputs={name: value.model_dump(mode="json") for name, value in outputs.items()},
             origin=origin,
+            recipe=Recipe(
+                model=model.model_dump(mode="json"),
+                training=None if training is None else training.model_dump(mode="json"),
+                threshold=threshold.model_dump(mode="json"),
+                calibration=calibration.model_dump(mode="json"),
+            ),
             statistics=statistics,
             trained_on={role: splits.subjects[role] for role in ("train", "validation")},
             fitted_samples=fitted_samples,

@@ -15,8 +15,9 @@ from pydantic import ValidationError
 
 from flows.settings import Settings
 from medai.errors import MedaiError
+from medai.lines import Protocol
 from medai.problem import catalogue, load_problem
-from medai.promotion import Rules, decide
+from medai.promotion import Case, Rules, decide
 from medai.records import Candidate, Scorecard
 from medai.validation import catalogue_suite, load_suite
 from medai.workspace import Workspace
@@ -446,7 +447,7 @@ def test_without_a_gate_nothing_is_promoted(tmp_path: Path, record_property: Cal
     candidate = Candidate.model_construct(key="c" * 32)
     scorecard = Scorecard.model_construct(key="5" * 32)
     rules = Rules(gate=None, evaluation=load_problem(FILES[PROBLEM]).evaluation)
-    decision = decide(Workspace(tmp_path), rules, {}, candidate, scorecard, None, None, withdrawn=False).record
+    decision = decide(Workspace(tmp_path), rules, {}, Case(candidate, scorecard, Protocol()), None).record
     assert decision.verdict == "no_gate"
 
 

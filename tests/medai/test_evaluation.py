@@ -124,6 +124,7 @@ def test_subgroups_are_the_levels_and_small_ones_are_counted_only(
     for one in groups:
         level = rows.filter(pl.col("ICUType") == float(one.level))
         assert one.positives == int(level["death"].sum())
+        assert one.positive_subjects == level.filter(pl.col("death") == 1)["subject_id"].n_unique()
     least = max(counts.values()) + 1
     judged = carded(fitted(0.01), config=Evaluation(resamples=100, minimum_subgroup=least)).subgroups["death"]
     assert all(one.metrics == {} for one in judged)

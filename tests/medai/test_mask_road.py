@@ -18,16 +18,17 @@ from medai.errors import DataRefused
 from medai.evaluation import Evaluation, compare, evaluate, figure, paired
 from medai.external import same_question
 from medai.ingestion import ingest
+from medai.lines import Protocol
 from medai.measurement.calibration import CalibrationChoice
 from medai.measurement.thresholds import Threshold
 from medai.models import UNet
 from medai.models.global_threshold import GlobalThreshold
 from medai.outputs import Mask, Output
-from medai.prediction import Part, answers, score
+from medai.prediction import Part, answers, rescore, sample, score
 from medai.prediction import select as select_new
 from medai.preprocessing import Pixels, prepare
 from medai.problem import load_problem
-from medai.promotion import Gate, Rules, decide
+from medai.promotion import Case, Gate, Rules, decide
 from medai.readiness import empty_classes
 from medai.records import Candidate, Scorecard
 from medai.reporting import Content, draw, illustrate, write_page
@@ -173,11 +174,26 @@ def test_the_gate_asks_for_patients_with_a_finding_alone(road: Walked) -> None:
     """Overlap and distance speak of nobody else; a floor on Dice decides."""
     rules = Rules(gate=GATE, evaluation=HOW)
     net, card = road.candidates["net"], road.cards["net"]
-    decision = decide(road.workspace, rules, OUTPUTS, net, card, None, None, withdrawn=False).record
+    decision = decide(road.workspace, rules, OUTPUTS, Case(net, card, Protocol()), None).record
     assert decision.verdict == "promoted"
-    names = [condition.name for condition in decision.conditions]
-    assert names == ["positives in test", "lesion dice in test", "not rolled back by a person"]
+    names = [condition.name for condition in decision.conditions if condition.judged]
+    assert names == [
+        "positives in test",
+        "no patient in test that the candidate was fitted on",
+        "lesion dice in test",
+        "not rolled back by a person",
+    ]
     same_question(net, OUTPUTS)
+
+
+def test_a_sample_of_masks_is_served_as_it_was_judged(road: Walked) -> None:
+    """Pixel by pixel, by the arrays of the sample alone."""
+    net, card = road.candidates["net"], road.cards["net"]
+    few = sample(road.workspace, road.cohort, road.splits, "test", 3).record
+    arrays = prepare(road.workspace, road.snapshot, road.quality, few, PIXELS).record
+    found = rescore(road.workspace, net, card, road.arrays, arrays, next(iter(OUTPUTS.values()))).record
+    assert (found.samples, found.scorecard) == (3, card.key)
+    assert found.difference <= 1e-6
 
 
 def test_the_page_shows_outlines_and_says_what_is_not_asked_of_a_mask(road: Walked) -> None:
@@ -193,9 +209,8 @@ def test_the_page_shows_outlines_and_says_what_is_not_asked_of_a_mask(road: Walk
     problem = load_problem("synthetic_lesions")
     others = {"global_threshold": (road.candidates["global_threshold"], road.cards["global_threshold"])}
     compared = compare(road.workspace, OUTPUTS, (net, road.cards["net"]), others, ("dice", "hd95"), HOW).record
-    decision = decide(
-        road.workspace, Rules(gate=GATE, evaluation=HOW), OUTPUTS, net, road.cards["net"], None, None, withdrawn=False
-    ).record
+    case = Case(net, road.cards["net"], Protocol())
+    decision = decide(road.workspace, Rules(gate=GATE, evaluation=HOW), OUTPUTS, case, None).record
     content = Content(
         problem=problem.model_dump(mode="json"),
         seed=3,

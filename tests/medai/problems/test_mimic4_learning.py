@@ -20,7 +20,7 @@ from medai.ingestion import ingest
 from medai.meds_export import Asked, export_meds
 from medai.preprocessing import prepare
 from medai.problem import Problem, load_problem
-from medai.promotion import decide
+from medai.promotion import Case, decide
 from medai.records import (
     Arrays,
     Candidate,
@@ -97,8 +97,8 @@ class Road(NamedTuple):
     def decision(self, candidate: Candidate) -> Decision:
         """What the gate says to it, without a champion."""
         return decide(
-            self.workspace, self.problem.rules, self.problem.outputs, candidate, self.scorecard(candidate), None, None,
-            withdrawn=False,
+            self.workspace, self.problem.rules, self.problem.outputs,
+            Case(candidate, self.scorecard(candidate), self.problem.protocol, self.snapshot, self.quality), None,
         ).record  # fmt: skip
 
 

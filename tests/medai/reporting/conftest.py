@@ -225,9 +225,19 @@ def stays(stay_road: Any, scored: Callable[..., Scored], output_of: Callable[...
     """Stays that die or survive, with a judged and a small subgroup."""
     auroc = Measure(value=0.8765, low=0.8012, high=0.9345)
     groups = (
-        Subgroup(group="ICUType", level="3", samples=33, subjects=33, positives=11, metrics={"auroc": auroc}),
-        Subgroup(group="ICUType", level="4", samples=12, subjects=12, positives=2, metrics={}),
-        Subgroup(group="ICUType", level="not recorded", samples=3, subjects=3, positives=1, metrics={}),
+        Subgroup(
+            group="ICUType",
+            level="3",
+            samples=33,
+            subjects=33,
+            positives=11,
+            positive_subjects=11,
+            metrics={"auroc": auroc},
+        ),
+        Subgroup(group="ICUType", level="4", samples=12, subjects=12, positives=2, positive_subjects=2, metrics={}),
+        Subgroup(
+            group="ICUType", level="not recorded", samples=3, subjects=3, positives=1, positive_subjects=1, metrics={}
+        ),
     )
     death = output_of(kind="binary", label="died", classes={0: "survived", 1: "died"}, positive="died")
     return scored(stay_road, death, "stays", groups, question="Will <this> stay & that end in death?")

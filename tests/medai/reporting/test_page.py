@@ -94,6 +94,7 @@ def test_the_summary_is_worked_out_from_the_run(stays: Any, page_of: Page) -> No
         ("promoted", None, "It was promoted, because all 2 conditions of the gate are met; the deciding one was floor"),
         ("refused", 1, "It was refused, because of floor, at 0.8 where the gate requires: lower bound at least 0.7"),
         ("insufficient_evidence", 0, "There is not enough evidence to promote or refuse it, because of positives"),
+        ("awaiting_approval", 1, "It awaits a person's approval, because of floor, at 0.8"),
     ],
 )
 def test_each_verdict_names_what_decided_it(
@@ -121,6 +122,23 @@ def test_all_that_is_not_met_is_named(stays: Any, page_of: Page) -> None:
         "It was refused, because of floor, at 0.1 where the gate requires: as asked; and because of a person, at no"
         " where the gate requires: as asked; 1 of 3 conditions are met."
     ) in text_of(page_of(stays, stays.content(decision=decision)))
+
+
+def test_each_condition_is_marked_by_what_became_of_it(stays: Any, page_of: Page) -> None:
+    """What there was nothing to judge by is not counted among those that are met."""
+    standing = {"met": (True, True, False), "unasked": (True, False, False), "unmet": (False, False, False)}
+    standing |= {"awaited": (False, True, True)}
+    conditions = tuple(
+        Condition(name=name, passed=passed, judged=judged, awaits=awaits, figure="7", required="as asked")
+        for name, (passed, judged, awaits) in standing.items()
+    )
+    decision = Decision(key="e", verdict="insufficient_evidence", candidate="c", conditions=conditions)
+    page = page_of(stays, stays.content(decision=decision))
+    for tone, said in (
+        ("met", "✓ met"), ("unasked", "– not asked"), ("unmet", "✗ not judged"), ("awaited", "… awaits a person")
+    ):  # fmt: skip
+        assert f'<span class="mark {tone}">{said}</span>' in page
+    assert "1 of 3 conditions are met." in text_of(page)
 
 
 def limits_of(page: str) -> list[str]:
@@ -489,6 +507,7 @@ def test_a_small_cell_cannot_be_worked_out(stays: Any, page_of: Page) -> None:
                 samples=hours * number,
                 subjects=number,
                 positives=1,
+                positive_subjects=1,
                 metrics=auroc if number > 30 else {},
             )
             for level, number in levels
