@@ -120,9 +120,7 @@ def promote_by_hand(
         if waiting:
             more["approves"] = waiting[-1]["decision"]
         more |= signed(ledger.audit.key(make=True), problem, base | more | {"how": "person"})
-        recorded = ledger.promote(
-            problem, how="person", expected=meant.candidate if meant else None, facts=more, **base
-        )
+        recorded = ledger.promote(problem, expected=meant.candidate if meant else None, facts=more, **base)
         spoken = [entry.facts for entry in ledger.entries(problem, "settled") if entry.facts["version"] == version]
         told = project(ledger, tracking, problem) | {
             "recorded": recorded,

@@ -16,6 +16,7 @@ from medai.ledger import Ledger
 from medai.measurement.evidence import rarest
 from medai.measurement.metrics import in_order
 from medai.problem import Problem
+from medai.promotion.recorded import awaiting
 from medai.records import (
     Candidate,
     Cohort,
@@ -168,6 +169,7 @@ class Run:
         champion = ledger.champion(self.problem.name)
         settled = ledger.settled(self.problem.name, chosen.key, self.problem.rules.key)
         withdrawal = ledger.withdrawal(self.problem.name, chosen.key)
+        waiting = {entry.facts["candidate"] for entry in awaiting(ledger, self.problem.name)}
         return {
             "problem": self.problem.name,
             "question": self.problem.question,
@@ -186,6 +188,7 @@ class Run:
                 "by": withdrawal.by,
                 "reason": withdrawal.facts["reason"],
             },
+            "awaits_approval": chosen.key in waiting,
             "champion": None if champion is None else champion.version,
             "cohort": {
                 "unit": self.cohort.unit,

@@ -20,9 +20,10 @@ from prefect import flow
 from pydantic import TypeAdapter
 
 from flows.governance import ledger_of
+from flows.judging import champion_of
 from flows.outcome import Steps
 from flows.settings import Settings
-from flows.train import champion_of, origin_of
+from flows.train import origin_of
 from medai.errors import ConfigurationError
 from medai.external import same_question, same_reading
 from medai.ledger import Champion, Ledger

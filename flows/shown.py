@@ -115,7 +115,7 @@ def run(outcome: dict[str, Any]) -> None:
     for reason in outcome["reasons"] if not outcome["conditions"] else ():
         typer.echo(f"  {reason}")
     champion = outcome["champion"]
-    if outcome["decision"] == "awaiting_approval" and champion != version:
+    if outcome["awaits_approval"]:
         typer.echo(f"`medai promote {outcome['problem']} {version} --reason …` approves it")
     typer.echo("champion: " + ("none" if champion is None else f"version {champion}"))
     typer.echo(f"report: {outcome['report']}")

@@ -1,4 +1,4 @@
-"""What the ledger holds of the gate: under which protocol a version was promoted, and which approvals are outstanding."""
+"""What the ledger holds of the gate: a version's protocol, where a line begins, approvals that are outstanding."""
 
 from __future__ import annotations
 

@@ -39,7 +39,7 @@ def test_what_passes_waits_for_a_person_whose_approval_is_signed(medai: Any, ask
     """Nothing is promoted before; the approval names the decision, and its signature holds for these facts alone."""
     home = tmp_path / "home"
     first = medai.run(asked, home=home)
-    assert (first["decision"], first["champion"]) == ("awaiting_approval", None)
+    assert (first["decision"], first["champion"], first["awaits_approval"]) == ("awaiting_approval", None, True)
     assert first["reasons"] == ["approved by a person: not yet (required: `medai promote` with a reason)"]
     assert "in 10 samples" in figure(first, "scores of the served path on a sample of gate")
     assert figure(first, "rows set aside").endswith("%)")
@@ -51,7 +51,7 @@ def test_what_passes_waits_for_a_person_whose_approval_is_signed(medai: Any, ask
     answer = medai("promote", asked, "1", "--reason", "read by the ward's board", home=home)
     assert answer.out == "approved: version 1 is champion, approved and signed\n"
     again = medai.run(asked, home=home)
-    assert (again["decision"], again["champion"]) == ("awaiting_approval", 1)
+    assert (again["decision"], again["champion"], again["awaits_approval"]) == ("awaiting_approval", 1, False)
     assert "approves it" not in medai("run", asked, home=home).out
     lines = {entry.kind: entry for entry in Audit(home, by="").read()}
     assert (lines["wanted"].facts["version"], lines["wanted"].facts["for"]) == (1, ["approved by a person"])
@@ -79,14 +79,14 @@ def test_a_question_that_changed_begins_a_new_line(medai: Any, problems: Any, tm
     assert (wide["decision"], wide["champion"]) == ("refused", 1)
     assert figure(wide, "changes against the champion") == "not foreseen: architecture (units 4 → 5)"
     assert figure(wide, "the line of champions") == "goes on"
-    older = medai.run(problem, "--set", "cohort.criteria=[{name: adults, where: age >= 18}]", home=home)
+    older = medai.run(problem, "--set", "cohort.criteria=[{name: ill, where: saps_i >= 1}]", home=home)
     assert (older["decision"], older["champion"]) == ("awaiting_approval", 1)
     assert figure(older, "the line of champions") == "a new line begins: other cohort"
     assert figure(older, "death auroc, candidate − champion") == "not judged: a new line of champions begins"
-    answer = medai("promote", problem, str(older["version"]), "--reason", "adults alone", "--json", home=home)
+    answer = medai("promote", problem, str(older["version"]), "--reason", "the ill alone", "--json", home=home)
     assert (answer.json["champion"], answer.json["approved"]) == (older["version"], True)
     told = medai("history", problem, home=home).out
     assert "version 1 made champion by the gate; a line of champions begins\n" in told
-    assert "by a person: adults alone; a line of champions begins (other cohort)\n" in told
-    back = medai("rollback", problem, "--reason", "children, too", "--json", home=home).json
+    assert "by a person: the ill alone; a line of champions begins (other cohort)\n" in told
+    back = medai("rollback", problem, "--reason", "the others, too", "--json", home=home).json
     assert back["champion"] == 1

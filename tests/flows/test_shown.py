@@ -31,6 +31,7 @@ def outcome_of(**changes: Any) -> dict[str, Any]:
         "run_id": "r",
         "conditions": [],
         "reasons": [],
+        "awaits_approval": False,
         "champion": None,
         "report": "report.html",
         "reproduce": "medai run death",
@@ -47,6 +48,22 @@ def test_a_figure_of_two_cases_has_a_caveat(capsys: pytest.CaptureFixture[str]) 
     assert [line.split() for line in told.splitlines() if line.strip().startswith("ppv")] == [["ppv", "–", "0.250"]]
     shown.run(outcome_of(rarest={"label": "died", "samples": 10, "subjects": 10, "unit": "image"}))
     assert "uncertainty" not in capsys.readouterr().out
+
+
+def test_each_condition_has_its_mark_and_an_open_approval_its_command(capsys: pytest.CaptureFixture[str]) -> None:
+    """Met, not asked, not met or not judged, and what only a person can meet."""
+    conditions = [
+        {"name": name, "passed": passed, "judged": judged, "awaits": awaits, "figure": "7", "required": "8"}
+        for name, passed, judged, awaits in (
+            ("a", True, True, False), ("b", True, False, False), ("c", False, True, False), ("d", False, False, False),
+            ("e", False, False, True),
+        )
+    ]  # fmt: skip
+    shown.run(outcome_of(conditions=conditions, decision="awaiting_approval", awaits_approval=True))
+    told = capsys.readouterr().out
+    assert [line[2] for line in told.splitlines() if line.endswith("7 (required: 8)")] == ["✓", "–", "✗", "✗", "…"]
+    assert "decision: awaiting approval (version 1, run r)" in told
+    assert "`medai promote death 1 --reason …` approves it\nchampion: none" in told
 
 
 def test_history_has_the_caveat_too_and_the_overrides(capsys: pytest.CaptureFixture[str]) -> None:

@@ -120,14 +120,15 @@ def test_grown_data_move_nobody_and_are_judged_on_new_eyes_only(medai: Any, tmp_
 
 
 def test_a_champion_of_another_reading_is_not_compared(medai: Any, home: Path, problems: Any) -> None:
-    """A Problem that predicts earlier than its champion did: the gate says so, and leaves the decision to a person."""
+    """A Problem that predicts earlier than its champion did begins a new line, which is left to a person."""
     problem = problems.stays("reread")
     assert medai.run(problem, home=home)["champion"] == 1
     earlier = "inputs.stay.preprocessing.hours=24", "cohort.observation_hours=24"
     found = medai.run(problem, "--set", earlier[0], "--set", earlier[1], home=home)
-    assert (found["decision"], found["version"], found["champion"]) == ("insufficient_evidence", 2, 1)
-    told = "the champion reads the data as the candidate does: different cohort.observation_hours"
-    assert any(reason.startswith(told) for reason in found["reasons"])
+    assert (found["decision"], found["version"], found["champion"]) == ("awaiting_approval", 2, 1)
+    changed, line = found["reasons"]
+    assert changed.startswith("changes against the champion: not foreseen: preprocessing (hours 48 → 24)")
+    assert line.startswith("the line of champions: a new line begins: other cohort")
     assert "evaluate:champion" not in found["stages"]
 
 
