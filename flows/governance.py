@@ -110,17 +110,22 @@ def promote_by_hand(
             )
         refuse_unattested(ledger, tracking, problem)
         waiting = [entry.facts for entry in awaiting(ledger, problem) if entry.facts["version"] == version]
-        base: dict[str, Any] = {
-            "version": version,
-            "candidate": facts["candidate"],
-            "run_id": facts["run_id"],
-            "reason": reason,
-        }
-        more = line_facts(ledger, problem, last_protocol(ledger, problem, facts["candidate"]))
+        candidate, run_id = facts["candidate"], facts["run_id"]
+        more = line_facts(ledger, problem, last_protocol(ledger, problem, candidate))
         if waiting:
             more["approves"] = waiting[-1]["decision"]
-        more |= signed(ledger.audit.key(make=True), problem, base | more | {"how": "person"})
-        recorded = ledger.promote(problem, expected=meant.candidate if meant else None, facts=more, **base)
+        said = {"version": version, "candidate": candidate, "run_id": run_id, "how": "person", "reason": reason}
+        more |= signed(ledger.audit.key(make=True), problem, said | more)
+        recorded = ledger.promote(
+            problem,
+            version=version,
+            candidate=candidate,
+            run_id=run_id,
+            how="person",
+            reason=reason,
+            expected=meant.candidate if meant else None,
+            facts=more,
+        )
         spoken = [entry.facts for entry in ledger.entries(problem, "settled") if entry.facts["version"] == version]
         told = project(ledger, tracking, problem) | {
             "recorded": recorded,
