@@ -50,6 +50,10 @@ _BETWEEN_TRACEBACKS = ("During handling of", "The above exception was", "│", "
 PATIENCE_WITH_A_RUNNING_SERVER = 10.0
 GRACE_SECONDS = 8.0
 DELIVERY_SECONDS = 5.0
+_BUSY = 503
+"""What Prefect's server answers while its database is locked or restarts: to be asked again."""
+_PAUSES = (0.5, 1.0, 2.0, 4.0)
+"""Seconds before it is."""
 
 _API_ONLY = {
     # A server for one run schedules nothing and shows no page.
@@ -483,11 +487,15 @@ def post(url: str, body: dict[str, Any], auth: str | None = None) -> Any:
     Raises:
         ServiceFailed: it does not.
     """
-    status: int | None
-    try:
-        status, answer = exchange("POST", url, 30.0, body=json.dumps(body).encode(), auth=auth)
-    except (OSError, http.client.HTTPException) as error:
-        status, answer = None, type(error).__name__.encode()
+    status: int | None = None
+    for pause in (*_PAUSES, 0.0):
+        try:
+            status, answer = exchange("POST", url, 30.0, body=json.dumps(body).encode(), auth=auth)
+        except (OSError, http.client.HTTPException) as error:
+            status, answer = None, type(error).__name__.encode()
+        if status != _BUSY:
+            break
+        time.sleep(pause)
     if status not in (200, 201):
         raise ServiceFailed(
             "Prefect's server does not tell its runs",
