@@ -11,6 +11,7 @@ from collections.abc import Sequence
 
 from pydantic import SecretStr
 
+from flows.lost import settle_killed, watch_heartbeats
 from flows.postgres import Cluster
 from flows.recipe import (
     POSTGRES_PORT,
@@ -30,6 +31,7 @@ from flows.services import (
     PREFECT_PORT,
     Child,
     free_ports,
+    place_of,
     settle_lost_runs,
     wait_until_healthy,
 )
@@ -139,9 +141,12 @@ class Keeper:
             child.stop()
 
     def _settle(self) -> None:
-        """What a worker that is gone left running ended with it."""
+        """What a worker or a command that is gone left running ended with it; whose heart stops later is noticed."""
+        api_url = f"{self.here.prefect}/api"
         try:
-            settle_lost_runs(f"{self.here.prefect}/api", self._auth())
+            settle_killed(self.settings, api_url, place_of(api_url), self._auth())
+            settle_lost_runs(api_url, self._auth())
+            watch_heartbeats(api_url, self._auth())
         except ServiceFailed as failure:
             log.warning("runs that a killed worker left may still count as running: %s", failure.wrong)
 

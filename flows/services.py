@@ -184,6 +184,11 @@ def _without_tracebacks(lines: list[str]) -> list[str]:
     return kept
 
 
+def place_of(api_url: str) -> str:
+    """Under which name a server that the settings name keeps its runs here."""
+    return sha256_of(api_url)[:8]
+
+
 class PrefectServer:
     """The Prefect server that a run speaks to: one that is there already, or a child of this process.
 
@@ -197,7 +202,7 @@ class PrefectServer:
         self.api_url = api_url
         self.own = service is not None
         named = not self.own and api_url == settings.prefect_api_url
-        self.place = sha256_of(api_url)[:8] if named else "home"
+        self.place = place_of(api_url) if named else "home"
         self._service = service
         self._settings = settings
 

@@ -34,7 +34,6 @@ from medai.paths import expanded
 from medai.problem import Problem, load_problem, suite_path
 from medai.promotion import VERSION as PROMOTION_VERSION
 from medai.promotion import best
-from medai.promotion.recorded import want
 from medai.records import (
     Arrays,
     Candidate,
