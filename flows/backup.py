@@ -8,14 +8,13 @@ from pathlib import Path
 from typing import Any
 
 from flows.databases import DUMP, SQLITE, Postgres, Sqlite
+from flows.governance import ledger_of
 from flows.recipe import DATABASES
-from flows.settings import Settings, user
+from flows.settings import Settings
 from flows.stack import postgres_alone, running
 from medai import backup
 from medai.errors import ConfigurationError
-from medai.ledger import Ledger
 from medai.paths import expanded
-from medai.workspace import Workspace
 
 
 def back_up(settings: Settings, out: str) -> dict[str, Any]:
@@ -42,7 +41,7 @@ def back_up(settings: Settings, out: str) -> dict[str, Any]:
     path = expanded(out).absolute()
     with _postgres(settings, (settings.stack_folder / "postgres" / "data").is_dir()) as address:
         served = [Postgres(name, address, settings.secrets_folder) for name in DATABASES] if address else []
-        copied = backup.back_up(_ledger(settings), path, [*served, *ours], _artifacts(settings))
+        copied = backup.back_up(ledger_of(settings), path, [*served, *ours], _artifacts(settings))
     return _said(copied) | {
         "out": str(path),
         "databases": [each.name for each in served] + [each.name for each in ours],
@@ -61,7 +60,7 @@ def restore(settings: Settings, source: str) -> dict[str, Any]:
     path = expanded(source).absolute()
     names = [name.rpartition("/")[2] for name in backup.read_backup(path).files if name.startswith(backup.DATABASES)]
     ours = [Sqlite(name, file) for name, file in _in_files(settings).items() if name + SQLITE in names]
-    ledger = _ledger(settings)
+    ledger = ledger_of(settings)
     with _postgres(settings, any(name.endswith(DUMP) for name in names)) as address:
         served = [Postgres(name, address, settings.secrets_folder) for name in DATABASES] if address else []
         copied = backup.restore(ledger.workspace, path, [*served, *ours], _artifacts(settings))
@@ -105,7 +104,3 @@ def _artifacts(settings: Settings) -> Path | None:
         return settings.stack_folder / "artifacts"
     named = settings.artifacts
     return Path(named) if named is not None and named.startswith("/") else None
-
-
-def _ledger(settings: Settings) -> Ledger:
-    return Ledger(Workspace(settings.home, settings.lock_seconds), user())

@@ -15,18 +15,16 @@ from contextlib import contextmanager
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
+from flows.automations import CAUSES, events_of, tell_of_crashes, triggers_of
 from flows.services import WORK_POOL, running
 from flows.settings import Settings
-from medai.errors import ConfigurationError, ServiceFailed, near_match
+from medai.errors import ConfigurationError, ServiceFailed
 from medai.paths import expanded
 from medai.problem import Problem, load_problem
 from medai.records import Frozen
 
 FIELDS = 5
 """Of a cron expression: minute, hour, day, month, weekday."""
-
-CAUSES = {"drift": "medai.drift.detected", "data": "medai.data.arrived", "labels": "medai.labels.arrived"}
-"""What ``--on`` takes → the event that starts a retraining."""
 
 FORMER = "train/retrain-{name}"
 """What a schedule was called before retraining had a flow of its own."""
@@ -92,7 +90,7 @@ def deploy(
     falls_due(question.name, cron, timezone)
     if watch is not None:
         falls_due(question.name, watch, timezone)
-    events = _events(on)
+    events = events_of(on)
     _refuse_without_data(settings, question, problem, data, watched=watch is not None)
     here = expanded(problem)
     given = {
@@ -110,9 +108,9 @@ def deploy(
         names = blocks_of(settings.notify) if told is None else told
         _refuse_unknown_blocks(names)
         learning = given | {"seed": seed, "notify": None if told is None else ",".join(told)}
-        triggers = _triggers(question, events)
+        triggers = triggers_of(question.name, events)
         made = _applied(client, retrain, settings, name, cron, learning, timezone, triggers=triggers, waits=True)
-        _tell_of_crashes(client, made, names)
+        tell_of_crashes(client, made.id, made.name, names)
         _removed(client, FORMER.format(name=question.name))
         looked = None
         if watch is not None:
@@ -205,18 +203,6 @@ def falls_due(name: str, cron: str, timezone: str = "UTC", start: datetime | Non
             received=f"{cron!r} in {timezone!r}",
             action="correct the cron expression or the timezone",
         ) from None
-
-
-def _events(on: Sequence[str]) -> list[str]:
-    for one in on:
-        if one not in CAUSES:
-            raise ConfigurationError(
-                "a retraining cannot be started by that",
-                expected=near_match(one, list(CAUSES)),
-                received=one,
-                action=f"--on with some of {','.join(CAUSES)}",
-            )
-    return [CAUSES[one] for one in dict.fromkeys(on)]
 
 
 def _refuse_without_data(
@@ -326,67 +312,6 @@ def _applied(
     )
     identity = str(deployment.apply())
     return Deployed(id=identity, name=name, next=falls_due(name, cron, timezone).isoformat(), replaced=replaced)
-
-
-def _triggers(question: Problem, events: Sequence[str]) -> list[Any]:
-    """The automation: an event of this problem starts a run that knows its cause."""
-    if not events:
-        return []
-    from prefect.events import DeploymentEventTrigger
-
-    return [
-        DeploymentEventTrigger(
-            name=f"retrain-{question.name}",
-            description=f"Retrain {question.name} when something happened to it.",
-            expect=set(events),
-            match={"prefect.resource.id": f"medai.problem.{question.name}"},
-            parameters={"cause": "{{ event.event }}"},
-        )
-    ]
-
-
-def _tell_of_crashes(client: SyncPrefectClient, made: Deployed, names: Sequence[str]) -> None:
-    """A run whose process is killed tells nobody: an automation of the deployment does.
-
-    The server sends it, by blocks of Prefect's own types alone: those are the ones that it knows.
-    """
-    from prefect.events.actions import SendNotification
-    from prefect.events.schemas.automations import AutomationCore, EventTrigger
-
-    from flows.notify import Mail
-
-    blocks = [name.split("/") for name in names if not name.startswith(f"{Mail.get_block_type_slug()}/")]
-    if not blocks:
-        return
-    documents = [client.read_block_document_by_name(name, kind) for kind, name in blocks]
-    crashed = EventTrigger.model_validate(
-        {
-            "expect": ["prefect.flow-run.Crashed"],
-            "match": {"prefect.resource.id": "prefect.flow-run.*"},
-            "match_related": {
-                "prefect.resource.role": "deployment",
-                "prefect.resource.id": f"prefect.deployment.{made.id}",
-            },
-        }
-    )
-    actions = [
-        SendNotification(
-            block_document_id=document.id,
-            subject=f"medai: {made.name} crashed",
-            body="its process was killed, or lost its server; the next run that is due goes on where it was",
-        )
-        for document in documents
-        if document.id is not None
-    ]
-    client.create_automation(
-        AutomationCore(
-            name=f"tell-{made.name}",
-            description=f"Tell people when {made.name} crashes.",
-            trigger=crashed,
-            actions=list(actions),
-            owner_resource=f"prefect.deployment.{made.id}",
-        )
-    )
 
 
 def _paths(name: str) -> tuple[str, ...]:

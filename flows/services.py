@@ -50,6 +50,10 @@ _BETWEEN_TRACEBACKS = ("During handling of", "The above exception was", "│", "
 PATIENCE_WITH_A_RUNNING_SERVER = 10.0
 GRACE_SECONDS = 8.0
 DELIVERY_SECONDS = 5.0
+_BUSY = 503
+"""What Prefect's server answers while its database is locked or restarts: to be asked again."""
+_PAUSES = (0.5, 1.0, 2.0, 4.0)
+"""Seconds before it is."""
 
 _API_ONLY = {
     # A server for one run schedules nothing and shows no page.
@@ -182,6 +186,11 @@ def _without_tracebacks(lines: list[str]) -> list[str]:
     return kept
 
 
+def place_of(api_url: str) -> str:
+    """Under which name a server that the settings name keeps its runs here."""
+    return sha256_of(api_url)[:8]
+
+
 class PrefectServer:
     """The Prefect server that a run speaks to: one that is there already, or a child of this process.
 
@@ -195,7 +204,7 @@ class PrefectServer:
         self.api_url = api_url
         self.own = service is not None
         named = not self.own and api_url == settings.prefect_api_url
-        self.place = sha256_of(api_url)[:8] if named else "home"
+        self.place = place_of(api_url) if named else "home"
         self._service = service
         self._settings = settings
 
@@ -503,11 +512,15 @@ def post(url: str, body: dict[str, Any], auth: str | None = None) -> Any:
     Raises:
         ServiceFailed: it does not.
     """
-    status: int | None
-    try:
-        status, answer = exchange("POST", url, 30.0, body=json.dumps(body).encode(), auth=auth)
-    except (OSError, http.client.HTTPException) as error:
-        status, answer = None, type(error).__name__.encode()
+    status: int | None = None
+    for pause in (*_PAUSES, 0.0):
+        try:
+            status, answer = exchange("POST", url, 30.0, body=json.dumps(body).encode(), auth=auth)
+        except (OSError, http.client.HTTPException) as error:
+            status, answer = None, type(error).__name__.encode()
+        if status != _BUSY:
+            break
+        time.sleep(pause)
     if status not in (200, 201):
         raise ServiceFailed(
             "Prefect's server does not tell its runs",

@@ -33,11 +33,9 @@ OURS = ("MEDAI_", "PREFECT_", "MLFLOW_")
 
 SERVE = """
 import json, os, sys
-from flows import services
 from flows.cli import app
 given = dict(os.environ)
 answers = os.fdopen(os.dup(1), "w")
-services.PATIENCE_WITH_A_RUNNING_SERVER = 3.0
 for line in sys.stdin:
     order = json.loads(line)
     os.environ.clear()

@@ -16,7 +16,8 @@ from prefect.client.orchestration import SyncPrefectClient
 import flows
 from flows.announcing import EVENTS
 from flows.arrivals import watch
-from flows.deploy import CAUSES, falls_due
+from flows.automations import CAUSES
+from flows.deploy import falls_due
 from flows.retrain import retrain
 from medai.problem import load_problem
 

@@ -27,10 +27,10 @@ from flows.announcing import announce
 from flows.services import Child, _start_prefect, _start_worker, _wait_until_healthy
 from flows.settings import Settings
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(1500)]
 
 ROOT = Path(flows.__file__).parents[1]
-PATIENCE = 180.0
+PATIENCE = 400.0
 ROUNDS = """
 import json, time
 from pathlib import Path

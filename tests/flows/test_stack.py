@@ -23,10 +23,11 @@ import psutil
 import pytest
 
 import flows
+from flows.keeper import Keeper, place
 from flows.postgres import Account, Cluster, program
 from flows.recipe import CORE, SECRETS, Service, recipe
 from flows.settings import Settings
-from flows.stack import _Keeper, make_secrets, place, up
+from flows.stack import make_secrets, up
 from medai.errors import ConfigurationError, ServiceFailed
 from medai.ledger import Ledger
 from medai.workspace import Workspace
@@ -93,9 +94,9 @@ def test_a_service_that_ends_again_and_again_ends_the_stack(
     bare: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It is started again so many times, its words are kept, and then they are told."""
-    monkeypatch.setattr("flows.stack.PAUSES", (0.0, 0.0))
+    monkeypatch.setattr("flows.keeper.PAUSES", (0.0, 0.0))
     settings = Settings.load(home=tmp_path)
-    keeper = _Keeper(settings, place(settings), threading.Event())
+    keeper = Keeper(settings, place(settings), threading.Event())
     keeper.services = {"broken": Service(("no_such_module",), {})}
     keeper._launch("broken")
     started = set()

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 _ITEM, _END = b"\xfe\xff\x00\xe0", b"\xfe\xff\xdd\xe0"
 _STARTS = (b"\xff\xd8", b"\xff\x4f\xff\x51")
 """First bytes of a JPEG or JPEG-LS codestream, and of a JPEG 2000 one."""
+_TILE_PART = b"\xff\x90"
 _JP2 = b"\x00\x00\x00\x0cjP  "
 _NO_FRAME = frozenset({0xC4, 0xC8, 0xCC})
 """Markers among FFC0 to FFCF that begin no frame: Huffman tables, an extension, arithmetic conditioning."""
@@ -50,6 +51,8 @@ def codestreams_of(opened: Opened, frames: int, *, one_each: bool) -> list[bytes
     table, spans = _spans(opened.body, opened.begin)
     body = opened.body
     if len(spans) == frames:
+        if table and table != [begin - spans[0][0] for begin, _ in spans]:
+            raise Fault("frames_mismatch")
         return [body[begin:end] for begin, end in spans]
     if one_each or len(spans) < frames:
         raise Fault("frames_mismatch")
@@ -145,6 +148,27 @@ def told_by_jpeg_2000(stream: bytes) -> Told:
     (samples,) = struct.unpack_from(">H", stream, at + 40)
     depth = stream[at + 42]
     return Told(bottom - top, right - left, samples, (depth & 0x7F) + 1, bool(depth & 0x80))
+
+
+def has_all_tiles(stream: bytes) -> bool:
+    """Whether each tile of a JPEG 2000 codestream has a part (ISO/IEC 15444-1 A.4.2); OpenJPEG leaves others black."""
+    at = max(0, stream.find(_STARTS[1], 0, 4096))
+    right, bottom, _, _, width, height, left, top = struct.unpack_from(">8I", stream, at + 8)
+    if not width or not height:
+        return False
+    tiles, seen = -(-(right - left) // width) * -(-(bottom - top) // height), set[int]()
+    at += 2
+    while at + 12 <= len(stream) and stream[at] == 0xFF:
+        length = int.from_bytes(stream[at + 2 : at + 4], "big")
+        if stream[at : at + 2] == _TILE_PART:
+            tile, length = struct.unpack_from(">HI", stream, at + 4)
+            seen.add(tile)
+            if not length:  # the last one, up to the end
+                break
+            at += length
+        else:
+            at += 2 + length
+    return bool(len(seen) == tiles)
 
 
 def ends_whole(stream: bytes) -> bool:

@@ -45,7 +45,6 @@ class Header(NamedTuple):
         kind: ``whole``, ``float32`` or ``float64``.
         photometric: PS3.3 C.7.6.3.1.2.
         planar: whether colours lie one plane after the other.
-        overlaid: whether unused bits of a value may hold an overlay's (retired).
     """
 
     coding: Coding
@@ -114,13 +113,14 @@ def header_of(opened: Opened) -> Header:
     photometric = (elements.word("PhotometricInterpretation") or "").upper()
     frames = _whole(elements.word("NumberOfFrames"), 1)
     signed = elements.short("PixelRepresentation") or 0
+    planar = (elements.short("PlanarConfiguration") or 0) if samples > 1 else 0
     if allocated not in _ALLOCATED[opened.kind]:
         raise Fault("unknown_bit_depth")
     if not 1 <= stored <= allocated or not stored - 1 <= (stored - 1 if high is None else high) < allocated:
         raise Fault("bits_contradict")
     if photometric not in _SAMPLES or (samples == 3 and allocated not in (8, 16, 32)):
         raise Fault("unknown_photometric")
-    if samples != _SAMPLES[photometric] or signed > 1 or frames < 1:
+    if samples != _SAMPLES[photometric] or signed > 1 or planar > 1 or frames < 1:
         raise Fault("damaged_header")
     if rows * columns > PIXEL_LIMIT or frames > FRAME_LIMIT:
         raise Fault("decompression_bomb")
@@ -136,7 +136,7 @@ def header_of(opened: Opened) -> Header:
         signed=bool(signed),
         kind=opened.kind,
         photometric=photometric,
-        planar=bool(elements.short("PlanarConfiguration")) and samples > 1,
+        planar=bool(planar),
         big_endian=opened.syntax == BIG_ENDIAN,
     )
 

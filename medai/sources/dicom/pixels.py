@@ -4,8 +4,8 @@
 - The length of the pixels must be what the header says, up to one byte of padding, and a codestream must say of itself
   what the header says of it: a header that lies about rows would decode to another picture without a word.
 - Wide values of a big-endian file are a fault: writers differ about the order of their 16-bit words.
-- Bits above BitsStored are a value's sign, or nothing. Anything else there is a fault: decoders that mask it are silent
-  about a BitsStored that lies.
+- Bits above BitsStored are a value's sign, or nothing, and those below it nothing. Anything else there is a fault:
+  decoders that mask it are silent about a BitsStored or a HighBit that lies.
 - Where a JPEG 2000 codestream and the header disagree about the sign, the header is right, as for other codings: the
   bits are the same.
 - Whether a JPEG's colours were transformed is told by its Adobe marker (T.872 section 6.5.3) where it has one, else by
@@ -24,6 +24,7 @@ from medai.sources.dicom.fragments import (
     Told,
     codestreams_of,
     ends_whole,
+    has_all_tiles,
     told_by_jpeg,
     told_by_jpeg_2000,
 )
@@ -35,8 +36,9 @@ if TYPE_CHECKING:
 _DAMAGE = (ValueError, TypeError, RuntimeError, LookupError, ArithmeticError, OSError, EOFError)
 """What imagecodecs raises at bytes that are not as they should be, its codecs' own errors being RuntimeErrors."""
 _RLE_HEADER, _MOST_SEGMENTS = 64, 15
-_FILLED = 8
-"""Rows of a block of JPEG."""
+_BLOCK, _TAIL = 8, 4
+"""Rows and columns of a block of JPEG; pixels at the end of a lossless picture that are looked at."""
+_END_OF_IMAGE, _PROBE = b"\xff\xd9", bytes(range(1, 127)) * 4
 
 
 class Frame(NamedTuple):
@@ -165,6 +167,8 @@ def _settled(values: np.ndarray, header: Header) -> np.ndarray:
 
     shift = header.high + 1 - header.stored
     if shift:  # retired: values that do not begin at the lowest bit
+        if values.size and int(np.bitwise_or.reduce(values, axis=None)) & ((1 << shift) - 1):
+            raise Fault("beyond_bits_stored")
         values = values >> shift
     spare = header.allocated - header.stored
     if not header.signed:
@@ -217,20 +221,25 @@ def _rle(stream: bytes, header: Header) -> Frame:
 def _decoded(stream: bytes, header: Header) -> Frame:
     """A frame of JPEG, JPEG-LS, JPEG 2000 or JPEG XL, by imagecodecs."""
     import imagecodecs
+    import numpy as np
 
     told = None if header.coding == "jpeg_xl" else _told(stream, header)
-    codec = {"jpeg_ls": "jpegls", "jpeg_2000": "jpeg2k", "jpeg_xl": "jpegxl"}.get(header.coding, "jpeg8")
-    spaces = {}
-    if codec == "jpeg8" and header.samples > 1:
-        stored = "YCBCR" if transformed(stream, header.photometric) else "RGB"
-        spaces = {"colorspace": stored, "outcolorspace": "RGB"}
     with _decoding():
-        values = getattr(imagecodecs, f"{codec}_decode")(stream, **spaces)
+        if header.coding == "jpeg_xl":
+            values = imagecodecs.jpegxl_decode(stream)
+        elif header.coding == "jpeg_2000":
+            values = imagecodecs.jpeg2k_decode(stream)
+        elif header.coding == "jpeg_ls":
+            values = imagecodecs.jpegls_decode(stream)
+        else:
+            values = _by_libjpeg(stream, header)
     shape = (header.rows, header.columns, header.samples)[: 2 if header.samples == 1 else 3]
     if values.shape != shape or values.dtype.kind not in "ui":
         raise Fault("length_mismatch")
-    if header.coding == "jpeg" and _is_filled(values):
-        raise Fault("truncated_pixels")
+    if told is not None and header.coding in ("jpeg", "jpeg_lossless") and _may_be_cut(values, header):
+        at = stream.rindex(_END_OF_IMAGE)
+        if not np.array_equal(_by_libjpeg(stream[:at] + _PROBE + stream[at:], header), values):
+            raise Fault("truncated_pixels")
     still = header.coding == "jpeg_ls" or (header.coding == "jpeg_xl" and header.photometric != "RGB")
     photometric = _plain_name(header) if still or header.samples == 1 else "RGB"
     if header.photometric.startswith("YBR_FULL") and header.coding == "jpeg_2000":
@@ -245,7 +254,7 @@ def _told(stream: bytes, header: Header) -> Told:
         raise Fault("length_mismatch")
     if told.bits > header.allocated:
         raise Fault("bits_contradict")
-    if not ends_whole(stream):
+    if not ends_whole(stream) or (header.coding == "jpeg_2000" and not has_all_tiles(stream)):
         raise Fault("truncated_pixels")
     return told
 
@@ -292,8 +301,26 @@ def transformed(stream: bytes, photometric: str) -> bool:
     return told
 
 
-def _is_filled(values: np.ndarray) -> bool:
-    """Whether a JPEG's last row of blocks is the one level that libjpeg fills in when a scan ends early."""
-    last = values[-_FILLED:]
-    middle = 1 << (11 if values.dtype.itemsize == 2 else 7)
-    return bool((last == middle).all())
+def _by_libjpeg(stream: bytes, header: Header) -> np.ndarray:
+    import imagecodecs
+
+    if header.samples == 1:
+        return imagecodecs.jpeg8_decode(stream)
+    space = "YCBCR" if transformed(stream, header.photometric) else "RGB"
+    return imagecodecs.jpeg8_decode(stream, colorspace=space, outcolorspace="RGB")
+
+
+def _may_be_cut(values: np.ndarray, header: Header) -> bool:
+    """Whether a JPEG ends as one does whose scan ends early, of which libjpeg does not tell.
+
+    It takes zeros for what is missing: a lossless picture then changes from pixel to pixel by one constant, or by
+    nothing, and blocks are of the middle level. A whole picture may end like that, too. The codestream then is decoded
+    once more with bytes put in before its end: where the scan was whole, nobody reads them.
+    """
+    import numpy as np
+
+    if header.coding == "jpeg_lossless":
+        steps = np.diff(values[-1, -_TAIL:].astype(np.int64), axis=0)
+        return bool((steps == steps[-1:]).all())
+    block = values[(values.shape[0] - 1) // _BLOCK * _BLOCK :, (values.shape[1] - 1) // _BLOCK * _BLOCK :]
+    return bool((block == 1 << (11 if values.dtype.itemsize == 2 else 7)).all())

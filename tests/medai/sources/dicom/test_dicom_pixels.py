@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydicom.encaps import encapsulate, encapsulate_extended
 
-from medai.sources.dicom import decoding, elements
+from medai.sources.dicom import decoding, elements, fragments
 from medai.sources.dicom.fragments import ends_whole
 from medai.sources.synthetic.dicom_files import file_of
 from tests.medai.sources.dicom.making import (
@@ -161,6 +161,9 @@ def test_bits_above_those_in_use_are_a_fault() -> None:
     assert reason_of(lying(HighBit=3)) == "bits_contradict"
     shifted = (TWELVE << 4).astype(np.uint16)
     np.testing.assert_array_equal(stored(made(shifted, HighBit=15)), TWELVE)
+    assert reason_of(lying(HighBit=15)) == "beyond_bits_stored"
+    assert reason_of(lying(BitsStored=8, HighBit=11)) == "beyond_bits_stored"
+    assert reason_of(made(RGB, PlanarConfiguration=7)) == "damaged_header"
 
 
 @pytest.mark.parametrize("syntax", [LITTLE, BIG, DEFLATED, RLE, JPEG, JPEG_LOSSLESS, JPEG_LS, JPEG_2000])
@@ -265,3 +268,45 @@ def test_a_codestream_without_its_end_is_cut() -> None:
     """The end mark, and padding behind it."""
     assert ends_whole(b"\xff\xd8..\xff\xd9\0\0")
     assert not ends_whole(b"\xff\xd8..\xff\xd8")
+
+
+@pytest.mark.parametrize(("syntax", "predictor"), [(JPEG_LOSSLESS, 1), (JPEG_LOSSLESS, 4), (JPEG, None)])
+@pytest.mark.parametrize("kept", [0.75, 0.9, 0.97])
+def test_a_jpeg_cut_short_with_an_end_mark_is_cut_all_the_same(syntax: str, predictor: int | None, kept: float) -> None:
+    """libjpeg fills what is missing and says nothing; a whole picture that ends evenly is read as it is."""
+    noise = np.random.default_rng(2).integers(0, 200, (40, 36))
+    picture = (np.add.outer(np.arange(40), np.arange(36)) * 40 + noise).astype(np.uint16)
+    if predictor is None:
+        picture = (picture >> 4).astype(np.uint8)
+    how = {} if predictor is None else {"lossless": True, "predictor": predictor, "bitspersample": 12}
+    for whole in (picture, np.pad(picture[:32, :28], ((0, 8), (0, 8)), constant_values=128)):
+        stream = bytes(imagecodecs.jpeg8_encode(whole, **how))
+        cut = stream[: int(len(stream) * kept)] + b"\xff\xd9"
+        whole_file, cut_file = (
+            file_of(dataset(whole), whole, syntax, PixelData=encapsulate([one + b"\0" * (len(one) % 2)]))
+            for one in (stream, cut)
+        )
+        assert stored(whole_file).shape == whole.shape
+        assert reason_of(cut_file) == "truncated_pixels"
+
+
+def test_a_jpeg_2000_without_some_of_its_tiles_is_cut() -> None:
+    """OpenJPEG would leave them black: here the codestream says four tiles and brings one."""
+    stream = bytearray(imagecodecs.jpeg2k_encode(TWELVE, codecformat="j2k", reversible=True, bitspersample=12))
+    assert fragments.has_all_tiles(bytes(stream))
+    struct.pack_into(">II", stream, stream.index(b"\xff\x51") + 22, 7, 5)
+    assert not fragments.has_all_tiles(bytes(stream))
+    tiled = file_of(dataset(TWELVE), TWELVE, JPEG_2000, PixelData=encapsulate([bytes(stream)]))
+    assert reason_of(tiled) == "truncated_pixels"
+
+
+def test_a_table_of_offsets_that_lies_is_a_fault_though_each_fragment_is_a_frame() -> None:
+    """Programs that follow it would show other frames than those that count fragments."""
+    two = np.stack([TWELVE, TWELVE[::-1]])
+    parts = [bytes(imagecodecs.jpegls_encode(np.ascontiguousarray(one))) for one in two]
+    pixels = encapsulate([part + b"\0" * (len(part) % 2) for part in parts], has_bot=True)
+    told = dataset(two, NumberOfFrames=2)
+    assert len(frames(file_of(told, two, JPEG_LS, PixelData=pixels))) == 2
+    for first, second in ((0, 0), (struct.unpack("<I", pixels[12:16])[0], 0), (0, 8)):
+        lie = pixels[:8] + struct.pack("<II", first, second) + pixels[16:]
+        assert reason_of(file_of(told, two, JPEG_LS, PixelData=lie)) == "frames_mismatch"
