@@ -928,3 +928,7 @@ stack_commands.add(app, _answer)
 def main() -> None:
     """Entry point of the ``medai`` command."""
     app()
+
+
+if __name__ == "__main__":
+    main()

@@ -28,6 +28,7 @@ from flows.recipe import (
 from flows.services import (
     LOOPBACK,
     MLFLOW_PORT,
+    PAGES_PORT,
     PREFECT_PORT,
     Child,
     free_ports,
@@ -49,14 +50,16 @@ STEADY_SECONDS = 60
 
 def place(settings: Settings) -> Place:
     """Where the stack of a home is: on the usual ports where they are free."""
-    wanted = (PREFECT_PORT, MLFLOW_PORT, POSTGRES_PORT, WORKER_PORT, SCHEDULER_PORT)
-    prefect, mlflow, postgres, worker, scheduler = (f"{LOOPBACK}:{port}" for port in free_ports(wanted))
+    wanted = (PREFECT_PORT, MLFLOW_PORT, PAGES_PORT, POSTGRES_PORT, WORKER_PORT, SCHEDULER_PORT)
+    prefect, mlflow, pages, postgres, worker, scheduler = (f"{LOOPBACK}:{port}" for port in free_ports(wanted))
     return Place(
         listen=LOOPBACK,
         postgres=postgres,
         prefect=f"http://{prefect}",
         mlflow=f"http://{mlflow}",
+        overview=f"http://{pages}",
         prefect_page=f"http://{prefect}",
+        mlflow_page=f"http://{mlflow}",
         worker=worker,
         scheduler=scheduler,
         hosts=(),
@@ -156,7 +159,8 @@ class Keeper:
         if name == "postgres":
             child = self.cluster.start(words)
         else:
-            module, *arguments = service.command
+            program, *arguments = service.command
+            module = {"medai": "flows.cli"}.get(program, program)
             child = Child(name, module, arguments, self._environment(service), words)
         self.children[name] = child
         self._since[name] = time.monotonic()

@@ -42,11 +42,11 @@ def look(settings: Settings, served: bool) -> Overview:
     if prefect:
         try:
             planned = plans(prefect, settings, problems)
-            services[PREFECT] = prefect.removesuffix("/api")
+            services[PREFECT] = settings.prefect_page or prefect.removesuffix("/api")
         except Unanswered:
             services[PREFECT] = None
     if mlflow:
-        services[MLFLOW] = mlflow if _answers(f"{mlflow}/health") else None
+        services[MLFLOW] = (settings.mlflow_page or mlflow) if _answers(f"{mlflow}/health") else None
     links = {name: _links(ledger, name, services.get(MLFLOW), served) for name in problems}
     return gather(ledger, planned, links, services)
 

@@ -67,7 +67,7 @@ def plans(api_url: str, settings: Settings, problems: Iterable[str]) -> dict[str
     of = {one["id"]: _problem(one["name"]) for one in deployments}
     names = set(problems) | {name for name in of.values() if name}
     called = {one["id"]: one["name"] for one in flows}
-    page = api_url.removesuffix("/api")
+    page = settings.prefect_page or api_url.removesuffix("/api")
     return {
         name: Plan(
             schedules=tuple(

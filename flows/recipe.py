@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from flows.services import MLFLOW_PORT, PREFECT_PORT, WORK_POOL
+from flows.services import MLFLOW_PORT, PAGES_PORT, PREFECT_PORT, WORK_POOL
 
 POSTGRES_PORT, WORKER_PORT, SCHEDULER_PORT = 5432, 8080, 8786
 FILE = "_FILE"
@@ -47,7 +47,8 @@ class Place:
         listen: the address on which servers listen.
         postgres: ``host:port``.
         prefect, mlflow: ``http://host:port``.
-        prefect_page: Prefect's address as a browser sees it.
+        overview: where medai's own pages are, ``http://host:port``.
+        prefect_page, mlflow_page: addresses as a browser sees them.
         worker: ``host:port`` of the worker's own health page.
         scheduler: ``host:port`` of Dask's scheduler.
         hosts: Host headers that MLflow's server answers to, besides loopback.
@@ -63,7 +64,9 @@ class Place:
     postgres: str
     prefect: str
     mlflow: str
+    overview: str
     prefect_page: str
+    mlflow_page: str
     worker: str
     scheduler: str
     hosts: tuple[str, ...]
@@ -89,7 +92,9 @@ CONTAINERS = Place(
     postgres=f"postgres:{POSTGRES_PORT}",
     prefect=f"http://prefect:{PREFECT_PORT}",
     mlflow=f"http://mlflow:{MLFLOW_PORT}",
+    overview=f"http://pages:{PAGES_PORT}",
     prefect_page=f"http://127.0.0.1:{PREFECT_PORT}",
+    mlflow_page=f"http://127.0.0.1:{MLFLOW_PORT}",
     worker=f"127.0.0.1:{WORKER_PORT}",
     scheduler=f"dask-scheduler:{SCHEDULER_PORT}",
     hosts=(f"mlflow:{MLFLOW_PORT}",),
@@ -164,6 +169,17 @@ def recipe(place: Place) -> dict[str, Service]:
             health=f"http://{place.worker}/health",
             needs=("prefect", "mlflow"),
         ),
+        "pages": Service(
+            ("medai", "pages", "--host", place.listen, "--port", place.overview.rpartition(":")[2]),
+            {
+                "MEDAI_PAGES_AUTH" + FILE: place.secret(PREFECT_AUTH),
+                "MEDAI_PREFECT_PAGE": place.prefect_page,
+                "MEDAI_MLFLOW_PAGE": place.mlflow_page,
+                **clients(place),
+            },
+            health=f"{_local(place.overview)}/health",
+            needs=("prefect", "mlflow"),
+        ),
         "dask-scheduler": Service(
             ("dask", "scheduler", "--host", place.listen, "--port", scheduler_port, "--no-dashboard"), {}
         ),
@@ -175,7 +191,7 @@ def recipe(place: Place) -> dict[str, Service]:
     }
 
 
-CORE = ("postgres", "prefect", "mlflow", "worker")
+CORE = ("postgres", "prefect", "mlflow", "worker", "pages")
 """What a stack has at least; Dask's services are a profile of the compose file."""
 
 

@@ -164,6 +164,8 @@ class Settings(BaseSettings):
             folder in ``home``.
         postgres: ``host:port`` of a stack's PostgreSQL (MEDAI_POSTGRES), for copies of its databases.
         secrets: folder of a stack's secrets (MEDAI_SECRETS); None is one in ``stack``.
+        prefect_page, mlflow_page: addresses at which a browser finds these servers' pages (MEDAI_PREFECT_PAGE,
+            MEDAI_MLFLOW_PAGE), where they are not those at which medai does.
         pages_auth: ``user:password`` that the pages' server asks for (MEDAI_PAGES_AUTH); None for nobody, on loopback.
         pages_hosts: names, with commas between them, by which the pages may be asked besides loopback's.
         lock_seconds: how long to wait for an equal run at work on the same stage.
@@ -203,6 +205,8 @@ class Settings(BaseSettings):
     stack: Folder | None = None
     postgres: str | None = Field(None, pattern=r"^[\w.-]+:\d+$")
     secrets: Folder | None = None
+    prefect_page: WebAddress | None = None
+    mlflow_page: WebAddress | None = None
     pages_auth: SecretStr | None = None
     pages_hosts: str = ""
     lock_seconds: float = Field(4 * 3600, gt=0, allow_inf_nan=False)

@@ -39,7 +39,7 @@ class Stack(Frozen):
     """A stack that runs.
 
     Attributes:
-        prefect_url, mlflow_url: the pages.
+        prefect_url, mlflow_url, pages_url: Prefect's and MLflow's pages, and the overview.
         postgres: ``host:port``.
         told: what a command must find in its environment to use the stack; no secret, but the path of one.
         pids: service → process id; ``stack`` is the process that holds them.
@@ -48,6 +48,7 @@ class Stack(Frozen):
 
     prefect_url: str
     mlflow_url: str
+    pages_url: str
     postgres: str
     told: dict[str, str]
     pids: dict[str, int]
@@ -179,6 +180,7 @@ def _record(settings: Settings, keeper: Keeper) -> Stack:
     found = Stack(
         prefect_url=keeper.here.prefect_page,
         mlflow_url=keeper.here.mlflow,
+        pages_url=keeper.here.overview,
         postgres=keeper.here.postgres,
         told=clients(keeper.here),
         pids={"stack": os.getpid()} | {name: child.pid for name, child in keeper.children.items()},

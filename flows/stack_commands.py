@@ -110,7 +110,12 @@ def _told(found: Stack) -> dict[str, Any]:
 
 
 def _show_stack(outcome: dict[str, Any]) -> None:
-    for name, address in (("Prefect", "prefect_url"), ("MLflow", "mlflow_url"), ("PostgreSQL", "postgres")):
+    for name, address in (
+        ("overview", "pages_url"),
+        ("Prefect", "prefect_url"),
+        ("MLflow", "mlflow_url"),
+        ("PostgreSQL", "postgres"),
+    ):
         typer.echo(f"{name:<10} {outcome[address]}")
     typer.echo(f"{'logs':<10} {outcome['logs']}\n\nTo use it:")
     for name, value in outcome["told"].items():

@@ -20,7 +20,7 @@ def exposition(overview: Overview) -> bytes:
     """
     from prometheus_client import CollectorRegistry, Counter, Gauge, disable_created_metrics, generate_latest
 
-    disable_created_metrics()  # the time of this look is not when counting began
+    disable_created_metrics()  # type: ignore[no-untyped-call]  # the time of this look is not when counting began
     registry = CollectorRegistry()
 
     def gauge(name: str, help_: str, *labels: str) -> Callable[..., None]:

@@ -92,8 +92,10 @@ def test_a_service_is_kept_small(name: str) -> None:
 def test_who_asks_for_no_password_is_published_on_loopback_alone() -> None:
     """PostgreSQL, Dask and the worker are on the inner network only, which leads nowhere."""
     assert COMPOSE["networks"]["inner"] == {"internal": True}
-    assert {name for name, service in SERVICES.items() if "pages" in service["networks"]} == {"prefect", "mlflow"}
-    assert {name for name, service in SERVICES.items() if "ports" in service} == {"prefect", "mlflow"}
+    open_ = {"prefect", "mlflow", "pages"}
+    assert {name for name, service in SERVICES.items() if "pages" in service["networks"]} == open_
+    assert {name for name, service in SERVICES.items() if "ports" in service} == open_
+    assert "MEDAI_PAGES_AUTH_FILE" in SERVICES["pages"]["environment"]
     assert "PREFECT_SERVER_API_AUTH_STRING_FILE" in SERVICES["prefect"]["environment"]
 
 

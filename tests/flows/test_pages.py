@@ -1,0 +1,113 @@
+"""The pages' server, asked as a browser, Prometheus and a stranger would."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from starlette.testclient import TestClient
+
+from flows.overview import write
+from flows.pages import app, refuse_open
+from flows.settings import Settings
+from medai.errors import ConfigurationError
+from medai.ledger import Ledger
+from medai.workspace import Workspace
+
+PROBLEM = "hospital_mortality"
+
+
+@pytest.fixture
+def settings(tmp_path: Path) -> Settings:
+    """A home in which one version was promoted, with two reports in the store: one open, one private."""
+    settings = Settings.load(home=tmp_path / "home")
+    workspace = Workspace(settings.home)
+    ledger = Ledger(workspace, by="anna")
+    for key, mode, version in (("p1", 0o600, 1), ("p2", 0o644, 2)):
+        page = workspace.folder("report", key) / "report.html"
+        page.parent.mkdir(parents=True)
+        page.write_text(f"<p>report {version}</p>")
+        page.chmod(mode)
+        candidate, decision = f"c{version}", f"d{version}"
+        workspace.keep_receipt("lineage", candidate, {"keys": [], "pages": {decision: key}})
+        ledger.append("registered", PROBLEM, {"version": version, "candidate": candidate, "run_id": "r"})
+        ledger.promote(
+            PROBLEM,
+            version=version,
+            candidate=candidate,
+            run_id="r",
+            how="gate",
+            reason="enough",
+            expected="c1" if version > 1 else None,
+        )
+        facts = {"decision": decision, "candidate": candidate, "version": version, "verdict": "promoted"}
+        ledger.append("settled", PROBLEM, facts | {"rules": "g", "reasons": [], "openings": 1})
+    return settings
+
+
+def test_each_page_is_served_and_names_its_neighbours(settings: Settings) -> None:
+    """The overview leads to the problem, that to its report; figures are Prometheus' text; all forbid scripts."""
+    client = TestClient(app(settings), base_url="http://127.0.0.1")
+    front = client.get("/")
+    assert front.status_code == 200
+    assert f'href="/problems/{PROBLEM}"' in front.text
+    assert front.headers["cache-control"] == "no-store"
+    page = client.get(f"/problems/{PROBLEM}/")
+    assert "Version 2 has been champion" in page.text
+    assert f'href="/problems/{PROBLEM}/report"' in page.text
+    assert client.get(f"/problems/{PROBLEM}/report").text == "<p>report 2</p>"
+    figures = client.get("/metrics")
+    assert figures.headers["content-type"] == "text/plain; version=0.0.4; charset=utf-8"
+    assert f'medai_champion_version{{problem="{PROBLEM}"}} 2.0' in figures.text
+    assert client.get("/health").text == "ok\n"
+
+
+@pytest.mark.parametrize("path", ["/problems/nobody", "/problems/nobody/report", f"/problems/{PROBLEM}/monitoring"])
+def test_what_is_not_there_is_said_to_be_missing(settings: Settings, path: str) -> None:
+    """404 in a line of text."""
+    answer = TestClient(app(settings), base_url="http://localhost").get(path)
+    assert (answer.status_code, answer.text.count("\n")) == (404, 1)
+
+
+def test_a_page_with_pictures_of_patients_is_not_handed_out(settings: Settings) -> None:
+    """Where the champion's report is its owner's alone: 403, and what to do; the link is the file's."""
+    Ledger(Workspace(settings.home), by="anna").rollback(PROBLEM, "worse")
+    client = TestClient(app(settings), base_url="http://127.0.0.1")
+    answer = client.get(f"/problems/{PROBLEM}/report")
+    assert answer.status_code == 403
+    assert "medai history" in answer.text
+    assert 'href="file://' in client.get(f"/problems/{PROBLEM}").text
+
+
+def test_a_stranger_is_not_answered(settings: Settings) -> None:
+    """Another host name, as after DNS rebinding, or no password where one is asked for."""
+    open_ = app(settings, hosts=("medai.ward",))
+    assert TestClient(open_, base_url="http://evil.example").get("/").status_code == 400
+    assert TestClient(open_, base_url="http://medai.ward").get("/health").status_code == 200
+    closed = TestClient(app(settings, auth="anna:secret"), base_url="http://127.0.0.1")
+    for auth in (None, ("anna", "wrong"), ("", "")):
+        refused = closed.get("/metrics", auth=auth)
+        assert (refused.status_code, refused.headers["www-authenticate"]) == (401, 'Basic realm="medai"')
+    assert closed.get("/metrics", auth=("anna", "secret")).status_code == 200
+    assert closed.get("/health").status_code == 200
+
+
+def test_outside_loopback_a_password_is_asked_for() -> None:
+    """Before anything listens."""
+    for host in ("127.0.0.1", "::1", "localhost"):
+        refuse_open(host, None)
+    refuse_open("0.0.0.0", "anna:secret")  # noqa: S104 nothing listens
+    with pytest.raises(ConfigurationError, match="the pages would be open to the network") as failure:
+        refuse_open("0.0.0.0", None)  # noqa: S104 nothing listens
+    assert "MEDAI_PAGES_AUTH" in failure.value.action
+
+
+def test_pages_are_written_as_files(settings: Settings, tmp_path: Path) -> None:
+    """One for the site and one a problem, with links between them; a file in the way is refused."""
+    told = write(settings, str(tmp_path / "out"))
+    assert told["problems"] == [PROBLEM]
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["overview.html", f"problem-{PROBLEM}.html"]
+    assert f'href="problem-{PROBLEM}.html"' in (tmp_path / "out" / "overview.html").read_text()
+    (tmp_path / "file").touch()
+    with pytest.raises(ConfigurationError, match="the pages cannot be written there"):
+        write(settings, str(tmp_path / "file"))

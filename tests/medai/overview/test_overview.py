@@ -1,0 +1,150 @@
+"""The overview: what is told of a site, as values, as pages and as figures."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+from prometheus_client.parser import text_string_to_metric_families
+
+from medai.ledger import Ledger
+from medai.overview import FlowRun, Judged, Overview, Plan, ProblemView, VersionPoint
+from medai.overview.content import Drifting
+from medai.overview.gathering import gather
+from medai.overview.metrics import exposition
+from medai.overview.page import bars, points, problem, site
+
+NAME = "hospital_mortality"
+WIDE = (120, 30, 4)
+
+
+def plan(kind: str = "COMPLETED") -> Plan:
+    """A schedule, and a run that ended."""
+    run = FlowRun(flow="retrain", name="r", state=kind.title(), kind=kind, at="2026-11-20T03:00:00+00:00", seconds=61.2)
+    return Plan(schedules=("retrains at 0 3 * * 1 UTC",), next="2026-11-23T03:00:00+00:00", runs=(run,))
+
+
+def test_a_problem_is_told_from_the_ledger(ledger: Ledger) -> None:
+    """Champion, each version with its figure and verdict, verdicts on data, approvals, aliases moved by hand."""
+    overview = gather(ledger, {NAME: plan()}, {NAME: {"report": "/x"}}, {"Prefect": "http://127.0.0.1:4200"})
+    (view,) = overview.problems
+    assert (view.problem, view.champion, view.how, view.by) == (NAME, 3, "gate", "anna")
+    assert view.question.startswith("Will this generated patient")
+    assert [(one.version, one.verdict, one.value) for one in view.versions] == [
+        (1, "promoted", 0.8),
+        (2, "refused", 0.7),
+        (3, "promoted", 0.85),
+        (4, "awaiting_approval", 0.9),
+    ]
+    assert view.newest is not None
+    assert view.newest.version == 3
+    assert [(one.rows, one.set_aside, one.passed) for one in view.quality] == [(1000, 10, True), (1000, 40, True)]
+    assert [(one.version, one.wanted) for one in view.approvals] == [(4, ("approved by a person",))]
+    assert view.decisions == {"awaiting_approval": 1, "promoted": 2, "refused": 1}
+    assert (view.moved, view.light, overview.waiting, overview.broken) == (1, "act", 0, "")
+    assert [(turn.what, turn.reason) for turn in view.turns[:3]] == [
+        ("version 4: awaiting approval", "because awaiting_approval"),
+        ("MLflow's alias was moved by hand, and put back", "it pointed at version 2"),
+        ("version 3 promoted by the gate", "enough"),
+    ]
+    assert overview.lines == len(ledger.entries())
+
+
+def test_a_broken_audit_is_told_and_nothing_that_rests_on_it(ledger: Ledger) -> None:
+    """The page says which line is broken; no champion is shown, and nothing is raised."""
+    data = ledger.path.read_bytes()
+    ledger.path.write_bytes(data.replace(b'"version":3', b'"version":2', 1))
+    overview = gather(ledger)
+    assert overview.problems == ()
+    assert re.match(r"line \d+ of audit.jsonl was altered", overview.broken)
+    page = site(overview)
+    assert "The audit is not whole" in page
+    assert "medai audit verify" in page
+    assert b"medai_audit_whole 0.0" in exposition(overview)
+
+
+@pytest.mark.parametrize(
+    ("view", "light"),
+    [
+        (ProblemView(problem="x"), "nobody"),
+        (ProblemView(problem="x", champion=1), "steady"),
+        (ProblemView(problem="x", champion=1, plan=plan("CRASHED")), "look"),
+        (ProblemView(problem="x", champion=1, drifting=Drifting(outside=("age (psi)",))), "look"),
+        (ProblemView(problem="x", champion=1, drifting=Drifting(counting=("age (psi)",))), "act"),
+        (ProblemView(problem="x", quality=(Judged(at="", passed=False, rows=9, set_aside=9),)), "act"),
+    ],
+)
+def test_a_person_is_called_when_one_is_needed(view: ProblemView, light: str) -> None:
+    """Drift that counts, refused data and approvals call; what is outside once, or a failed run, is worth a look."""
+    assert view.light == light
+
+
+def test_pages_hold_all_that_is_told_and_no_script(ledger: Ledger) -> None:
+    """Links, the approval's command, the schedule; names are escaped, and nothing is fetched from anywhere."""
+    overview = gather(ledger, {NAME: plan(), "<b>&": Plan()}, {NAME: {"report": "/problems/x/report"}})
+    front, (view, *_) = site(overview), [one for one in overview.problems if one.problem == NAME]
+    assert "A person is needed" in front
+    assert "1 approval open" in front
+    assert f'href="problem-{NAME}.html"' in front
+    assert f'href="/problems/{NAME}"' in site(overview, links=False)
+    assert "&lt;b&gt;&amp;" in front
+    page = problem(overview, view)
+    for told in ("medai promote hospital_mortality 4 --reason", "0 3 * * 1 UTC", "2026-11-23 03:00", "61.2", "refused"):
+        assert told in page
+    for text in (front, page):
+        assert "default-src 'none'" in text
+        assert not re.search(r"<script|src=|@import|url\(", text)
+
+
+def test_figures_are_read_back_by_prometheus_own_parser(ledger: Ledger) -> None:
+    """Names and labels as its conventions ask; a figure that nobody knows has no sample."""
+    overview = gather(ledger, {NAME: plan("FAILED")}, services={"Prefect": None, "MLflow": "http://127.0.0.1:5000"})
+    samples = {
+        (sample.name, *sorted(sample.labels.values())): sample.value
+        for family in text_string_to_metric_families(exposition(overview).decode())
+        for sample in family.samples
+    }
+    assert samples["medai_champion_version", NAME] == 3
+    assert samples["medai_champion_metric", "auroc", NAME, "value"] == 0.85
+    assert samples["medai_decisions_total", NAME, "promoted"] == 2
+    assert samples["medai_quality_set_aside_rows", NAME] == 40
+    assert samples["medai_approvals_open", NAME] == 1
+    assert samples["medai_alias_moved_total", NAME] == 1
+    assert samples["medai_last_run_failed", NAME] == 1
+    assert samples["medai_service_up", "Prefect"] == 0
+    assert samples["medai_service_up", "MLflow"] == 1
+    assert samples["medai_next_run_timestamp_seconds", NAME] == 1795402800
+    assert not [name for name, *_ in samples if name.endswith("_created")]
+    nobody = exposition(Overview(at="", problems=(ProblemView(problem="x"),))).decode()
+    assert "medai_champion_version" in nobody
+    assert "medai_champion_since_timestamp_seconds{" not in nobody
+
+
+def test_a_drawing_holds_only_figures_that_compare() -> None:
+    """Versions judged by another metric are left out; the newest 24 remain; the champion is marked."""
+    older = [VersionPoint(version=n, at="", verdict="", metric="dice", value=0.1) for n in range(5)]
+    newer = [VersionPoint(version=n, at="", verdict="", metric="auroc", value=n / 100) for n in range(60, 90)]
+    drawn = points([*older, *newer], 70, WIDE)
+    assert [one["version"] for one in drawn["points"]] == list(range(66, 90))
+    assert [one["version"] for one in drawn["points"] if one["champion"]] == [70]
+    assert (drawn["metric"], drawn["low"], drawn["high"]) == ("auroc", 0.66, 0.89)
+    assert drawn["points"][0]["y"] > drawn["points"][-1]["y"]
+    assert points([], None, WIDE)["points"] == []
+
+
+def test_bars_are_shares_of_the_highest() -> None:
+    """A verdict without rows set aside still shows; one that was not passed is marked."""
+    drawn = bars([Judged(at="", passed=n < 2, rows=100, set_aside=n * 10) for n in range(3)], WIDE)
+    assert [one["height"] for one in drawn["bars"]] == [1.0, 11.0, 22.0]
+    assert [one["passed"] for one in drawn["bars"]] == [True, True, False]
+    assert drawn["highest"] == 0.2
+
+
+def test_an_empty_home_says_what_to_do(tmp_path: Path) -> None:
+    """Nothing was run: no error, and the first command."""
+    from medai.workspace import Workspace
+
+    overview = gather(Ledger(Workspace(tmp_path), by="anna"))
+    assert "medai demo" in site(overview)
+    assert not (tmp_path / "keys").exists()
