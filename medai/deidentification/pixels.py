@@ -112,10 +112,10 @@ def frames_of(dataset: Dataset, data: bytes) -> Iterator[np.ndarray]:
 def _frames_by_reader(data: bytes) -> Iterator[np.ndarray]:
     from medai.sources.dicom import elements, headers, pixels, syntaxes
 
-    opened = elements.open_elements(data)
-    if opened.syntax not in syntaxes.CODINGS:
-        raise SetAside("codec_missing")
     try:
+        opened = elements.open_elements(data)
+        if opened.syntax not in syntaxes.CODINGS:
+            raise SetAside("codec_missing")
         header = headers.header_of(opened)
         for frame in pixels.frames_of(opened, header, range(header.frames)):
             yield frame.values
