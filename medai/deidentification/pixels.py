@@ -101,8 +101,6 @@ def frames_of(dataset: Dataset, data: bytes) -> Iterator[np.ndarray]:
             yield from iter_pixels(dataset, raw=True)
         else:
             yield from _frames_by_reader(data)
-    except SetAside:
-        raise
     except Exception as error:
         if not is_damage(error):
             raise

@@ -17,7 +17,7 @@ from __future__ import annotations
 import struct
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from medai.sources.dicom.elements import Fault, Opened
 from medai.sources.dicom.fragments import (
@@ -224,15 +224,12 @@ def _decoded(stream: bytes, header: Header) -> Frame:
     import numpy as np
 
     told = None if header.coding == "jpeg_xl" else _told(stream, header)
-    with _decoding():
-        if header.coding == "jpeg_xl":
-            values = imagecodecs.jpegxl_decode(stream)
-        elif header.coding == "jpeg_2000":
-            values = imagecodecs.jpeg2k_decode(stream)
-        elif header.coding == "jpeg_ls":
-            values = imagecodecs.jpegls_decode(stream)
-        else:
-            values = _by_libjpeg(stream, header)
+    codec = {"jpeg_ls": "jpegls", "jpeg_2000": "jpeg2k", "jpeg_xl": "jpegxl"}.get(header.coding, "jpeg8")
+    if codec == "jpeg8":
+        values = _by_libjpeg(stream, header)
+    else:
+        with _decoding():
+            values = getattr(imagecodecs, f"{codec}_decode")(stream)
     shape = (header.rows, header.columns, header.samples)[: 2 if header.samples == 1 else 3]
     if values.shape != shape or values.dtype.kind not in "ui":
         raise Fault("length_mismatch")
@@ -304,10 +301,12 @@ def transformed(stream: bytes, photometric: str) -> bool:
 def _by_libjpeg(stream: bytes, header: Header) -> np.ndarray:
     import imagecodecs
 
-    if header.samples == 1:
-        return imagecodecs.jpeg8_decode(stream)
-    space = "YCBCR" if transformed(stream, header.photometric) else "RGB"
-    return imagecodecs.jpeg8_decode(stream, colorspace=space, outcolorspace="RGB")
+    spaces: dict[str, Any] = {}
+    if header.samples > 1:
+        stored = "YCBCR" if transformed(stream, header.photometric) else "RGB"
+        spaces = {"colorspace": stored, "outcolorspace": "RGB"}
+    with _decoding():
+        return imagecodecs.jpeg8_decode(stream, **spaces)
 
 
 def _may_be_cut(values: np.ndarray, header: Header) -> bool:
