@@ -7,18 +7,25 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+from medai.errors import ServiceFailed
 from medai.records import canonical_json
+from medai.signatures import SIGNATURE
 from medai.tracking.package import MODEL, MODEL_FILES, Package
 
 REQUIREMENTS = ("mlflow", "numpy", "onnx", "onnxruntime")
 """What scoring needs. Pinned here: MLflow takes 17 seconds to find out for itself, by running the model."""
+
+CANDIDATE, PREPROCESSING = "candidate.json", "preprocessing.json"
+MLFLOWS = ("MLmodel", "conda.yaml", "python_env.yaml", "requirements.txt", "registered_model_meta")
+"""Files that MLflow writes beside a model: YAML and text."""
 
 
 def write_model(package: Package, folder: Path, *, model_id: str, run_id: str) -> None:
     """Write the package's model into ``folder`` (not there yet) as ``mlflow.onnx`` and ``mlflow.pyfunc`` load it.
 
     Beside the model lie ``candidate.json`` (thresholds, calibration, preprocessing, outputs, statistics) and, where
-    they exist, ``statistics.json``, ``model.keras`` and ``weights.npz``. No pickle, no example of a patient's data.
+    they exist, ``statistics.json``, ``architecture.json`` and ``weights.npz``. No pickle, no HDF5, no Keras archive, no
+    example of a patient's data. ``model.sig`` is this site's signature over all of them.
 
     Args:
         package: whose model.
@@ -59,11 +66,33 @@ def write_model(package: Package, folder: Path, *, model_id: str, run_id: str) -
     )
     # The evaluated bytes, not their re-serialisation: the hash in every record must be the hash of what is served.
     shutil.copyfile(source, folder / MODEL)
-    (folder / "candidate.json").write_bytes(candidate.canonical())
-    (folder / "preprocessing.json").write_bytes(canonical_json(candidate.preprocessing) + b"\n")
+    (folder / CANDIDATE).write_bytes(candidate.canonical())
+    (folder / PREPROCESSING).write_bytes(canonical_json(candidate.preprocessing) + b"\n")
     for name in MODEL_FILES:
         if (package.folder / name).is_file():
             shutil.copyfile(package.folder / name, folder / name)
+
+
+def refuse_strangers(folder: Path, what: str) -> None:
+    """Refuse a registered model with any file that medai does not write, before anything loads one.
+
+    A pickle, an HDF5 file or a Keras archive can carry out code when it is loaded (CVE-2024-3660, CVE-2025-1550): what
+    is not on the list of plain data is not let in, whatever it claims to be.
+
+    Raises:
+        ServiceFailed: such a file, or a link, is among them.
+    """
+    ours = {MODEL, CANDIDATE, PREPROCESSING, SIGNATURE, *MODEL_FILES, *MLFLOWS}
+    for path in sorted(folder.rglob("*")):
+        plain = path.is_file() and not path.is_symlink()
+        if not plain or path.parent != folder or path.name not in ours:
+            kind = f"a file that ends with {path.suffix!a}" if plain and path.suffix else "something else"
+            raise ServiceFailed(
+                f"{what} was not loaded: a stranger lies among its files",
+                expected=f"ONNX and plain data: {', '.join(sorted(ours))}",
+                received=kind,
+                action="look who may write to MLflow's artifacts, then remove it there or register the model anew",
+            )
 
 
 def _signature(model: Any) -> Any:

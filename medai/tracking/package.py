@@ -33,7 +33,7 @@ from medai.records import (
 )
 
 MODEL = "model.onnx"
-MODEL_FILES = ("model.keras", "weights.npz", "statistics.json")
+MODEL_FILES = ("architecture.json", "weights.npz", "statistics.json")
 """Files of a candidate's folder that go beside the ONNX file when they exist."""
 HISTORY = "history.json"
 FIGURES = frozenset({".png", ".svg"})
@@ -59,7 +59,7 @@ class Package:
         resolved: the resolved Problem as a JSON object.
         run_key: hash of the run's inputs; two runs with this key are the same run.
         candidate: what was fitted.
-        folder: the candidate's folder: ``model.onnx``, and where they exist ``model.keras``, ``weights.npz``,
+        folder: the candidate's folder: ``model.onnx``, and where they exist ``architecture.json``, ``weights.npz``,
             ``statistics.json`` and ``history.json`` (metric → one figure an epoch).
         snapshot, quality, cohort, splits: the records the candidate rests on.
         scorecards: one a scored role.

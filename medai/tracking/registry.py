@@ -16,11 +16,14 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from medai.disclosure import Guard
+from medai.errors import ConfigurationError
 from medai.records import Verdict
+from medai.signatures import SIGNATURE, check_folder, sign_folder
+from medai.signing import SiteKey
 from medai.tracking.failures import is_missing, patiently
-from medai.tracking.flavour import write_model
+from medai.tracking.flavour import refuse_strangers, write_model
 from medai.tracking.package import TAG_CHARACTERS, Package, check_name, refuse_names
-from medai.workspace import Workspace, sync_directory, sync_file
+from medai.workspace import Workspace, make_folder, sync_directory, sync_file
 
 T = TypeVar("T")
 
@@ -59,15 +62,17 @@ class Tracking:
         artifacts: where artifacts go when ``uri`` is sqlite: a folder, or any URI MLflow knows. A server keeps its own
             artifacts, so for ``http`` it is not used.
         workspace: whose lock orders the writers.
+        key: of this site, which signs what is registered.
 
     Raises (every method):
         ServiceFailed: MLflow's store or server does not answer, in bounded time; access was refused; the disk is full.
     """
 
-    def __init__(self, uri: str, artifacts: Path | str, workspace: Workspace) -> None:
+    def __init__(self, uri: str, artifacts: Path | str, workspace: Workspace, key: SiteKey) -> None:
         self.uri = uri
         self.artifacts = artifacts.absolute().as_uri() if isinstance(artifacts, Path) else artifacts.rstrip("/")
         self.workspace = workspace
+        self.key = key
         self._connected: Any = None
 
     def prepare(self) -> None:
@@ -154,6 +159,53 @@ class Tracking:
                 client.set_model_version_tag(check_name(problem), str(version), key, value)
 
         patiently(tag, "record the decision")
+
+    def fetch(self, problem: str, version: int, folder: Path) -> None:
+        """Bring a registered model here, checked: only what medai writes, as this site signed it.
+
+        Nothing of it is loaded. The folder appears with all of its files or not at all.
+
+        Args:
+            folder: where to; not there yet.
+
+        Raises:
+            ConfigurationError: MLflow has no such version.
+            ServiceFailed: see the class; also when a file is of a kind that medai never writes, or the signature does
+                not hold.
+        """
+        from mlflow.artifacts import download_artifacts
+        from mlflow.exceptions import MlflowException
+
+        client = self._client()
+
+        def place() -> str:
+            try:
+                return str(client.get_model_version_download_uri(check_name(problem), str(version)))
+            except MlflowException as failure:
+                if is_missing(failure):
+                    raise ConfigurationError(
+                        f"MLflow has no version {version} of {problem}",
+                        expected="a registered version",
+                        received="none of that number",
+                        action=f"`medai history {problem}` lists the versions",
+                    ) from None
+                raise
+
+        make_folder(folder.parent)
+        with tempfile.TemporaryDirectory(prefix=f".{folder.name}.", dir=folder.parent) as scratch:
+            beside = Path(scratch) / "model"
+            beside.mkdir()
+            uri = patiently(place, "find a model")
+            brought = Path(
+                patiently(
+                    lambda: download_artifacts(artifact_uri=uri, dst_path=str(beside), tracking_uri=self.uri),
+                    "bring a model here",
+                )
+            )
+            what = f"version {version} of {problem}"
+            refuse_strangers(brought, what)
+            check_folder(brought, brought / SIGNATURE, self.key, what)
+            brought.rename(folder)
 
     def _connect(self) -> Any:
         from mlflow import MlflowClient
@@ -302,6 +354,7 @@ class Tracking:
         )
         if str(model.status) != "READY":
             write_model(package, folder, model_id=model.model_id, run_id=run_id)
+            sign_folder(folder, folder / SIGNATURE, self.key)
             client.log_model_artifacts(model.model_id, str(folder))
             client.finalize_logged_model(model.model_id, "READY")
         return model

@@ -40,6 +40,8 @@ from medai.records import (
     Splits,
     sha256_of,
 )
+from medai.signatures import SIGNATURE
+from medai.signing import SiteKey
 from medai.tracking import Package, Registered, Tracking
 from medai.workspace import Workspace
 
@@ -165,9 +167,14 @@ def make_package(folder: Path, label: str = "first") -> Package:
     )
 
 
+def key_of(root: Path) -> SiteKey:
+    """The site's key below ``root``."""
+    return SiteKey.of(root / "keys")
+
+
 def open_tracking(root: Path) -> Tracking:
     """Tracking in sqlite under ``root``."""
-    return Tracking(f"sqlite:///{root}/state/mlflow.db", root / "artifacts", Workspace(root / "state"))
+    return Tracking(f"sqlite:///{root}/state/mlflow.db", root / "artifacts", Workspace(root / "state"), key_of(root))
 
 
 @pytest.fixture(scope="module")
@@ -250,6 +257,56 @@ def test_a_package_is_registered_whole_and_once(
     assert capfd.readouterr().out == ""
 
 
+def artifact(tracking: Tracking, version: int) -> Path:
+    """Where MLflow keeps a registered model."""
+    return Path(client_of(tracking).get_model_version("lungs", str(version)).source.removeprefix("file://"))
+
+
+def test_a_registered_model_is_fetched_as_it_was_signed(tracking: Tracking, tmp_path: Path) -> None:
+    """The folder holds what medai writes and its signature, and the file that scores is the one that was evaluated."""
+    package = make_package(tmp_path / "package", "fetched")
+    registered = tracking.register(package)
+    tracking.fetch("lungs", registered.version, tmp_path / "here")
+    names = {path.name for path in (tmp_path / "here").iterdir()}
+    assert names >= {"MLmodel", "model.onnx", "candidate.json", "weights.npz", SIGNATURE}
+    Scorer(tmp_path / "here" / "model.onnx", package.onnx_sha256)
+    with pytest.raises(ConfigurationError, match="MLflow has no version 999 of lungs"):
+        tracking.fetch("lungs", 999, tmp_path / "there")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["here", "package"]
+
+
+@pytest.mark.parametrize(
+    ("harm", "received"),
+    [
+        (lambda folder: flip(folder / "model.onnx"), "other bytes in model.onnx"),
+        (lambda folder: flip(folder / "candidate.json"), "other bytes in candidate.json"),
+        (lambda folder: (folder / "weights.npz").unlink(), "no weights.npz"),
+        (lambda folder: (folder / SIGNATURE).unlink(), "none"),
+        (lambda folder: (folder / "model.pkl").write_bytes(b"cos\nsystem"), "a file that ends with '.pkl'"),
+        (lambda folder: (folder / "model.h5").write_bytes(b""), "a file that ends with '.h5'"),
+        (lambda folder: (folder / "net.keras").write_bytes(b""), "a file that ends with '.keras'"),
+        (lambda folder: (folder / "code").mkdir() or (folder / "code" / "x.py").touch(), "something else"),
+    ],
+)
+def test_a_registered_model_that_somebody_touched_is_not_fetched(
+    harm: Callable[[Path], object], received: str, tracking: Tracking, tmp_path: Path
+) -> None:
+    """A flipped byte, a missing file or signature, anything that could carry code: refused; nothing is left."""
+    registered = tracking.register(make_package(tmp_path / "package", tmp_path.name))
+    harm(artifact(tracking, registered.version))
+    with pytest.raises(ServiceFailed, match=f"version {registered.version} of lungs was not loaded") as failure:
+        tracking.fetch("lungs", registered.version, tmp_path / "here")
+    assert failure.value.received == received
+    assert [path.name for path in tmp_path.iterdir()] == ["package"]
+
+
+def flip(path: Path) -> None:
+    """Change one bit in the middle of a file."""
+    data = bytearray(path.read_bytes())
+    data[len(data) // 2] ^= 1
+    path.write_bytes(data)
+
+
 def test_the_process_wide_tracking_store_is_left_alone(tracking: Tracking, tmp_path: Path) -> None:
     """Registering sets no global tracking address and leaves no active run."""
     import mlflow
@@ -273,6 +330,7 @@ def test_nothing_of_the_candidates_folder_but_the_model_leaves_it(tracking: Trac
         "candidate.json",
         "conda.yaml",
         "model.onnx",
+        SIGNATURE,
         "preprocessing.json",
         "python_env.yaml",
         "requirements.txt",
@@ -505,7 +563,7 @@ def test_a_locked_database_is_waited_for_and_then_named(
 def test_a_server_that_is_down_fails_in_bounded_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """No server at the address: status 4 that says so, and shows no password of the address."""
     monkeypatch.setattr("medai.tracking.failures.PAUSES", (0.0, 0.0))
-    down = Tracking(f"http://user:secret@127.0.0.1:{free_port()}", tmp_path, Workspace(tmp_path))
+    down = Tracking(f"http://user:secret@127.0.0.1:{free_port()}", tmp_path, Workspace(tmp_path), key_of(tmp_path))
     started = time.monotonic()
     with pytest.raises(ServiceFailed, match="open the tracking store") as failure:
         down.prepare()
@@ -546,7 +604,9 @@ def test_a_refusal_is_not_retried_and_a_failure_is(
     server, asked = answer_with(status)
     try:
         with pytest.raises(ServiceFailed, match=message):
-            Tracking(f"http://127.0.0.1:{server.server_port}", tmp_path, Workspace(tmp_path)).prepare()
+            Tracking(
+                f"http://127.0.0.1:{server.server_port}", tmp_path, Workspace(tmp_path), key_of(tmp_path)
+            ).prepare()
     finally:
         server.shutdown()
         server.server_close()
@@ -581,7 +641,7 @@ def test_a_server_registers_whole_and_quietly(tmp_path: Path, capfd: pytest.Capt
             except OSError:
                 assert time.monotonic() < deadline, (tmp_path / "server.log").read_text()
                 time.sleep(0.5)
-        tracking = Tracking(address, tmp_path / "unused", Workspace(tmp_path / "state"))
+        tracking = Tracking(address, tmp_path / "unused", Workspace(tmp_path / "state"), key_of(tmp_path))
         package = make_package(tmp_path / "package")
         capfd.readouterr()
         registered = tracking.register(package)
@@ -597,6 +657,8 @@ def test_a_server_registers_whole_and_quietly(tmp_path: Path, capfd: pytest.Capt
             artifact_uri=source, dst_path=str(tmp_path / "down"), tracking_uri=address
         )
         Scorer(Path(folder) / "model.onnx", package.onnx_sha256)
+        tracking.fetch("lungs", registered.version, tmp_path / "fetched")
+        assert (tmp_path / "fetched" / SIGNATURE).is_file()
         assert not (tmp_path / "unused").exists()
     finally:
         server.terminate()
