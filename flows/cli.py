@@ -330,19 +330,24 @@ def synth(
 
 @app.command()
 def export(
-    form: Annotated[str, typer.Argument(metavar="FORM", help="meds: the MEDS 0.4 standard.")],
+    form: Annotated[
+        str, typer.Argument(metavar="FORM", help="meds: the MEDS 0.4 standard; model: as it was registered and signed.")
+    ],
     what: Annotated[str, typer.Argument(metavar="PROBLEM|SNAPSHOT", help="A problem, or the key of a snapshot.")],
     out: Annotated[Path, typer.Option(metavar="DIR", help="A folder that is absent or empty.")],
+    version: Annotated[int | None, typer.Option(metavar="N", help="Of a model; the champion when left out.")] = None,
     data: Data = None,
     overrides: Overrides = None,
     as_json: Json = False,
 ) -> None:
-    """Write the events of a problem, or of a snapshot, in the field's standard."""
+    """Write a problem's events, or a snapshot's, in the field's standard; or its registered model, checked."""
 
     def act(settings: Settings) -> dict[str, Any]:
-        from flows.export import export_problem, export_snapshot, is_snapshot, refuse_before
+        from flows.export import export_model, export_problem, export_snapshot, is_snapshot, refuse_before
 
         refuse_before(form, out)
+        if form == "model":
+            return export_model(settings, _known(what, _ledger(settings)), out, version)
         if is_snapshot(what):
             return export_snapshot(settings, what, out)
         question = _load(what, overrides)
@@ -711,14 +716,9 @@ def _ledger(settings: Settings) -> Ledger:
 
 
 def _tracking(settings: Settings) -> Tracking:
-    from medai.tracking import Tracking
-    from medai.workspace import Workspace
+    from flows.governance import tracking_of
 
-    return Tracking(
-        settings.tracking_uri or settings.tracking_database,
-        settings.artifact_root,
-        Workspace(settings.home, settings.lock_seconds),
-    )
+    return tracking_of(_ledger(settings), settings)
 
 
 @contextlib.contextmanager

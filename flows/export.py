@@ -8,6 +8,7 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+from flows.governance import ledger_of, tracking_of
 from flows.settings import Settings
 from medai.errors import ConfigurationError, near_match
 from medai.meds_export import Asked, export_meds
@@ -15,7 +16,7 @@ from medai.problem import load_problem
 from medai.records import KEY_LENGTH, Snapshot
 from medai.workspace import Workspace
 
-FORMS = ("meds",)
+FORMS = ("meds", "model")
 
 
 def is_snapshot(what: str) -> bool:
@@ -37,6 +38,38 @@ def refuse_before(form: str, out: Path) -> None:
             action="for example medai export meds PROBLEM --out DIR",
         )
     _refuse_taken(out.expanduser().absolute())
+
+
+def export_model(settings: Settings, problem: str, out: Path, version: int | None) -> dict[str, Any]:
+    """Bring a registered model out of MLflow as it was signed: the champion, or a version.
+
+    Raises:
+        ConfigurationError: there is no champion, or no such version.
+        ServiceFailed: MLflow does not answer, or the model is not as this site signed it.
+    """
+    ledger = ledger_of(settings)
+    champion = ledger.champion(problem)
+    chosen = version if version is not None or champion is None else champion.version
+    if chosen is None:
+        raise ConfigurationError(
+            f"{problem} has no champion",
+            expected="a promoted version, or one named with --version",
+            received="neither",
+            action=f"`medai history {problem}` lists the versions",
+        )
+    folder = out.expanduser().absolute()
+    if folder.exists():
+        folder.rmdir()  # empty: ``refuse_before`` looked
+    tracking = tracking_of(ledger, settings)
+    tracking.fetch(problem, chosen, folder)
+    return {
+        "problem": problem,
+        "version": chosen,
+        "champion": champion is not None and champion.version == chosen,
+        "key": tracking.key().fingerprint,
+        "files": sorted(path.name for path in folder.iterdir()),
+        "path": str(folder),
+    }
 
 
 def export_snapshot(settings: Settings, key: str, out: Path) -> dict[str, Any]:

@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import logging
 import unicodedata
+from functools import partial
 from typing import Any
 
 from flows.announcing import announce
 from flows.settings import Settings, user
 from medai.attestation import TAG, contradiction, text
 from medai.errors import ChampionMoved, ConfigurationError, ServiceDown
+from medai.integrity import damage
 from medai.ledger import Champion, Ledger
 from medai.locks import DatabaseLocks
 from medai.promotion.approval import signed
@@ -37,6 +39,16 @@ def ledger_of(settings: Settings, workspace: Workspace | None = None) -> Ledger:
         by=user(),
         site_key=settings.site_key,
         locks=DatabaseLocks(database.get_secret_value(), settings.lock_seconds) if database else None,
+    )
+
+
+def tracking_of(ledger: Ledger, settings: Settings) -> Tracking:
+    """MLflow as the settings name it: a server, or the database in the state folder; the ledger's key signs for it."""
+    return Tracking(
+        settings.tracking_uri or settings.tracking_database,
+        settings.artifact_root,
+        ledger.workspace,
+        partial(ledger.audit.key, make=True),
     )
 
 
@@ -252,7 +264,9 @@ def _version(champion: Champion | None) -> int | None:
 
 
 def _refuse_damaged(ledger: Ledger, problem: str, version: int, candidate: str) -> None:
-    if ledger.workspace.find("fit", candidate, Candidate) is None:
+    folder = ledger.workspace.folder("fit", candidate)
+    known = ledger.registered(problem).get(version, {}).get("files_sha256")
+    if ledger.workspace.find("fit", candidate, Candidate) is None or damage(folder, known) is not None:
         raise ConfigurationError(
             f"version {version} of {problem} cannot serve",
             expected="its files as they were registered",

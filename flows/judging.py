@@ -6,6 +6,7 @@ from pydantic import TypeAdapter
 
 from flows.outcome import Run, Steps
 from medai.errors import ServiceFailed
+from medai.integrity import damage
 from medai.ledger import Ledger
 from medai.preprocessing import Preprocessing
 from medai.promotion import Case, Standing
@@ -94,7 +95,7 @@ def champion_of(workspace: Workspace, ledger: Ledger, name: str) -> Candidate | 
     if champion is None:
         return None
     candidate = workspace.find("fit", champion.candidate, Candidate)
-    if candidate is None:
+    if candidate is None or damage(workspace.folder("fit", champion.candidate), champion.facts.get("files_sha256")):
         raise ServiceFailed(
             f"the champion of {name}, version {champion.version}, is missing or was altered",
             expected="the files that were promoted, byte for byte",

@@ -284,6 +284,13 @@ def synth(outcome: dict[str, Any]) -> None:
 
 def export(outcome: dict[str, Any]) -> None:
     """What ``medai export`` wrote."""
+    if "files" in outcome:
+        stands = ", the champion" if outcome["champion"] else ""
+        typer.echo(f"{outcome['path']}: version {outcome['version']} of {outcome['problem']}{stands}")
+        typer.echo(
+            f"its {len(outcome['files'])} files are as the site key {outcome['key'][:12]}… signed them (model.sig)"
+        )
+        return
     counts = outcome["counts"]
     typer.echo(
         f"{outcome['path']}: {counts['events']} events of {counts['subjects']} subjects in {counts['shards']} shards,"

@@ -17,7 +17,7 @@ from prefect import flow
 
 from flows.delivery import WAITS, deliver
 from flows.drift import remember, since_last_run
-from flows.governance import MLFLOW, ledger_of, note_data
+from flows.governance import MLFLOW, ledger_of, note_data, tracking_of
 from flows.judging import judge
 from flows.lineage import remember_lineage
 from flows.outcome import Given, Run, Steps
@@ -157,7 +157,7 @@ def train(
         )
     remember_lineage(workspace, chosen.key, steps.keys)
     # What waits was decided earlier and goes first: this candidate may have to be compared with what it promotes.
-    tracking = tracking_of(workspace, settings)
+    tracking = tracking_of(ledger, settings)
     answers = not (something_waits(ledger) and catch_up(ledger, tracking)["waiting"])
     with ledger.acting(question.name):  # of two equal runs at once one acts, and the other finds it settled
         settled = ledger.settled(question.name, chosen.key, question.rules.key)
@@ -422,8 +422,3 @@ def delivery_of(run: Run) -> Delivery:
         figure=run.main_figure(),
         openings=run.openings,
     )
-
-
-def tracking_of(workspace: Workspace, settings: Settings) -> Tracking:
-    """MLflow as the settings name it: a server, or the database in the state folder."""
-    return Tracking(settings.tracking_uri or settings.tracking_database, settings.artifact_root, workspace)

@@ -9,7 +9,7 @@ import logging
 import shutil
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -62,13 +62,13 @@ class Tracking:
         artifacts: where artifacts go when ``uri`` is sqlite: a folder, or any URI MLflow knows. A server keeps its own
             artifacts, so for ``http`` it is not used.
         workspace: whose lock orders the writers.
-        key: of this site, which signs what is registered.
+        key: gives this site's key, which signs what is registered and checks what is fetched.
 
     Raises (every method):
         ServiceFailed: MLflow's store or server does not answer, in bounded time; access was refused; the disk is full.
     """
 
-    def __init__(self, uri: str, artifacts: Path | str, workspace: Workspace, key: SiteKey) -> None:
+    def __init__(self, uri: str, artifacts: Path | str, workspace: Workspace, key: Callable[[], SiteKey]) -> None:
         self.uri = uri
         self.artifacts = artifacts.absolute().as_uri() if isinstance(artifacts, Path) else artifacts.rstrip("/")
         self.workspace = workspace
@@ -204,7 +204,7 @@ class Tracking:
             )
             what = f"version {version} of {problem}"
             refuse_strangers(brought, what)
-            check_folder(brought, brought / SIGNATURE, self.key, what)
+            check_folder(brought, brought / SIGNATURE, self.key(), what)
             brought.rename(folder)
 
     def _connect(self) -> Any:
@@ -354,7 +354,7 @@ class Tracking:
         )
         if str(model.status) != "READY":
             write_model(package, folder, model_id=model.model_id, run_id=run_id)
-            sign_folder(folder, folder / SIGNATURE, self.key)
+            sign_folder(folder, folder / SIGNATURE, self.key())
             client.log_model_artifacts(model.model_id, str(folder))
             client.finalize_logged_model(model.model_id, "READY")
         return model

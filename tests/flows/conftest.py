@@ -25,6 +25,7 @@ from flows.settings import Settings
 from medai.attestation import TAG
 from medai.ledger import Ledger
 from medai.records import Candidate, Environment
+from medai.signing import SiteKey
 from medai.tracking import Tracking
 from medai.workspace import Workspace
 
@@ -283,7 +284,9 @@ def registry(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Workspa
         patch.setenv("MLFLOW_DISABLE_TELEMETRY", "true")
         workspace = Workspace(tmp_path_factory.mktemp("raced"))
         database = f"sqlite:///{workspace.root / 'mlflow.db'}"
-        tracking = Watched(database, workspace.root / "artifacts", workspace)
+        tracking = Watched(
+            database, workspace.root / "artifacts", workspace, lambda: SiteKey.of(workspace.root / "keys")
+        )
         tracking.prepare()
         from mlflow import MlflowClient
 

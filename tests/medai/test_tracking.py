@@ -167,9 +167,9 @@ def make_package(folder: Path, label: str = "first") -> Package:
     )
 
 
-def key_of(root: Path) -> SiteKey:
-    """The site's key below ``root``."""
-    return SiteKey.of(root / "keys")
+def key_of(root: Path) -> Callable[[], SiteKey]:
+    """What gives the site's key below ``root``."""
+    return lambda: SiteKey.of(root / "keys")
 
 
 def open_tracking(root: Path) -> Tracking:
