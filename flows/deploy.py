@@ -311,6 +311,7 @@ def _applied(
         entrypoint_type=EntrypointType.MODULE_PATH,
     )
     identity = str(deployment.apply())
+    _watch_heartbeats(settings, str(client.api_url))
     return Deployed(id=identity, name=name, next=falls_due(name, cron, timezone).isoformat(), replaced=replaced)
 
 
@@ -351,3 +352,12 @@ def _where(settings: Settings) -> dict[str, str]:
     """What a scheduled run must be told wherever its worker runs; nothing secret: the server keeps it in the open."""
     where = {"MEDAI_HOME": str(settings.home)}
     return where if settings.data is None else where | {"MEDAI_DATA": str(settings.data)}
+
+
+def _watch_heartbeats(settings: Settings, api_url: str) -> None:
+    """A run of this schedule that falls silent is called crashed, on a hospital's own server, too."""
+    from flows.lost import watch_heartbeats
+
+    own = settings.prefect_api_url is None
+    auth = None if own or settings.prefect_auth is None else settings.prefect_auth.get_secret_value()
+    watch_heartbeats(api_url.rstrip("/"), auth)

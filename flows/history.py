@@ -9,7 +9,7 @@ from medai.audit import Entry
 from medai.ledger import Champion, Ledger, moment
 
 VERSION_FACTS = ("version", "run_id", "model_sha256", "data_sha256", "seed", "overrides", "figure")
-TOLD = ("settled", "champion", "evaluated", "moved")
+TOLD = ("settled", "champion", "evaluated", "moved", "wanted", "lapsed", "detected", "labelled")
 """Kinds of lines that a history tells."""
 
 

@@ -180,10 +180,10 @@ class Keeper:
         for name in ("PREFECT_API_URL", "MLFLOW_TRACKING_URI"):
             told.pop(name, None)  # of another server than this stack's
         if clients(self.here).items() <= service.environment.items():
-            told |= self._client().environment()
+            told |= self.client().environment()
         return told | secrets_read(service.environment, (SERVER_AUTH,))
 
-    def _client(self) -> Settings:
+    def client(self) -> Settings:
         """The settings of who uses the stack."""
         used = {"prefect_api_url": f"{self.here.prefect}/api", "tracking_uri": self.here.mlflow}
         return self.settings.model_copy(update={**used, "prefect_auth": SecretStr(self._auth())})

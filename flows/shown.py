@@ -385,6 +385,17 @@ def _told(entry: dict[str, Any]) -> str:
         found = "gone" if entry["found"] is None else f"at version {entry['found']}"
         put = "dropped" if entry["version"] is None else f"put back to version {entry['version']}"
         return f"MLflow's alias {entry['alias']} was found {found}, moved by hand; {put}"
+    if entry["kind"] == "wanted":
+        return f"version {entry['version']} waits for a person: {', '.join(entry['for'])}"
+    if entry["kind"] == "lapsed":
+        return (
+            f"the promotion of version {entry['version']} no longer held when MLflow could be told: {entry['reason']}"
+        )
+    if entry["kind"] == "detected":
+        measures = sorted({one["measure"] for one in entry["measures"]})
+        return f"drift from version {entry['version']} that counts: {', '.join(measures)}"
+    if entry["kind"] == "labelled":
+        return f"outcomes of {sum(one['samples'] for one in entry['outcomes'])} predictions arrived"
     if entry["kind"] == "settled":
         return f"version {entry['version']} judged by the gate: {entry['verdict'].replace('_', ' ')}"
     if entry["how"] == "rollback":

@@ -26,6 +26,7 @@ from flows.keeper import Keeper, cluster_of, place
 from flows.recipe import CORE, POSTGRES_PASSWORD, PREFECT_AUTH, SECRETS, clients
 from flows.services import stop_signals
 from flows.settings import Settings
+from flows.sync import Courier
 from medai.errors import ServiceFailed
 from medai.paths import read_plain
 from medai.records import Frozen
@@ -105,9 +106,12 @@ def up(settings: Settings, *, ready: Callable[[Stack], None] | None = None) -> N
         stack.callback((settings.home / RECORD).unlink, missing_ok=True)
         if ready is not None:
             ready(found)
+        courier = Courier(keeper.client())
+        stack.callback(courier.stop)
         while not stopped.wait(0.5):
             if keeper.mend():
                 _record(settings, keeper)
+            courier.look()
 
 
 def up_in_background(settings: Settings) -> Stack:

@@ -8,14 +8,13 @@ import time
 from typing import TYPE_CHECKING, Any
 
 from flows.delivery import deliver
-from flows.governance import MLFLOW, project
+from flows.governance import MLFLOW, ledger_of, project
 from flows.settings import Settings
 from medai.errors import ChampionMoved, MedaiError, ServiceDown
 from medai.ledger import Ledger
 from medai.records import Decision
 from medai.spool import Spool
 from medai.tracking import Tracking
-from medai.workspace import Workspace
 
 if TYPE_CHECKING:
     from flows.services import Child
@@ -49,7 +48,7 @@ def catch_up(ledger: Ledger, tracking: Tracking) -> dict[str, Any]:
                 log.warning("not delivered: %s", failure.wrong)
                 outcome["failed"].append(failure.as_dict())
         for problem in behind(ledger):
-            with ledger.workspace.lock(f"act-{problem}"):
+            with ledger.acting(problem):
                 outcome["followed"].append(project(ledger, tracking, problem))
     except ServiceDown as down:
         outcome["waiting"] = [MLFLOW]
@@ -62,7 +61,7 @@ def _deliver_one(ledger: Ledger, tracking: Tracking, spool: Spool, number: int, 
     delivery = spool.read(number)
     if delivery is None:
         return
-    with ledger.workspace.lock(f"act-{delivery.problem}"):
+    with ledger.acting(delivery.problem):
         if spool.read(number) is None:  # somebody else was faster
             return
         held, version = True, None
@@ -115,7 +114,7 @@ class Courier:
             return
         self._next = time.monotonic() + LOOK_SECONDS
         try:
-            waits = something_waits(Ledger(Workspace(self._settings.home), by=""))
+            waits = something_waits(ledger_of(self._settings))
         except MedaiError as failure:
             log.warning("what waits cannot be seen: %s", failure.wrong)
             return
