@@ -6,7 +6,7 @@ READY := $(VENV)/.ready
 TESTS := $(BIN)/python -m pytest -n 2 --dist loadfile
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo stack secrets test test-faults test-slow test-kill lint format types laws check bench bench-tables bench-images bench-scale oracle-aces oracle-dicom oracle-lock s3-lock lock clean
+.PHONY: help install demo stack secrets test test-faults test-slow test-kill test-loop lint format types laws check bench bench-tables bench-images bench-scale oracle-aces oracle-dicom oracle-lock s3-lock lock clean
 
 help: ## show this
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -38,7 +38,10 @@ test-faults: $(READY) ## what bad input gets, case by case, and their count; mak
 	$(TESTS) tests/faults
 
 test-slow: $(READY) ## the long tests: servers, schedules, real-data training, an installed package
-	$(TESTS) -m "slow and not kill"
+	$(TESTS) -m "slow and not kill and not loop"
+
+test-loop: $(READY) ## the governed loop on the real stack; MEDAI_LOOP=folder keeps its pages; needs PostgreSQL
+	$(BIN)/python -m pytest -m loop -s
 
 test-kill: $(READY) ## kill the road, or fill its disk, at its commit points; KILLS=n takes every n-th only
 	$(TESTS) -m kill

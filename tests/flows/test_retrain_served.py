@@ -24,7 +24,7 @@ from prefect.states import Crashed, Scheduled
 
 import flows
 from flows.announcing import announce
-from flows.services import Child, _start_prefect, _start_worker, _wait_until_healthy
+from flows.services import Child, _start_prefect, _start_worker, wait_until_healthy
 from flows.settings import Settings
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1500)]
@@ -160,7 +160,7 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
         settings = Settings.load()
         server, url = _start_prefect(settings, 0, whole=True, log=folder / "prefect.log")
         started.append(server)
-        _wait_until_healthy("Prefect's server", f"{url}/health", PATIENCE, server)
+        wait_until_healthy("Prefect's server", f"{url}/health", PATIENCE, server)
         os.environ["MEDAI_PREFECT_API_URL"] = url
         environment = settings.merged(os.environ) | {"PREFECT_API_URL": url}
 

@@ -52,7 +52,7 @@ def test_the_services_come_after_what_they_need(bare: None, tmp_path: Path) -> N
     for number, name in enumerate(CORE):
         assert set(services[name].needs) <= set(CORE[:number])
     ports = re.findall(r"127\.0\.0\.1:(\d+)", " ".join(map(str, vars(here).values())))
-    assert len(set(ports)) == 5
+    assert len(set(ports)) == 6
     make_secrets(tmp_path / "secrets")
     words = {(tmp_path / "secrets" / name).read_text().strip().rpartition(":")[2] for name in SECRETS}
     said = json.dumps([[service.command, dict(service.environment)] for service in services.values()])
