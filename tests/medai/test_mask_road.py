@@ -29,6 +29,7 @@ from medai.prediction import select as select_new
 from medai.preprocessing import Pixels, prepare
 from medai.problem import load_problem
 from medai.promotion import Case, Gate, Rules, decide
+from medai.promotion.gate import NonInferiority
 from medai.readiness import empty_classes
 from medai.records import Candidate, Scorecard
 from medai.reporting import Content, draw, illustrate, write_page
@@ -51,7 +52,7 @@ PIXELS = Pixels(kind="pixels", size=SIZE)
 OUTPUT = Mask(kind="mask", classes={0: "background", 1: "lesion"})
 OUTPUTS: dict[str, Output] = {"lesion": OUTPUT}
 HOW = Evaluation(resamples=200)
-GATE = Gate(role="test", floors={"dice": 0.1}, minimum_positives=5)
+GATE = Gate(role="test", non_inferiority=NonInferiority(metric="dice"), floors={"dice": 0.1}, minimum_positives=5)
 ROLES = {"train": 0.5, "validation": 0.2, "test": 0.3}
 
 
