@@ -31,6 +31,7 @@ Event = Literal[
     "medai.candidate.refused",
     "medai.approval.wanted",
 ]
+NOBODY = "no Prefect server runs"
 EVENTS: tuple[str, ...] = get_args(Event)
 PATIENCE_SECONDS = 5.0
 _TAKEN = range(200, 300)
@@ -51,8 +52,10 @@ def announce(event: str, problem: str, payload: dict[str, Any]) -> None:
         raise ValueError(f"there is no event {event!r}")
     body = json.dumps([_message(event, problem, payload)], allow_nan=False).encode()
     why = _send(body)
-    if why is not None:
-        log.warning("%s of %s was not announced: %s", event, problem, why)
+    if why is not None:  # where no server runs nobody waits for events either
+        log.log(
+            logging.INFO if why == NOBODY else logging.WARNING, "%s of %s was not announced: %s", event, problem, why
+        )
 
 
 def _message(event: str, problem: str, payload: dict[str, Any]) -> dict[str, Any]:
@@ -99,7 +102,7 @@ def _send(body: bytes) -> str | None:
     elif (services := running(settings)) is not None:
         url = services.prefect_api_url
     if url is None:
-        return "no Prefect server runs"
+        return NOBODY
     try:
         status, _ = exchange("POST", f"{url}/events", PATIENCE_SECONDS, body=body, auth=auth)
     except (OSError, http.client.HTTPException) as failure:

@@ -5,6 +5,7 @@ head         as many lines as were written, signed by the site          audit.he
 signatures   each line signed by the site's key, or by an earlier one   keys/
 second place the head that MLflow remembers is one of this chain        tag medai.audit_head
 champions    the files of each version that ever was champion           store/fit/
+approvals    what a person promoted is signed by the site
 aliases      MLflow's alias is where medai put it
 """
 
@@ -20,6 +21,8 @@ from medai.chain import Head, altered, unsigned
 from medai.errors import ConfigurationError, MedaiError, ServiceFailed
 from medai.integrity import damage
 from medai.ledger import Ledger
+from medai.promotion.approval import SIGNATURE, SIGNED_BY, holds
+from medai.signing import SiteKey
 from medai.tracking import Model, Tracking
 
 
@@ -48,6 +51,7 @@ def verify(ledger: Ledger, tracking: Tracking) -> dict[str, Any]:
         entries = []
     else:
         findings += _champions(ledger, entries, outcome)
+        findings += _approvals(ledger, entries)
     try:
         models = tracking.models(TAG)
         findings += _second_place(ledger, entries, models, outcome) if not findings or entries else []
@@ -104,6 +108,30 @@ def _champions(ledger: Ledger, entries: list[Entry], outcome: dict[str, Any]) ->
                     expected="its files, byte for byte",
                     received=wrong,
                     action="restore them from a copy; until then it cannot serve",
+                )
+            )
+    return findings
+
+
+def _approvals(ledger: Ledger, entries: list[Entry]) -> list[MedaiError]:
+    """What a person promoted, as it was signed then, by this key of the site or an earlier one.
+
+    As a line does, an approval passes unverified where the public half of an earlier key is gone.
+    """
+    findings: list[MedaiError] = []
+    for entry in entries:
+        if entry.kind != "champion" or SIGNATURE not in entry.facts:
+            continue
+        key = ledger.audit.key()
+        by = str(entry.facts.get(SIGNED_BY))
+        own = key if by == key.fingerprint else SiteKey.retired(key.public_path.parent, by)
+        if own is not None and not holds(own, entry.problem, entry.facts):
+            findings.append(
+                ServiceFailed(
+                    f"the approval in line {entry.number} of {AUDIT} is not signed by this site",
+                    expected="the facts of the promotion, as the person signed them",
+                    received="a signature of other facts",
+                    action="restore the audit and keys/ from one copy",
                 )
             )
     return findings

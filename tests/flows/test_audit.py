@@ -111,6 +111,18 @@ def test_a_champions_files_that_are_altered_or_gone_are_named(registry: tuple[Wo
     assert verify(ledger, tracking)["intact"]
 
 
+def test_an_approval_of_other_facts_is_named(registry: tuple[Workspace, Any], ledger: Ledger) -> None:
+    """A promotion by hand is signed; one that bears the signature of another is found, at its line."""
+    _, tracking = registry
+    assert verify(ledger, tracking)["intact"]
+    own = [entry for entry in ledger.entries("p", "champion") if "signature" in entry.facts][-1]
+    facts = {**own.facts, "reason": "nobody said so"}
+    line = ledger.append("champion", "p", facts)
+    (finding,) = verify(ledger, tracking)["findings"]
+    assert finding["wrong"] == f"the approval in line {line.number} of audit.jsonl is not signed by this site"
+    assert finding["received"] == "a signature of other facts"
+
+
 def test_a_lost_key_is_replaced_and_the_second_place_follows(registry: tuple[Workspace, Any], ledger: Ledger) -> None:
     """With a reason; without one the audit stays refused, and a cut audit is not signed with one either."""
     workspace, tracking = registry
