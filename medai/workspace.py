@@ -22,6 +22,7 @@ import shutil
 import sqlite3
 import stat
 import time
+import weakref
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager, suppress
 from pathlib import Path
@@ -167,6 +168,13 @@ class Workspace:
                 file = self._store_lock()
                 fcntl.flock(file, fcntl.LOCK_SH)
                 self._used = file
+                weakref.finalize(self, file.close)
+
+    def release(self) -> None:
+        """Have the store in use no longer; whatever was found in it may be gone from now on."""
+        if self._used is not None:
+            self._used.close()
+            self._used = None
 
     def _store_lock(self) -> BinaryIO:
         path = self.root / "locks" / "store.lock"
@@ -180,7 +188,7 @@ class Workspace:
         Raises:
             ServiceFailed: something that found or made a record here is still at work.
         """
-        self._used = None
+        self.release()
         with self._store_lock() as file:
             try:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -57,9 +57,11 @@ def test_a_home_with_its_databases_comes_back(home: Path, tmp_path: Path) -> Non
         "databases/prefect.sqlite",
         "home/audit.head",
         "home/audit.jsonl",
+        "home/keys/site.key",
+        "home/keys/site.pub",
         "home/mlflow/artifacts/MLmodel",
     }
-    assert (told["files"], told["bytes"]) == (5, sum(file["size"] for file in listed.values()))
+    assert (told["files"], told["bytes"]) == (7, sum(file["size"] for file in listed.values()))
     new = tmp_path / "new"
     back = restore(Settings.load(home=new), str(tmp_path / "copy"))
     assert (back["sha256"], back["home"]) == (told["sha256"], str(new))
@@ -107,7 +109,7 @@ def test_what_a_person_reads(home: Path, tmp_path: Path) -> None:
 
     stack_commands.add(app, answer)
     said = CliRunner().invoke(app, ["backup", str(tmp_path / "copy")]).output
-    assert f"5 files, 0.0 MB copied to {tmp_path / 'copy'}\n" in said
+    assert f"7 files, 0.0 MB copied to {tmp_path / 'copy'}\n" in said
     assert "databases: prefect.sqlite, mlflow.sqlite\n" in said
     assert f"audit: 2 lines, the last {told['audit']['head'][:16]}…, as of {told['at'][:19]} UTC\n" in said
     assert f"SHA-256 of backup.json: {told['sha256']}\n" in said

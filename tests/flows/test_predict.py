@@ -341,6 +341,7 @@ def test_an_altered_champion_scores_nothing(
     """Status 4: the file that was promoted, byte for byte, or none."""
     other = tmp_path / "home"
     shutil.copytree(home / "store" / "fit", other / "store" / "fit")
+    shutil.copytree(home / "keys", other / "keys")
     for audit in home.glob("audit*"):
         shutil.copy(audit, other)
     for model in (other / "store" / "fit").glob("*/model.onnx"):

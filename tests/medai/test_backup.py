@@ -13,13 +13,15 @@ from flows.databases import Sqlite
 from medai.backup import ARTIFACTS, MANIFEST, RESTORING, Backup, back_up, read_backup, refuse_broken, restore
 from medai.errors import ConfigurationError, DataRefused, ServiceFailed
 from medai.ledger import Ledger
+from medai.signing import SiteKey
 from medai.workspace import Workspace
 
 
 def home_at(folder: Path, lines: int = 3) -> Ledger:
     """A state folder with an audit, a stored result, a key, and what belongs to its machine or moment."""
     ledger = Ledger(Workspace(folder), "tester")
-    for name, mode in (("store/fit/k/model.onnx", 0o644), ("keys/site.key", 0o600), ("receipts/fit/k.json", 0o644)):
+    SiteKey.of(folder / "keys")
+    for name, mode in (("store/fit/k/model.onnx", 0o644), ("receipts/fit/k.json", 0o644)):
         path = folder / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(f"content of {name}")
@@ -67,6 +69,7 @@ def test_what_is_copied_comes_back(tmp_path: Path) -> None:
         "home/audit.head",
         "home/audit.jsonl",
         "home/keys/site.key",
+        "home/keys/site.pub",
         "home/receipts/fit/k.json",
         "home/store/fit/k/model.onnx",
     }

@@ -56,7 +56,7 @@ def keep(workspace: Workspace, stage: str, key: str) -> None:
         return Page(key=key, file="file")
 
     workspace.materialise(stage, key, Page, build)
-    workspace._used = None
+    workspace.release()
 
 
 def names(ledger: Ledger) -> set[str]:

@@ -206,8 +206,16 @@ def test_bounds_that_cannot_be_met_are_refused() -> None:
 def test_the_page_tells_what_counts_and_what_to_do(workspace: Workspace) -> None:
     """Offline, self-contained, the same bytes again; a measure that counts stands first, with its advice."""
     figure = Measure(value=0.8, low=0.7, high=0.9)
-    small = Subgroup(group="site", level="south", samples=3, subjects=3, positives=1, metrics={})
-    north = Subgroup(group="site", level="north", samples=57, subjects=50, positives=9, metrics={"auroc": figure})
+    small = Subgroup(group="site", level="south", samples=3, subjects=3, positives=1, positive_subjects=1, metrics={})
+    north = Subgroup(
+        group="site",
+        level="north",
+        samples=57,
+        subjects=50,
+        positives=9,
+        positive_subjects=9,
+        metrics={"auroc": figure},
+    )
     for _ in range(2):
         take(workspace, psi(0.5), Figure(measure="heart_rate", statistic="psi", value=0.1, subjects=50))
     auroc = Figure(measure="auroc", statistic="metric", value=0.6, low=0.5, high=0.7, reference=0.9, subjects=50)

@@ -28,7 +28,7 @@ from medai.workspace import Workspace
 
 KERMANY = "(?P<subject>person[0-9]+|IM-[0-9]+|(?<=[ASL]-)[0-9]{6,})"
 GOLDEN = {
-    "images": "5a40ca29c3795898",
+    "images": "5663ec0179e944b1",
     "labels": "662a586d7772bfde",
     "identifiers": "45684cd6a589f9ce",
     "pixels": "5a35c81cc5fe88eb",
