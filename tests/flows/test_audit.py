@@ -194,11 +194,16 @@ def test_the_settings_say_whose_key_signs_and_where_writers_wait(tmp_path: Path)
 
 
 @pytest.mark.slow
-def test_a_site_is_audited_and_cleared_out(medai: Any, tmp_path: Path, problems: Any) -> None:
+def test_a_site_is_audited_and_cleared_out(
+    medai: Any, environment: dict[str, str], tmp_path: Path, problems: Any, request: pytest.FixtureRequest
+) -> None:
     """A run's data and their judgement are audited once; the command verifies; what an abandoned version was made of
     goes, what the champion and the one before need stays, and the same runs are answered as before.
     """
     home = tmp_path / "home"
+    for name in ("first", "second"):
+        (tmp_path / name).mkdir()
+    medai = type(medai)(tmp_path / "first", environment)
     problem = problems.pictures("kept", baselines={})
     runs = [medai.run(problem, "--seed", str(seed), home=home) for seed in (0, 1)]
     assert runs[1]["champion"] is not None
@@ -223,6 +228,9 @@ def test_a_site_is_audited_and_cleared_out(medai: Any, tmp_path: Path, problems:
     assert "fit" not in would["unneeded"]
     assert {"champion, or the one a rollback brings back"} <= would["kept"].keys()
     assert medai("prune", "--json", home=home).error["wrong"] == "what the audit keeps needs a reason"
+    medai.end()  # what a process has taken from the store is in use until it ends
+    medai = type(medai)(tmp_path / "second", environment)
+    request.addfinalizer(medai.end)
     done = medai("prune", "--reason", "the trial is over", "--json", home=home)
     assert done.status == 0, done.err
     assert done.json == would | {"dry_run": False}

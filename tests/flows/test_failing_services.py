@@ -159,7 +159,7 @@ def test_by_hand_while_mlflow_is_down(medai: Any, mine: Path, problems: Any, out
     assert aliases(mine, "byhand")["champion"] == 1
     told = medai("sync", "--json", home=mine).json
     assert [(one["problem"], one["champion"]) for one in told["followed"]] == [("byhand", None)]
-    assert aliases(mine, "byhand") == {"challenger": 1}
+    assert aliases(mine, "byhand") == {}
     answer = medai("promote", problem, "1", "--reason", "it heals", home=mine, environment=DOWN)
     assert (answer.status, "waiting: MLflow does not answer" in answer.out) == (0, True)
     found = medai.run(problem, home=mine)
@@ -263,7 +263,7 @@ def test_prefect_down_at_start(
     assert process.returncode == 0, told
     assert json.loads(out)["decision"] == "promoted"
     line = f"Prefect's server at {NOBODY} does not answer (no answer): this run keeps a server of its own"
-    assert told.count("does not answer") == told.count(line) == 1
+    assert told.count(line) == 1
     assert flow_states(mine) == ["Completed"]
 
 
@@ -471,7 +471,9 @@ def test_a_courier_delivers_beside_medai_up(
     courier.look()
     assert courier._child is None
     assert kinds(mine, "carried")[-1] == "settled"
-    assert "the decision of line 2 is registered as version 1: promoted" in (mine / "logs" / "sync.log").read_text()
+    (decided,) = [entry.number for entry in ledger_of(mine).entries("carried", "decided")]
+    told = (mine / "logs" / "sync.log").read_text()
+    assert f"the decision of line {decided} is registered as version 1: promoted" in told
 
 
 # -- workers and databases -----------------------------------------------------------------------------------------

@@ -80,7 +80,7 @@ def test_grey_radiographs_split_by_child(medai: Any, folders: Path, tmp_path: Pa
     assert found["set_aside"] == {"not_a_picture": 1}
     assert found["metrics"]["pneumonia"]["accuracy"]["low"] >= 0.85
     assert sum(found["splits"].values()) == 2 * VIEWS * CHILDREN + 1
-    cohort = pl.read_parquet(stored(tmp_path, "select") / "cohort.parquet")
+    cohort = pl.read_parquet(stored(tmp_path, "select", samples=found["cohort"]["samples"]) / "cohort.parquet")
     roles = cohort.join(pl.read_parquet(stored(tmp_path, "split") / "splits.parquet"), on="sample_id")
     assert roles.group_by("subject_id").agg(pl.col("role").n_unique())["role"].max() == 1
     assert (roles["role"] != roles["publisher_role"]).any()

@@ -13,8 +13,8 @@ UNSEEN = ("Fibrosis", "Infiltration", "Nodule", "Pneumonia")
 SIZE = ("--set", "inputs.radiograph.source.size=[32,32]", "--set", "inputs.radiograph.preprocessing.size=[32,32]")
 NET = (
     "--set", "training.epochs=10", "--set", "training.learning_rate=0.004", "--set", "gate.minimum_positives=5",
-    "--set", "evaluation.resamples=100", "--set", "inputs.radiograph.encoder.kind=small_cnn",
-    "--set", "inputs.radiograph.encoder.filters=[16,32]",
+    "--set", "evaluation.resamples=100", "--set", "gate.subgroups=null",
+    "--set", "inputs.radiograph.encoder.kind=small_cnn", "--set", "inputs.radiograph.encoder.filters=[16,32]",
 )  # fmt: skip
 
 

@@ -281,7 +281,7 @@ def test_up(tmp_path: Path) -> None:
     try:
         found = Services.model_validate(json.loads(process.stdout.readline()))
         assert running(settings) == found
-        assert set(found.pids) == {"up", "prefect", "mlflow"}
+        assert set(found.pids) == {"up", "prefect", "mlflow", "pages"}
         server = early_prefect_server(settings)
         assert not server.own
         assert server.wait() == found.prefect_api_url
@@ -318,7 +318,7 @@ def test_a_schedule_fires_and_a_killed_up_leaves_nobody(tmp_path: Path) -> None:
     assert process.stdout is not None
     try:
         found = Services.model_validate(json.loads(process.stdout.readline()))
-        assert set(found.pids) == {"up", "prefect", "mlflow", "worker"}
+        assert set(found.pids) == {"up", "prefect", "mlflow", "worker", "pages"}
         script = (
             "import sys; from pathlib import Path; from flows.deploy import schedule; import rounds\n"
             "from flows.settings import Settings\n"
