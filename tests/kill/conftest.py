@@ -21,6 +21,8 @@ from typing import Any
 import pytest
 
 from medai.ledger import Ledger
+from medai.signatures import SIGNATURE, check_folder
+from medai.signing import SiteKey
 from medai.workspace import Workspace
 
 HERE = Path(__file__).parent
@@ -220,11 +222,13 @@ def world(home: Path, problem: str, at: Path | None = None) -> dict[str, Any]:
         for path in (home / "mlflow" / "artifacts").rglob("*")
         if path.is_file()
     )
+    for path in (home / "mlflow" / "artifacts").rglob(SIGNATURE):
+        check_folder(path.parent, path, SiteKey.of(home / "keys", make=False), "a model that was registered")
     return found
 
 
-_TIMED = ("MLmodel",)
-"""Artifacts that hold MLflow's ids and times."""
+_TIMED = ("MLmodel", SIGNATURE)
+"""Artifacts that hold MLflow's ids and times, or a random number: a signature is checked instead."""
 _QUESTIONS = {
     "runs": "select name, status, lifecycle_stage from runs",
     "versions": "select name, version, current_stage, status, source from model_versions",
