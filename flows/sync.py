@@ -15,6 +15,7 @@ from medai.ledger import Ledger
 from medai.records import Decision
 from medai.spool import Spool
 from medai.tracking import Tracking
+from medai.workspace import make_folder
 
 if TYPE_CHECKING:
     from flows.services import Child
@@ -123,6 +124,7 @@ class Courier:
 
             environment = self._settings.merged(os.environ)
             record = self._settings.home / "logs" / "sync.log"
+            make_folder(record.parent)
             self._child = Child("sync", "flows.sync", [], environment, record)
 
     def stop(self) -> None:

@@ -463,7 +463,6 @@ def test_a_courier_delivers_beside_medai_up(
     courier.look()
     assert courier._child is None
     medai("run", problems.pictures("carried"), "--json", home=mine, environment=DOWN)
-    (mine / "logs").mkdir()
     courier = Courier(Settings.load(home=mine))
     courier.look()
     assert courier._child is not None

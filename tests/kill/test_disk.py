@@ -25,8 +25,9 @@ PLACES = {
 }
 """What cannot be written → the stage before which the road is taken up, and how the point's name begins."""
 
-HARMLESS = ("native.log", "hashes.sqlite")
-"""What a library says while it fits, and the memory of files' hashes: a run does not need them."""
+HARMLESS = ("native.log", "hashes.sqlite", "store.lock")
+"""What a library says while it fits, the memory of files' hashes, and the lock that keeps deletion away, without which
+nothing can be deleted: a run does not need them."""
 
 ROAD = """
 mount -t tmpfs -o size={size} none "$HOME_THERE" || exit 77
