@@ -134,7 +134,7 @@ def test_the_governed_loop(site: Site) -> None:
     """Promoted by schedule, drift that retrains, refused with reasons, promoted again, rolled back, told, verified."""
     first = site.made("first", seed=1)
     noise = site.made("noise", seed=1, signal=0.0, shift=1.0)
-    better = site.made("better", seed=1, signal=2.0, shift=1.0)
+    better = site.made("better", seed=1, signal=1.2, shift=1.0)
     batches = [site.made(f"batch{number}", seed=number, shift=1.0) for number in (11, 12)]
 
     site.arrives(first)
