@@ -62,10 +62,11 @@ class Outcome(Frozen):
     actions: Mapping[str, int] = Field(default={})
 
 
-_DAMAGE = (ValueError, LookupError, ArithmeticError, EOFError, NotImplementedError, OSError, struct.error, zlib.error)
+_DAMAGE = (ValueError, LookupError, ArithmeticError, EOFError, OSError, struct.error, zlib.error)
 """What pydicom raises at bytes in memory that are not as they should be."""
 _CONFUSED = (TypeError, AttributeError, RuntimeError)
-"""What it, and the codecs that it calls, raise as well; of medai's own lines these are defects."""
+"""What it, and the codecs that it calls, raise as well (``NotImplementedError``, a RuntimeError, at a value
+representation that the standard does not know); of medai's own lines these are defects."""
 
 
 def is_damage(error: Exception) -> bool:
