@@ -116,6 +116,9 @@ class SiteKey:
     def verify(self, data: bytes, signature: str) -> bool:
         """Whether a signature is this key's, of these bytes.
 
+        Of the ways to write it in base64 only the one that ``sign`` writes counts: RFC 4648 (section 3.5) leaves the
+        last bits before the padding to the reader, who would not see them changed.
+
         Raises:
             ConfigurationError: the public key cannot be read.
         """
@@ -124,10 +127,11 @@ class SiteKey:
         from cryptography.hazmat.primitives.hashes import SHA256
 
         try:
-            self._public().verify(base64.b64decode(signature, validate=True), data, ECDSA(SHA256()))
+            der = base64.b64decode(signature, validate=True)
+            self._public().verify(der, data, ECDSA(SHA256()))
         except (InvalidSignature, ValueError):
             return False
-        return True
+        return base64.b64encode(der).decode() == signature
 
     def _publish(self) -> None:
         from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat

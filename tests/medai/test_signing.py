@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import string
 import subprocess
 import sys
 from collections.abc import Callable
@@ -57,6 +58,20 @@ def test_a_signature_holds_for_its_bytes_alone(folder: Path, tmp_path: Path) -> 
     assert not other.verify(b"version 3 is champion", signature)
     for nonsense in ("", "no base64!", signature[:-4], base64.b64encode(b"x" * 70).decode()):
         assert not key.verify(b"version 3 is champion", nonsense)
+
+
+def test_a_signature_is_written_in_one_way_alone(folder: Path) -> None:
+    """The bits before base64's padding, which a decoder leaves out, cannot be changed unseen either."""
+    key = SiteKey.of(folder)
+    padded = next(signature for _ in range(1000) if (signature := key.sign(b"x")).endswith("="))
+    ended = padded.rstrip("=")
+    same = [
+        other
+        for letter in string.ascii_letters + string.digits
+        if base64.b64decode(other := ended[:-1] + letter + padded[len(ended) :]) == base64.b64decode(padded)
+    ]
+    assert len(same) > 1
+    assert [other for other in same if key.verify(b"x", other)] == [padded]
 
 
 def test_the_fingerprint_is_that_of_the_public_keys_der(folder: Path) -> None:
