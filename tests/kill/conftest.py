@@ -100,11 +100,15 @@ class Road:
         how: str = "kill",
         marked: bool = False,
         copies: Path | None = None,
-        times: int = 1,
+        seconds: tuple[float, ...] = (0,),
     ) -> list[Ended]:
-        """Run ``medai ARGUMENTS`` so many times at once, struck at a point: by its number or its name."""
+        """Run ``medai ARGUMENTS``, struck at a point: by its number or its name.
+
+        Args:
+            seconds: one for each process that runs it at the same time: when it is killed from outside, 0 for never.
+        """
         orders = []
-        for _ in range(times):
+        for limit in seconds:
             self.number += 1
             place = self.folder / f"run-{self.number}"
             orders.append(
@@ -116,6 +120,7 @@ class Road:
                     "how": how,
                     "marked": marked,
                     "copies": str(copies) if copies else None,
+                    "seconds": limit,
                     **{name: f"{place}.{name}" for name in ("trace", "out", "err")},
                 }
             )

@@ -13,6 +13,7 @@ the points at which something may become visible or durable below MEDAI_HOME:
 At the chosen point the child sends itself SIGKILL, or the call fails as on a full disk; or all such calls fail as on a
 read-only one. Each point is told together with
 a mark of all that lies below the home: points with one mark leave the same bytes behind, whichever the kill hits.
+Or, without any point, the child is killed from outside after so many seconds.
 """
 
 from __future__ import annotations
@@ -29,8 +30,10 @@ import shutil
 import signal
 import sys
 import threading
+import time
 import traceback
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -278,6 +281,19 @@ def carry_out(order: dict[str, Any]) -> None:
         os._exit(status)
 
 
+def ended(child: int, seconds: float) -> int:
+    """The exit status of a child, which is killed after so many seconds from now; 0 for never."""
+    deadline = time.monotonic() + seconds
+    while seconds and time.monotonic() < deadline:
+        done, status = os.waitpid(child, os.WNOHANG)
+        if done:
+            return os.waitstatus_to_exitcode(status)
+        time.sleep(0.001)
+    if seconds:
+        os.kill(child, signal.SIGKILL)
+    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+
+
 def main() -> None:
     """Import once, then fork a child for each order; orders on one line run at the same time."""
     from flows.settings import Settings
@@ -296,13 +312,15 @@ def main() -> None:
         print(server.api_url, file=answers, flush=True)
         for line in sys.stdin:
             children = []
-            for order in json.loads(line):
+            orders = json.loads(line)
+            for order in orders:
                 child = os.fork()
                 if child == 0:
                     answers.close()
                     carry_out(order)
                 children.append(child)
-            statuses = [os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) for child in children]
+            with ThreadPoolExecutor(len(children)) as pool:
+                statuses = list(pool.map(ended, children, [order["seconds"] for order in orders]))
             print(json.dumps(statuses), file=answers, flush=True)
 
 

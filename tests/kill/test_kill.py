@@ -109,7 +109,7 @@ def test_two_equal_runs_make_one_result(road: Any, undisturbed: Any) -> None:
     ways = import_module(type(road).__module__)
     run = undisturbed("pictures")
     ways.replace_home(run.home, None)
-    ended = road.run(run.home, "run", str(ways.HERE / "pictures.yaml"), "--json", times=2)
+    ended = road.run(run.home, "run", str(ways.HERE / "pictures.yaml"), "--json", seconds=(0, 0))
     assert [each.status for each in ended] == [0, 0], [each.told for each in ended]
     one, other = (each.outcome for each in ended)
     assert ways.answer(one) == ways.answer(other) == ways.answer(run.ended.outcome)
