@@ -9,13 +9,11 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
-import typer
-from typer.testing import CliRunner
 
-from flows import stack_commands
 from flows.backup import back_up, restore
 from flows.databases import Postgres
 from flows.settings import Settings
+from flows.shown.operation import copied
 from medai.errors import ConfigurationError, DataRefused, ServiceFailed
 from medai.ledger import Ledger
 from medai.workspace import Workspace
@@ -94,23 +92,12 @@ def test_a_postgres_that_does_not_answer(home: Path, tmp_path: Path) -> None:
     assert Postgres("mlflow", "127.0.0.1:9", tmp_path).name == "mlflow.dump"
 
 
-def test_what_a_person_reads(home: Path, tmp_path: Path) -> None:
+def test_what_a_person_reads(home: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Where the copy is, how large, as of when, and the hash to keep elsewhere."""
-    app = typer.Typer()
-    settings = Settings.load(home=home)
-    told = {}
-
-    def answer(act: object, as_json: bool, show: object) -> dict[str, object]:
-        assert callable(act)
-        assert callable(show)
-        told.update(act(settings))
-        show(told)
-        return told
-
-    stack_commands.add(app, answer)
-    said = CliRunner().invoke(app, ["backup", str(tmp_path / "copy")]).output
+    told = back_up(Settings.load(home=home), str(tmp_path / "copy"))
+    copied(told)
+    said = capsys.readouterr().out
     assert f"7 files, 0.0 MB copied to {tmp_path / 'copy'}\n" in said
     assert "databases: prefect.sqlite, mlflow.sqlite\n" in said
     assert f"audit: 2 lines, the last {told['audit']['head'][:16]}…, as of {told['at'][:19]} UTC\n" in said
     assert f"SHA-256 of backup.json: {told['sha256']}\n" in said
-    assert CliRunner().invoke(app, ["stack", "status"]).output.endswith("no stack runs on this home\n")

@@ -6,7 +6,7 @@ from typing import Any
 
 import typer
 
-from flows.shown import table
+from flows.shown.parts import interval, table
 
 
 def monitoring(outcome: dict[str, Any]) -> None:
@@ -31,19 +31,15 @@ def labelling(outcome: dict[str, Any]) -> None:
         figures = [one for one in window["figures"] if one.get("value") is not None]
         if figures:
             rows = [
-                (f"{one['measure']} {'' if one['statistic'] == 'metric' else one['statistic']}", _figure(one))
+                (f"{one['measure']} {'' if one['statistic'] == 'metric' else one['statistic']}", interval(one))
                 for one in figures
             ]
             table(f"version {window['version']} on {window['subjects']} {window['unit']}s", ("metric", "value"), rows)
         groups = [one for one in window["groups"] if one["metrics"]]
         for one in groups:
-            told = ", ".join(f"{metric} {_figure(figure)}" for metric, figure in one["metrics"].items())
+            told = ", ".join(f"{metric} {interval(figure)}" for metric, figure in one["metrics"].items())
             typer.echo(f"  {one['group']} {one['level']}: {told}")
     windows(outcome)
-
-
-def _figure(one: dict[str, Any]) -> str:
-    return f"{one['value']:.3f} [{one['low']:.3f}, {one['high']:.3f}]"
 
 
 def windows(outcome: dict[str, Any]) -> None:

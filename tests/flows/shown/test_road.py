@@ -1,4 +1,4 @@
-"""What a person sees of an outcome, case by case: no road is run."""
+"""What ``medai run`` and ``check`` tell a person, case by case: no road is run."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from flows import shown
+from flows.shown import road as shown
 
 SURE = {"value": 1.0, "low": 1.0, "high": 1.0}
 
@@ -77,33 +77,6 @@ def test_each_condition_has_its_mark_and_an_open_approval_its_command(capsys: py
     assert "`medai promote death 1 --reason …` approves it\nchampion: none" in told
 
 
-def test_history_has_the_caveat_too_and_the_overrides(capsys: pytest.CaptureFixture[str]) -> None:
-    """Versions registered before either was recorded have none."""
-    version = {"registered": "2026-05-01T10:00:00", "seed": 0, "data_sha256": "a" * 64}
-    figure = {"metric": "auroc", **SURE}
-    shown.history(
-        {
-            "problem": "death",
-            "at": None,
-            "home": ".medai",
-            "champion": None,
-            "versions": [
-                version | {"version": 1, "overrides": None, "figure": figure},
-                version
-                | {
-                    "version": 2,
-                    "overrides": ["training.epochs=3", "gate=null"],
-                    "figure": figure | {"rarest": {"label": "died", "samples": 2}},
-                },
-            ],
-            "entries": [],
-        }
-    )
-    told = capsys.readouterr().out
-    assert told.count("only 2 samples with died") == 1
-    assert "training.epochs=3 gate=null" in told
-
-
 @pytest.mark.parametrize(
     ("failure", "told"),
     [
@@ -124,20 +97,6 @@ def test_a_blocking_rule_is_told_by_what_broke_it(
     failure = {"table": "images", "reason": "why", "blocking": True} | failure
     shown.check(empty | {"passed": False, "rules": 1, "tables": {"images": 7}, "failures": [failure]})
     assert capsys.readouterr().out.endswith(told)
-
-
-def test_pictures_of_an_unknown_patient_may_have_been_seen(capsys: pytest.CaptureFixture[str]) -> None:
-    """Not known is said, and is not none; what equal pixels tell is said beside it."""
-    outcome: dict[str, Any] = {
-        "scored": 3, "rows": 3, "version": 1, "labels": {"ill": 3}, "set_aside": {}, "excluded": {}, "not_judged": [],
-        "seen_in_training": None, "seen_pictures": 2, "out": "answers.csv",
-    }  # fmt: skip
-    shown.prediction(outcome)
-    told = capsys.readouterr().out
-    assert "unknown: whether the champion was fitted on these patients" in told
-    assert "2 pictures are pictures of patients that the champion was fitted on" in told
-    shown.prediction(outcome | {"seen_in_training": 0, "seen_pictures": None})
-    assert "fitted on" not in capsys.readouterr().out
 
 
 def test_each_folder_is_told_with_the_class_that_it_means(capsys: pytest.CaptureFixture[str]) -> None:

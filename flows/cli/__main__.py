@@ -1,0 +1,5 @@
+"""``python -m flows.cli`` is the ``medai`` command."""
+
+from flows.cli import main
+
+main()
