@@ -92,7 +92,8 @@ def _related() -> list[dict[str, str]]:
 
 def _send(body: bytes) -> str | None:
     """Post the events; why the server did not take them, or None."""
-    from flows.services import exchange, running
+    from flows.services.network import exchange
+    from flows.services.record import running
     from flows.settings import Settings
 
     settings = Settings.load()

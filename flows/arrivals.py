@@ -20,7 +20,7 @@ from prefect.client.schemas.objects import State
 from prefect.states import Completed
 
 from flows.announcing import announce
-from flows.services import running
+from flows.services.record import running
 from flows.settings import Settings
 from flows.train import data_path
 from medai.errors import ConfigurationError, DataRefused, ServiceFailed

@@ -16,7 +16,8 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from flows.automations import CAUSES, events_of, tell_of_crashes, triggers_of
-from flows.services import WORK_POOL, running
+from flows.services.prefect_server import WORK_POOL
+from flows.services.record import running
 from flows.settings import Settings
 from medai.errors import ConfigurationError, ServiceFailed
 from medai.paths import expanded

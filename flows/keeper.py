@@ -25,17 +25,9 @@ from flows.recipe import (
     recipe,
     secrets_read,
 )
-from flows.services import (
-    LOOPBACK,
-    MLFLOW_PORT,
-    PAGES_PORT,
-    PREFECT_PORT,
-    Child,
-    free_ports,
-    place_of,
-    settle_lost_runs,
-    wait_until_healthy,
-)
+from flows.services.network import LOOPBACK, MLFLOW_PORT, PAGES_PORT, PREFECT_PORT, free_ports, wait_until_healthy
+from flows.services.prefect_server import place_of, settle_lost_runs
+from flows.services.process import Child
 from flows.settings import Settings
 from medai.errors import ServiceFailed
 from medai.workspace import make_folder

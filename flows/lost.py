@@ -16,13 +16,13 @@ from typing import TYPE_CHECKING, Any
 
 from filelock import FileLock, Timeout
 
-from flows.services import post
+from flows.services.network import post
 from flows.settings import Settings
 from medai.errors import MedaiError
 from medai.workspace import make_folder
 
 if TYPE_CHECKING:
-    from flows.services import PrefectServer
+    from flows.services.prefect_server import PrefectServer
 
 log = logging.getLogger("medai.services")
 

@@ -9,7 +9,7 @@ from urllib.parse import quote
 from flows.governance import ledger_of
 from flows.lineage import monitoring_file, report_of
 from flows.plans import PATIENCE, Unanswered, plans
-from flows.services import running
+from flows.services.record import running
 from flows.settings import Settings
 from medai.errors import ConfigurationError, MedaiError
 from medai.ledger import Ledger

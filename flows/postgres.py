@@ -16,7 +16,8 @@ from pathlib import Path
 
 from flows.child import PROGRAM
 from flows.recipe import INITDB, POSTGRES_PASSWORD, Service
-from flows.services import LOOPBACK, Child
+from flows.services.network import LOOPBACK
+from flows.services.process import Child
 from medai.errors import ConfigurationError, ServiceFailed
 from medai.workspace import make_folder
 

@@ -11,7 +11,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from flows.services import MLFLOW_PORT, PAGES_PORT, PREFECT_PORT, WORK_POOL
+from flows.services.network import MLFLOW_PORT, PAGES_PORT, PREFECT_PORT
+from flows.services.prefect_server import WORK_POOL
 
 POSTGRES_PORT, WORKER_PORT, SCHEDULER_PORT = 5432, 8080, 8786
 FILE = "_FILE"

@@ -22,7 +22,7 @@ from flows.arrivals import BEGUN
 from flows.governance import ledger_of
 from flows.notify import blocks_of, notify
 from flows.outcome import Steps
-from flows.services import running
+from flows.services.record import running
 from flows.settings import Settings
 from flows.train import read, train
 from flows.turns import SCHEDULE, take_over

@@ -24,7 +24,7 @@ from flows.child import end
 from flows.databases import driver
 from flows.keeper import Keeper, cluster_of, place
 from flows.recipe import CORE, POSTGRES_PASSWORD, PREFECT_AUTH, SECRETS, clients
-from flows.services import stop_signals
+from flows.services.process import stop_signals
 from flows.settings import Settings
 from flows.sync import Courier
 from medai.errors import ServiceFailed

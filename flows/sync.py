@@ -18,7 +18,7 @@ from medai.tracking import Tracking
 from medai.workspace import make_folder
 
 if TYPE_CHECKING:
-    from flows.services import Child
+    from flows.services.process import Child
 
 log = logging.getLogger("medai.sync")
 
@@ -120,7 +120,7 @@ class Courier:
             log.warning("what waits cannot be seen: %s", failure.wrong)
             return
         if waits:
-            from flows.services import Child
+            from flows.services.process import Child
 
             environment = self._settings.merged(os.environ)
             record = self._settings.home / "logs" / "sync.log"

@@ -24,8 +24,8 @@ def up(
     """Serve the overview, Prefect's and MLflow's pages on loopback until stopped."""
 
     def act(settings: Settings) -> dict[str, Any]:
-        from flows.services import Services
-        from flows.services import up as serve
+        from flows.services.record import Services
+        from flows.services.up import up as serve
 
         def ready(services: Services) -> None:
             typer.echo(

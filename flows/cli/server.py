@@ -22,7 +22,7 @@ def prefect_server(settings: Settings, ahead: tuple[Problem, str | None, str] | 
     Args:
         ahead: the problem and the data that will be judged, if they are new, and the command as messages name it.
     """
-    from flows.services import early_prefect_server
+    from flows.services.prefect_server import early_prefect_server
 
     make_home(settings)
     lost = False

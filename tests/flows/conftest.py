@@ -20,7 +20,7 @@ import yaml
 
 import flows
 from flows.governance import promote_by_hand
-from flows.services import early_prefect_server
+from flows.services.prefect_server import early_prefect_server
 from flows.settings import Settings
 from medai.attestation import TAG
 from medai.ledger import Ledger

@@ -24,7 +24,9 @@ import pytest
 import flows
 from flows.child import descendants
 from flows.lost import watch_heartbeats
-from flows.services import Child, PrefectServer, _start_prefect, _start_worker, _status, early_prefect_server, post
+from flows.services.network import post, status_of
+from flows.services.prefect_server import PrefectServer, early_prefect_server, start_prefect, start_worker
+from flows.services.process import Child
 from flows.settings import Settings, user
 from flows.sync import Courier
 from medai.ledger import Ledger
@@ -393,7 +395,7 @@ def mlflow_server(environment: dict[str, str], folder: Path, port: int, store: s
     quiet = {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false", "MLFLOW_DISABLE_TELEMETRY": "true"}
     server = Child("mlflow", "mlflow", arguments, environment | quiet, folder / "mlflow.log")
     try:
-        until(lambda: _status(f"http://127.0.0.1:{port}/health", 2) == 200 or not server.watch())
+        until(lambda: status_of(f"http://127.0.0.1:{port}/health", 2) == 200 or not server.watch())
         assert server.watch(), server.last_lines()
         yield
     finally:
@@ -495,7 +497,7 @@ def test_a_silent_run_is_called_crashed(tmp_path: Path, monkeypatch: pytest.Monk
     settings = Settings.load(home=home, prefect_api_url=None)
     path = os.pathsep.join([str(ROOT), str(tmp_path), os.environ.get("PYTHONPATH", "")])
     monkeypatch.setenv("PYTHONPATH", path)  # the worker's runs find the flow there
-    server, api_url = _start_prefect(settings, 0, whole=True, log=tmp_path / "prefect.log")
+    server, api_url = start_prefect(settings, 0, whole=True, log=tmp_path / "prefect.log")
     environment = settings.merged(os.environ) | {"PREFECT_API_URL": api_url}
     mark = tmp_path / "mark"
     script = (
@@ -514,7 +516,7 @@ def test_a_silent_run_is_called_crashed(tmp_path: Path, monkeypatch: pytest.Monk
         return str(found[0]["state"]["name"])
 
     try:
-        until(lambda: _status(f"{api_url}/health", 2) == 200)
+        until(lambda: status_of(f"{api_url}/health", 2) == 200)
         watch_heartbeats(api_url, seconds=heart)
         watch_heartbeats(api_url, seconds=heart)
         assert len(post(f"{api_url}/automations/filter", {})) == 1
@@ -528,7 +530,7 @@ def test_a_silent_run_is_called_crashed(tmp_path: Path, monkeypatch: pytest.Monk
         assert done.returncode == 0, done.stderr
         deployment = post(f"{api_url}/deployments/filter", {})[0]["id"]
         killed = start()
-        worker = _start_worker(settings, api_url, tmp_path / "worker.log")
+        worker = start_worker(settings, api_url, tmp_path / "worker.log")
         until(lambda: mark.exists() and mark.read_text())
         time.sleep(2)  # its first heartbeat has arrived
         run = [one for one in descendants(worker.pid) if one.pid != worker.pid]
@@ -540,7 +542,7 @@ def test_a_silent_run_is_called_crashed(tmp_path: Path, monkeypatch: pytest.Monk
         until(lambda: state(killed) == "Crashed")
         assert time.monotonic() - began < heart + 60
         following = start()
-        worker = _start_worker(settings, api_url, tmp_path / "worker.log")
+        worker = start_worker(settings, api_url, tmp_path / "worker.log")
         until(lambda: state(following) == "Completed")
     finally:
         for child in (locals().get("worker"), server):

@@ -24,7 +24,9 @@ from prefect.states import Crashed, Scheduled
 
 import flows
 from flows.announcing import announce
-from flows.services import Child, _start_prefect, _start_worker, wait_until_healthy
+from flows.services.network import wait_until_healthy
+from flows.services.prefect_server import start_prefect, start_worker
+from flows.services.process import Child
 from flows.settings import Settings
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1500)]
@@ -158,14 +160,14 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
     started: list[Child] = []
     try:
         settings = Settings.load()
-        server, url = _start_prefect(settings, 0, whole=True, log=folder / "prefect.log")
+        server, url = start_prefect(settings, 0, whole=True, log=folder / "prefect.log")
         started.append(server)
         wait_until_healthy("Prefect's server", f"{url}/health", PATIENCE, server)
         os.environ["MEDAI_PREFECT_API_URL"] = url
         environment = settings.merged(os.environ) | {"PREFECT_API_URL": url}
 
-        def start_worker() -> Child:
-            started.append(_start_worker(Settings.load(), url, folder / f"worker-{len(started)}.log"))
+        def worker() -> Child:
+            started.append(start_worker(Settings.load(), url, folder / f"worker-{len(started)}.log"))
             return started[-1]
 
         with (
@@ -174,7 +176,7 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
         ):
             threading.Thread(target=page.serve_forever, daemon=True).start()
             address = f"http://127.0.0.1:{page.server_address[1]}"
-            yield Stack(url, environment, start_worker, folder, client, heard, address)
+            yield Stack(url, environment, worker, folder, client, heard, address)
             page.shutdown()
     finally:
         for child in reversed(started):

@@ -300,7 +300,7 @@ def main() -> None:
 
     settings = Settings.load(home=Path(sys.argv[1]))
     settings.apply()
-    from flows.services import early_prefect_server
+    from flows.services.prefect_server import early_prefect_server
 
     answers = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)  # libraries may print; standard output carries answers

@@ -41,7 +41,7 @@ def missing(number):
 
 def main():
     folder = Path(sys.argv[1])
-    from flows.services import early_prefect_server
+    from flows.services.prefect_server import early_prefect_server
     from flows.settings import Settings
     settings = Settings.load(home=folder / "home")
     settings.apply()

@@ -12,7 +12,7 @@ import flows
 SCRIPT = """
 import os, sys
 from pathlib import Path
-from flows.services import early_prefect_server
+from flows.services.prefect_server import early_prefect_server
 from flows.settings import Settings
 settings = Settings.load(home=Path(sys.argv[1])); settings.apply()
 server = early_prefect_server(settings)

@@ -17,9 +17,13 @@ import psutil
 import pytest
 
 import flows
-from flows import services
 from flows.child import descendants
-from flows.services import Child, Services, early_prefect_server, running, up
+from flows.services import prefect_server
+from flows.services.network import status_of
+from flows.services.prefect_server import early_prefect_server
+from flows.services.process import Child
+from flows.services.record import Services, running
+from flows.services.up import up
 from flows.settings import Settings
 from medai.errors import ServiceFailed
 
@@ -29,7 +33,7 @@ PATIENCE = 90.0
 RUN = """
 import os, sys
 from pathlib import Path
-from flows.services import early_prefect_server
+from flows.services.prefect_server import early_prefect_server
 from flows.settings import Settings
 settings = Settings.load(home=Path(sys.argv[1])); settings.apply()
 server = early_prefect_server(settings)
@@ -50,7 +54,7 @@ server.stop()
 UP = """
 import sys
 from pathlib import Path
-from flows.services import up
+from flows.services.up import up
 from flows.settings import Settings
 from medai.errors import MedaiError
 settings = Settings.load(home=Path(sys.argv[1])); settings.apply()
@@ -209,7 +213,7 @@ def test_a_configured_server_that_is_down(
     """The wait is bounded, then an own server takes its place; an unready one is asked again. An address that answers
     and is not Prefect's is a mistake of a person's, status 4, and never replaced.
     """
-    monkeypatch.setattr(services, "PATIENCE_WITH_A_RUNNING_SERVER", 0.5)
+    monkeypatch.setattr(prefect_server, "PATIENCE_WITH_A_RUNNING_SERVER", 0.5)
     url, asked, answer = page
     answer["status"] = 404
     with pytest.raises(ServiceFailed) as caught:
@@ -285,8 +289,8 @@ def test_up(tmp_path: Path) -> None:
         server = early_prefect_server(settings)
         assert not server.own
         assert server.wait() == found.prefect_api_url
-        assert services._status(found.mlflow_url, 5) == 200
-        assert services._status(found.prefect_url, 5) == 200
+        assert status_of(found.mlflow_url, 5) == 200
+        assert status_of(found.prefect_url, 5) == 200
         with pytest.raises(ServiceFailed) as caught:
             up(settings)
         assert caught.value.wrong == "medai up runs on this home already"
