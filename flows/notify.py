@@ -16,7 +16,7 @@ from prefect.blocks.abstract import NotificationBlock
 from prefect.blocks.core import Block
 from prefect.blocks.notifications import AppriseNotificationBlock
 
-from flows.settings import blocks_in
+from flows.settings.kinds import blocks_in
 from medai.errors import ConfigurationError
 
 log = logging.getLogger("medai.notify")

@@ -6,35 +6,18 @@ They are read when a command or a task runs, never at import, and handed to the 
 
 from __future__ import annotations
 
-import errno
 import getpass
-import io
 import os
-import re
-import stat
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, Self
-from urllib.parse import urlsplit
+from typing import Any, Self
 
-from pydantic import AfterValidator, AliasChoices, Field, SecretStr, ValidationError
+from pydantic import AliasChoices, Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from medai.errors import ConfigurationError, near_match
-from medai.paths import expanded, read_plain, why
-
-PREFIX = "MEDAI_"
-IGNORED = frozenset({"MEDAI_TEST_DATA"})
-"""Variables with our prefix that belong to the test suite."""
-
-SECRET_WORDS = ("password", "secret", "token", "key", "auth", "credential", "database", "notify")
-SECRET_FILES = {
-    "MEDAI_PREFECT_AUTH_FILE": "prefect_auth",
-    "MEDAI_TRACKING_PASSWORD_FILE": "tracking_password",
-    "MEDAI_PAGES_AUTH_FILE": "pages_auth",
-}
-"""Variables that name the file which holds a secret setting, as containers are given them; the setting comes first."""
-
+from flows.settings.kinds import Address, Blocks, DatabaseAddress, Folder, Home, WebAddress
+from flows.settings.variables import PREFIX, dotenv, from_files, named, refuse_unknown
+from medai.errors import ConfigurationError
 
 PINNED = frozenset(
     {
@@ -60,80 +43,6 @@ PINNED = frozenset(
 
 def _default_threads() -> int:
     return min(2, os.cpu_count() or 1)
-
-
-def _without_credentials(address: str) -> str:
-    parts = urlsplit(address)
-    if parts.username or parts.password:
-        raise ValueError("an address without a user name or password in it; those have variables of their own")
-    return address
-
-
-def _web_address(address: str) -> str:
-    parts = urlsplit(address)
-    if parts.scheme not in ("http", "https") or not parts.hostname:
-        raise ValueError("an address that begins with http:// or https://")
-    if parts.query or parts.fragment:
-        raise ValueError("an address without a query: a secret has a variable of its own")
-    return address.rstrip("/")
-
-
-_BLOCK = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*/[a-z0-9]+(-[a-z0-9]+)*")
-
-
-def blocks_in(text: str) -> tuple[str, ...]:
-    """Prefect's blocks TYPE/NAME in a list with commas, each once.
-
-    >>> blocks_in("slack-webhook/ward, medai-mail/night")
-    ('slack-webhook/ward', 'medai-mail/night')
-
-    Raises:
-        ValueError: one is not of that form.
-    """
-    names = tuple(dict.fromkeys(name.strip() for name in text.split(",") if name.strip()))
-    if not all(_BLOCK.fullmatch(name) for name in names):
-        raise ValueError("notification blocks TYPE/NAME with commas between them, such as slack-webhook/ward")
-    return names
-
-
-def _blocks(text: str) -> str:
-    return ",".join(blocks_in(text))
-
-
-def _absolute(path: Path) -> Path:
-    try:
-        return expanded(path).absolute()
-    except ConfigurationError as error:
-        raise ValueError(error.expected) from None
-
-
-def _home(path: Path) -> Path:
-    """A folder, or a name under which one can be made."""
-    try:
-        found = path.stat()
-    except FileNotFoundError:
-        return path
-    except OSError as failure:
-        raise ValueError(f"a folder, or a place for one; it is {why(failure)}") from None
-    if not stat.S_ISDIR(found.st_mode):
-        raise ValueError("a folder, or a place for one; it is a file")
-    return path
-
-
-Folder = Annotated[Path, AfterValidator(_absolute)]
-Home = Annotated[Path, AfterValidator(_absolute), AfterValidator(_home)]
-Address = Annotated[str, AfterValidator(_without_credentials)]
-Blocks = Annotated[str, AfterValidator(_blocks)]
-WebAddress = Annotated[str, AfterValidator(_without_credentials), AfterValidator(_web_address)]
-
-
-def _postgres(address: SecretStr) -> SecretStr:
-    if urlsplit(address.get_secret_value()).scheme not in ("postgresql", "postgres"):
-        raise ValueError("an address that begins with postgresql://")
-    return address
-
-
-DatabaseAddress = Annotated[SecretStr, AfterValidator(_postgres)]
 
 
 class Settings(BaseSettings):
@@ -224,11 +133,11 @@ class Settings(BaseSettings):
                 shows the value unless it may be a secret.
         """
         try:
-            variables = {**_dotenv(), **os.environ}
-            _refuse_unknown(variables)
-            return cls(**{**_from_files(variables), **given})
+            variables = {**dotenv(), **os.environ}
+            refuse_unknown(variables, known_variables())
+            return cls(**{**from_files(variables), **given})
         except ValidationError as error:
-            raise _named(error) from None
+            raise named(error) from None
         except UnicodeDecodeError as error:
             raise ConfigurationError(
                 "the file .env cannot be read",
@@ -341,95 +250,3 @@ def _plain(value: object) -> str:
 def known_variables() -> list[str]:
     """Every ``MEDAI_*`` variable that is a setting."""
     return [PREFIX + name.upper() for name in Settings.model_fields]
-
-
-def _dotenv() -> dict[str, str | None]:
-    """The variables of ``.env``; every line of it must be one.
-
-    Raises:
-        ConfigurationError: it is no plain file, or a line cannot be read, which is named by its number.
-        UnicodeDecodeError: it is not UTF-8.
-    """
-    try:
-        text = read_plain(Path(".env")).decode("utf-8-sig")
-    except FileNotFoundError:
-        return {}
-    except IsADirectoryError:
-        return {}  # a virtual environment of that name is none of ours
-    except OSError as failure:
-        if failure.errno == errno.EISDIR:
-            return {}
-        raise ConfigurationError(
-            "the file .env cannot be read",
-            expected="a plain file with lines NAME=value",
-            received=why(failure),
-            action="replace it, or remove it",
-        ) from None
-    from dotenv.parser import parse_stream
-
-    values: dict[str, str | None] = {}
-    for line in parse_stream(io.StringIO(text)):
-        ours = line.key is not None and line.key.upper().startswith(PREFIX)
-        if line.error or "\0" in line.original.string or (ours and line.value is None):
-            text = line.original.string
-            number = line.original.line + text[: len(text) - len(text.lstrip())].count("\n")  # blank lines come before
-            raise ConfigurationError(
-                f"line {number} of .env cannot be read",
-                expected="NAME=value, a comment or an empty line",
-                received="a line that is not shown, as it may hold a secret",
-                action="mend that line of .env",
-            )
-        if line.key is not None:
-            values[line.key] = line.value
-    return values
-
-
-def _from_files(variables: Mapping[str, str | None]) -> dict[str, str]:
-    """The secret settings that stand in files.
-
-    Raises:
-        ConfigurationError: such a file cannot be read; it is named by its variable.
-    """
-    found = {}
-    for variable, name in SECRET_FILES.items():
-        path = variables.get(variable)
-        if not path or variables.get(variable.removesuffix("_FILE")):
-            continue
-        try:
-            found[name] = read_plain(expanded(path)).decode().strip()
-        except (OSError, UnicodeDecodeError) as failure:
-            raise ConfigurationError(
-                f"the file that {variable} names cannot be read",
-                expected="a plain file that holds the secret",
-                received=why(failure) if isinstance(failure, OSError) else "bytes that are no text",
-                action=f"correct {variable}, or that file's permissions",
-            ) from None
-    return found
-
-
-def _refuse_unknown(variables: Mapping[str, str | None]) -> None:
-    known = {*known_variables(), *SECRET_FILES, *IGNORED}
-    for name in sorted(variables):
-        if name.upper().startswith(PREFIX) and name.upper() not in known:
-            raise ConfigurationError(
-                f"the variable {name} is no setting of medai",
-                expected=near_match(name.upper(), known_variables()),
-                received=name,
-                action="correct its name in the environment or in .env, or remove it",
-            )
-
-
-def _named(error: ValidationError) -> ConfigurationError:
-    """The first fault, under the name of its variable; the value only when it cannot be a secret."""
-    first = error.errors(include_url=False, include_context=False)[0]
-    name = str(first["loc"][0])
-    variable = name if name.isupper() else PREFIX + name.upper()
-    received = repr(first["input"])
-    if any(word in variable.lower() for word in SECRET_WORDS) or "@" in received:
-        received = "a value that is not shown, as it may be a secret"
-    return ConfigurationError(
-        f"the setting {variable} cannot be used",
-        expected=first["msg"].removeprefix("Value error, "),
-        received=received,
-        action=f"correct {variable} in the environment or in .env",
-    )
