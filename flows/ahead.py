@@ -35,7 +35,7 @@ def load_ahead(question: Problem, data: str | None, command: str, settings: Sett
 
 
 def _are_new(question: Problem, data: str | None, command: str, settings: Settings) -> bool:
-    from flows.train import data_path, manifest_path
+    from flows.reading import data_path, manifest_path
 
     workspace = Workspace(settings.home, settings.lock_seconds)
     try:

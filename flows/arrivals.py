@@ -20,9 +20,9 @@ from prefect.client.schemas.objects import State
 from prefect.states import Completed
 
 from flows.announcing import announce
+from flows.reading import data_path
 from flows.services.record import running
 from flows.settings import Settings
-from flows.train import data_path
 from medai.errors import ConfigurationError, DataRefused, ServiceFailed
 from medai.paths import why
 from medai.problem import Problem, load_problem

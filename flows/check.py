@@ -10,8 +10,8 @@ from prefect import flow
 from flows.drift import facts, since_last_run
 from flows.governance import ledger_of, note_data
 from flows.outcome import Steps
+from flows.reading import class_folders, read
 from flows.settings import Settings
-from flows.train import class_folders, read
 from medai.errors import near_match
 from medai.problem import load_problem
 from medai.readiness import empty_classes, empty_in_train

@@ -16,8 +16,8 @@ from flows.governance import ledger_of, note_data
 from flows.lineage import remember_lineage
 from flows.outcome import Steps
 from flows.predict import standing_champion
+from flows.reading import origin_of, read
 from flows.settings import Settings
-from flows.train import origin_of, read
 from medai.errors import ConfigurationError
 from medai.external import (
     MINIMUM,

@@ -102,7 +102,7 @@ def export_problem(problem: str, out: str, data: str | None, overrides: list[str
     @flow(name="export", flow_run_name=problem, persist_result=False)
     def export() -> dict[str, Any]:
         from flows.outcome import Steps
-        from flows.train import read
+        from flows.reading import read
         from medai.validation import refuse_if_failed
         from tasks.select import select
         from tasks.split import split

@@ -13,8 +13,8 @@ from prefect import flow
 from flows.governance import ledger_of
 from flows.outcome import Steps
 from flows.predict import road, standing_champion
+from flows.reading import data_path, origin_of
 from flows.settings import Settings
-from flows.train import data_path, origin_of
 from flows.watching import compare
 from medai.external import same_question, same_reading
 from medai.problem import Problem, load_problem

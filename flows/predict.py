@@ -22,8 +22,8 @@ from pydantic import TypeAdapter
 from flows.governance import ledger_of
 from flows.judging import champion_of
 from flows.outcome import Steps
+from flows.reading import origin_of
 from flows.settings import Settings
-from flows.train import origin_of
 from flows.watching import own_output, watch_batch
 from medai.errors import ConfigurationError
 from medai.external import same_question, same_reading

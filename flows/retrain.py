@@ -22,9 +22,10 @@ from flows.arrivals import BEGUN
 from flows.governance import ledger_of
 from flows.notify import blocks_of, notify
 from flows.outcome import Steps
+from flows.reading import read
 from flows.services.record import running
 from flows.settings import Settings
-from flows.train import read, train
+from flows.train import train
 from flows.turns import SCHEDULE, take_over
 from medai import __version__
 from medai.errors import DataRefused, MedaiError, from_machine_failure

@@ -17,7 +17,7 @@ import flows
 from flows.announcing import EVENTS
 from flows.arrivals import watch
 from flows.automations import CAUSES
-from flows.deploy import falls_due
+from flows.deployments import falls_due
 from flows.retrain import retrain
 from medai.problem import load_problem
 
