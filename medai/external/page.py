@@ -63,11 +63,9 @@ class Elsewhere(Frozen):
 
 def write_page(workspace: Workspace, told: Elsewhere) -> Made[Page]:
     """Write the page of an external evaluation."""
-    from medai.reporting.page import TEMPLATES
+    from medai.reporting.page import filled, shared_templates
 
-    files = {path.name: path.read_text() for path in sorted(TEMPLATES.iterdir())} | {
-        TEMPLATE.name: TEMPLATE.read_text()
-    }
+    files = shared_templates() | {TEMPLATE.name: TEMPLATE.read_text()}
     key = stage_key(
         "external report",
         VERSION,
@@ -77,18 +75,14 @@ def write_page(workspace: Workspace, told: Elsewhere) -> Made[Page]:
     )
 
     def build(folder: Path) -> Page:
-        from medai.reporting.page import environment
-
-        page = environment(files, {}).get_template(TEMPLATE.name).render(_facts(told, files["style.css"]))
-        (folder / FILE).write_text("\n".join(line for line in page.splitlines() if line.strip()) + "\n")
+        (folder / FILE).write_text(filled(files, TEMPLATE.name, _facts(told)))
         return Page(key=key, file=FILE)
 
     return workspace.materialise("report", key, Page, build)
 
 
-def _facts(told: Elsewhere, style: str) -> dict[str, Any]:
+def _facts(told: Elsewhere) -> dict[str, Any]:
     """All that the template names."""
-    from medai import __version__
     from medai.measurement.metrics import in_order
     from medai.reporting import words
     from medai.reporting.shapes import forest
@@ -100,7 +94,6 @@ def _facts(told: Elsewhere, style: str) -> dict[str, Any]:
     apart = told.gap.metrics if told.gap else {}
     metric = "dice" if output.kind == "mask" else "auroc"
     return {
-        "style": style,
         "told": told,
         "card": card,
         "name": name,
@@ -115,5 +108,4 @@ def _facts(told: Elsewhere, style: str) -> dict[str, Any]:
         "explained": words.METRICS,
         "key_metric": metric,
         "forest": forest(card.subgroups.get(name, ()), measures.get(metric), {}, metric),
-        "version": __version__,
     }

@@ -56,10 +56,9 @@ def write_page(
     Raises:
         MedaiError: it would name a patient.
     """
-    from medai.reporting.page import TEMPLATES
+    from medai.reporting.page import filled, shared_templates
 
-    names = ("macros.html", "style.css")
-    files = {name: (TEMPLATES / name).read_text() for name in names} | {TEMPLATE.name: TEMPLATE.read_text()}
+    files = shared_templates() | {TEMPLATE.name: TEMPLATE.read_text()}
     told = [
         facts_of(trend) | {"seen": [vars(one) | {"figure": one.figure.model_dump()} for one in trend.seen]}
         for trend in now.trends
@@ -75,13 +74,10 @@ def write_page(
     )
 
     def build(folder: Path) -> Page:
-        from medai.reporting.page import environment
-
-        template = environment(files, {}).get_template(TEMPLATE.name)
-        page = template.render(_facts(problem, question, now, files["style.css"]))
+        page = filled(files, TEMPLATE.name, _facts(problem, question, now))
         for snapshot in known:
             Guard.of(workspace, snapshot).refuse("the page of monitoring", page_text(page))
-        (folder / FILE).write_text("\n".join(line for line in page.splitlines() if line.strip()) + "\n")
+        (folder / FILE).write_text(page)
         return Page(key=key, file=FILE)
 
     return workspace.materialise("report", key, Page, build)
@@ -126,13 +122,10 @@ def drawn(trend: Trend, now: Standing) -> dict[str, Any]:
     }
 
 
-def _facts(problem: str, question: str, now: Standing, style: str) -> dict[str, Any]:
+def _facts(problem: str, question: str, now: Standing) -> dict[str, Any]:
     """All that the template names."""
-    from medai import __version__
-
     rows = [_row(trend, now) for trend in now.trends]
     return {
-        "style": style,
         "problem": problem,
         "question": question,
         "now": now,
@@ -149,7 +142,6 @@ def _facts(problem: str, question: str, now: Standing, style: str) -> dict[str, 
         ],
         "groups": _groups(now),
         "latest": max((one.at for trend in now.trends for one in trend.seen), default=""),
-        "version": __version__,
     }
 
 

@@ -15,14 +15,6 @@ LIGHTS = {
     "act": ("A person is needed", "unmet"),
     "nobody": ("Nobody serves", "quiet"),
 }
-VERDICTS = {
-    "promoted": "promoted",
-    "refused": "refused",
-    "insufficient_evidence": "insufficient evidence",
-    "awaiting_approval": "awaiting approval",
-    "no_gate": "no gate",
-    "": "not decided",
-}
 SHOWN = 24
 """Versions and verdicts on data that a drawing holds, the newest."""
 WIDTH, HEIGHT, MARGIN = 420, 120, 14
@@ -51,6 +43,8 @@ def site(overview: Overview, links: bool = True) -> str:
 
 def problem(overview: Overview, view: ProblemView, links: bool = True) -> str:
     """The page of one problem."""
+    from medai.reporting.words import VERDICTS
+
     size = (WIDTH, HEIGHT, MARGIN)
     facts = {
         "overview": overview,
@@ -59,7 +53,7 @@ def problem(overview: Overview, view: ProblemView, links: bool = True) -> str:
         "figures": points(view.versions, view.champion, size),
         "quality": bars(view.quality, size),
         "measures": view.drifting.measures[:WORST],
-        "verdicts": VERDICTS,
+        "verdicts": {verdict: told.lower() for verdict, told in VERDICTS.items()} | {"": "not decided"},
         "beside": links,
     }
     return _filled("problem.html", facts)
@@ -125,13 +119,6 @@ def _urgency(view: ProblemView) -> tuple[int, str]:
 
 
 def _filled(name: str, facts: dict[str, Any]) -> str:
-    from medai import __version__
-    from medai.reporting.page import TEMPLATES as REPORTS
-    from medai.reporting.page import environment
+    from medai.reporting.page import filled, shared_templates
 
-    files = {path.name: path.read_text() for path in TEMPLATES.iterdir()}
-    files["style.css"] = (REPORTS / "style.css").read_text()
-    page = (
-        environment(files, {}).get_template(name).render(facts | {"version": __version__, "style": files["style.css"]})
-    )
-    return "\n".join(line for line in page.splitlines() if line.strip()) + "\n"
+    return filled(shared_templates() | {path.name: path.read_text() for path in TEMPLATES.iterdir()}, name, facts)

@@ -61,15 +61,35 @@ def write_page(workspace: Workspace, content: Content) -> Made[Page]:
 
     def build(folder: Path) -> Page:
         labels = words.labels(next(iter(content.problem["inputs"].values())))
-        facts = _facts(workspace, content, files["style.css"], labels)
-        page = environment(files, labels).get_template("page.html").render(facts)
+        page = filled(files, "page.html", _facts(workspace, content, labels), labels)
         Guard.of(workspace, content.snapshot).refuse("the report", page_text(page))
         path = folder / FILE
         path.touch(mode=0o600 if content.examples else 0o644)
-        path.write_text("\n".join(line for line in page.splitlines() if line.strip()) + "\n")
+        path.write_text(page)
         return Page(key=key, file=FILE)
 
     return workspace.materialise("report", key, Page, build)
+
+
+def shared_templates() -> dict[str, str]:
+    """Name → text of what the pages of other stages share with the report: the frame, its style, the macros."""
+    return {name: (TEMPLATES / name).read_text() for name in ("base.html", "macros.html", "style.css")}
+
+
+def filled(files: dict[str, str], name: str, facts: dict[str, Any], labels: dict[str, str] | None = None) -> str:
+    """A page without blank lines.
+
+    Args:
+        files: templates by name, ``style.css`` among them.
+        name: of the page's template.
+        facts: all that it names but ``style`` and medai's ``version``.
+        labels: variable → what people call it.
+    """
+    from medai import __version__
+
+    told = facts | {"style": files["style.css"], "version": __version__}
+    page = environment(files, labels or {}).get_template(name).render(told)
+    return "\n".join(line for line in page.splitlines() if line.strip()) + "\n"
 
 
 def environment(files: dict[str, str], labels: dict[str, str]) -> Environment:
@@ -88,11 +108,10 @@ def environment(files: dict[str, str], labels: dict[str, str]) -> Environment:
     return environment
 
 
-def _facts(workspace: Workspace, content: Content, style: str, labels: dict[str, str]) -> dict[str, Any]:
+def _facts(workspace: Workspace, content: Content, labels: dict[str, str]) -> dict[str, Any]:
     """All that the templates name."""
     from pydantic import TypeAdapter
 
-    from medai import __version__
     from medai.measurement.metrics import in_order
     from medai.outputs import Output
 
@@ -104,7 +123,6 @@ def _facts(workspace: Workspace, content: Content, style: str, labels: dict[str,
     models = {label: content.called(label) for label in _order(content)}
     measures = card.metrics[name]
     return {
-        "style": style,
         "run": content,
         "problem": content.problem,
         "input": next(iter(content.problem["inputs"].values())),
@@ -140,7 +158,6 @@ def _facts(workspace: Workspace, content: Content, style: str, labels: dict[str,
         "examples": _examples(workspace, content, labels),
         "limitations": limitations.limitations(content, name, output, roles),
         "environment": content.chosen.environment,
-        "version": __version__,
         "yaml": _yaml(content.problem),
     }
 
