@@ -12,12 +12,11 @@ from typing import Any
 from prefect import flow
 from pydantic import TypeAdapter
 
-from flows.governance import ledger_of, note_data
+from flows.champion import ask
+from flows.governance import note_data
 from flows.lineage import remember_lineage
 from flows.outcome import Steps
-from flows.predict import standing_champion
 from flows.reading import origin_of, read
-from flows.settings import Settings
 from medai.errors import ConfigurationError
 from medai.external import (
     MINIMUM,
@@ -43,7 +42,7 @@ from medai.measurement.metrics import in_order
 from medai.paths import expanded
 from medai.prediction import fit_for_scoring
 from medai.preprocessing import Preprocessing
-from medai.problem import Problem, load_problem
+from medai.problem import Problem
 from medai.records import QualityReport, Scorecard, Snapshot
 from medai.sources import elsewhere
 from medai.validation import refuse_if_failed
@@ -85,12 +84,7 @@ def evaluate(
         many it was tested on before, None where the store no longer knows. ``gap`` holds each figure's difference from
         its own test, where no patient stands in both; ``missing`` the findings that the site has no label for.
     """
-    settings = Settings.load()
-    settings.apply()
-    workspace = Workspace(settings.home, settings.lock_seconds)
-    ledger = ledger_of(settings, workspace)
-    question = load_problem(problem, overrides or ())
-    standing, champion = standing_champion(workspace, ledger, question.name, problem)
+    settings, workspace, ledger, question, standing, champion = ask(problem, overrides)
     steps = Steps()
     if source is None:
         same_question(champion, question.outputs)

@@ -13,10 +13,8 @@ from typing import TYPE_CHECKING, Any
 from prefect import flow
 
 from flows.announcing import announce
-from flows.governance import ledger_of
+from flows.champion import ask
 from flows.outcome import Steps
-from flows.predict import standing_champion
-from flows.settings import Settings
 from flows.watching import concluded, own_output, window_facts
 from medai.errors import DataRefused, ServiceFailed
 from medai.external import same_question
@@ -27,7 +25,7 @@ from medai.monitoring.performance import known_outcomes, outcomes_of, prediction
 from medai.monitoring.records import Outcomes
 from medai.monitoring.windows import keep_window, windows
 from medai.paths import expanded
-from medai.problem import Problem, load_problem
+from medai.problem import Problem
 from medai.records import Candidate, Snapshot
 from medai.workspace import Workspace
 from tasks.monitor import keep_outcomes, measure
@@ -56,12 +54,7 @@ def label(problem: str, file: str, overrides: list[str] | None = None) -> dict[s
         ConfigurationError: nothing was predicted yet, or the problem has no champion.
         DataRefused: the file cannot be read, or none of its rows can be used.
     """
-    settings = Settings.load()
-    settings.apply()
-    workspace = Workspace(settings.home, settings.lock_seconds)
-    ledger = ledger_of(settings, workspace)
-    question = load_problem(problem, overrides or ())
-    stands, champion = standing_champion(workspace, ledger, question.name, problem)
+    _, workspace, ledger, question, stands, champion = ask(problem, overrides)
     same_question(champion, question.outputs)
     name, output = own_output(champion)
     steps = Steps()

@@ -10,14 +10,14 @@ from typing import Any
 
 from prefect import flow
 
-from flows.governance import ledger_of
+from flows.champion import ask
 from flows.outcome import Steps
-from flows.predict import road, standing_champion
+from flows.predict import road
 from flows.reading import data_path, origin_of
 from flows.settings import Settings
 from flows.watching import compare
 from medai.external import same_question, same_reading
-from medai.problem import Problem, load_problem
+from medai.problem import Problem
 from medai.workspace import Workspace
 from tasks.generate import generate
 
@@ -35,12 +35,7 @@ def monitor(problem: str, data: str | None = None, overrides: list[str] | None =
     Returns:
         What ``medai monitor --json`` prints.
     """
-    settings = Settings.load()
-    settings.apply()
-    workspace = Workspace(settings.home, settings.lock_seconds)
-    ledger = ledger_of(settings, workspace)
-    question = load_problem(problem, overrides or ())
-    stands, champion = standing_champion(workspace, ledger, question.name, problem)
+    settings, workspace, ledger, question, stands, champion = ask(problem, overrides)
     same_question(champion, question.outputs)
     same_reading(champion, origin_of(question))
     steps = Steps()

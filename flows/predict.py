@@ -13,21 +13,17 @@ from collections import Counter
 from collections.abc import Iterable
 from datetime import UTC, datetime
 from pathlib import Path
-from shlex import quote
 from typing import Any
 
 from prefect import flow
 from pydantic import TypeAdapter
 
-from flows.governance import ledger_of
-from flows.judging import champion_of
+from flows.champion import ask
 from flows.outcome import Steps
 from flows.reading import origin_of
-from flows.settings import Settings
 from flows.watching import own_output, watch_batch
 from medai.errors import ConfigurationError
 from medai.external import same_question, same_reading
-from medai.ledger import Champion, Ledger
 from medai.outputs import Output
 from medai.paths import expanded
 from medai.prediction import (
@@ -40,7 +36,7 @@ from medai.prediction import (
     seen_pictures,
 )
 from medai.preprocessing import Preprocessing
-from medai.problem import Problem, load_problem, suite_path
+from medai.problem import Problem, suite_path
 from medai.records import KEY_LENGTH, Candidate, sha256_of
 from medai.sources import unlabelled
 from medai.validation import refuse_if_failed
@@ -69,14 +65,9 @@ def predict(
     Returns:
         What ``medai predict --json`` prints.
     """
-    settings = Settings.load()
-    settings.apply()
-    workspace = Workspace(settings.home, settings.lock_seconds)
-    ledger = ledger_of(settings, workspace)
-    question = load_problem(problem, overrides or ())
     paths = [expanded(one).absolute() for one in inputs]
     destination = Destination(Path(out), overwrite=overwrite, inputs=paths)
-    standing, champion = standing_champion(workspace, ledger, question.name, problem)
+    _, workspace, ledger, question, standing, champion = ask(problem, overrides)
     same_question(champion, question.outputs)
     same_reading(champion, origin_of(question))
     name, output = own_output(champion)
@@ -127,28 +118,6 @@ def predict(
     facts = {fact: value for fact, value in outcome.items() if fact != "out"}
     workspace.keep_receipt("predict", key, facts | {"at": datetime.now(UTC).isoformat(), "by": ledger.by})
     return outcome | {"monitoring": watch_batch(workspace, ledger, question, standing, champion, parts)}
-
-
-def standing_champion(workspace: Workspace, ledger: Ledger, name: str, given: str) -> tuple[Champion, Candidate]:
-    """What the ledger says of the champion, and its files, intact.
-
-    Args:
-        given: the problem as it was asked for, a name or a path; messages repeat it, so that their commands work.
-
-    Raises:
-        ConfigurationError: the problem has none.
-        ServiceFailed: its files are missing or were altered.
-    """
-    standing, champion = ledger.champion(name), champion_of(workspace, ledger, name)
-    if standing is None or champion is None or champion.key != standing.candidate:
-        raise ConfigurationError(
-            f"{name} has no champion",
-            expected="a promoted version",
-            received=f"none in the ledger of {workspace.root}",
-            action=f"`medai run {quote(given)}` makes a candidate and puts it before the gate;"
-            f" see `medai history {quote(given)}`",
-        )
-    return standing, champion
 
 
 def road(

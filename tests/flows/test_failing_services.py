@@ -227,6 +227,13 @@ def begin(environment: dict[str, str], home: Path, err: Path, *arguments: str) -
         )
 
 
+def answer_of(process: subprocess.Popen[str], err: Path, seconds: float = 300) -> Any:
+    """What a command answers that is carried out."""
+    out, _ = process.communicate(timeout=seconds)
+    assert process.returncode == 0, err.read_text()
+    return json.loads(out)
+
+
 def until(met: Callable[[], Any], seconds: float = 400) -> None:
     """Wait for a condition."""
     deadline = time.monotonic() + seconds
@@ -259,13 +266,10 @@ def test_prefect_down_at_start(
     outcome_of("Prefect", "named server down at start", "one line; the run keeps a server of its own")
     err = tmp_path / "err"
     down = bare_environment | {"PREFECT_API_URL": NOBODY}
-    process = begin(down, mine, err, "run", problems.pictures("alone"), "--json")
-    out, _ = process.communicate(timeout=300)
-    told = err.read_text()
-    assert process.returncode == 0, told
-    assert json.loads(out)["decision"] == "promoted"
+    found = answer_of(begin(down, mine, err, "run", problems.pictures("alone"), "--json"), err)
+    assert found["decision"] == "promoted"
     line = f"Prefect's server at {NOBODY} does not answer (no answer): this run keeps a server of its own"
-    assert told.count(line) == 1
+    assert err.read_text().count(line) == 1
     assert flow_states(mine) == ["Completed"]
 
 
@@ -288,10 +292,8 @@ def test_prefect_killed_in_mid_run(
     process = begin(named, mine, err, "run", problems.pictures("orphan"), "--json")
     until(lambda: "fit net" in err.read_text() or process.poll() is not None)
     kill(server)
-    out, _ = process.communicate(timeout=400)
+    found = answer_of(process, err, 400)
     told = err.read_text()
-    assert process.returncode == 0, told
-    found = json.loads(out)
     assert (found["decision"], found["version"], found["stages"]["fit"]["reused"]) == ("promoted", 1, True)
     before, after = told.split("Prefect's server was lost; the command goes on with one of its own")
     assert "Prefect's server does not take what its page would show" in before
@@ -316,10 +318,7 @@ def test_a_killed_command_is_crashed_by_the_next_and_resumed(
     process.kill()
     process.communicate()
     assert flow_states(mine) == ["Running"]
-    again = begin(bare_environment, mine, err, "run", problem, "--json")
-    out, _ = again.communicate(timeout=300)
-    assert again.returncode == 0, err.read_text()
-    assert json.loads(out)["version"] == 1
+    assert answer_of(begin(bare_environment, mine, err, "run", problem, "--json"), err)["version"] == 1
     assert f"the run {problem}-seed-0 was cut short when its command was killed" in err.read_text()
     assert flow_states(mine) == ["Crashed", "Completed"]
     assert not list(mine.glob("locks/command-*"))
@@ -645,10 +644,8 @@ def test_postgresql_restarted_in_mid_run(
             database.stop()
             time.sleep(3)
             database.start()
-        out, _ = process.communicate(timeout=400)
+        found = answer_of(process, err, 400)
         told = err.read_text()
-        assert process.returncode == 0, told
-        found = json.loads(out)
         if found["waiting"]:  # it was gone for longer than MLflow is tried: then sync delivers
             waits = begin(bare_environment | there, mine, err, "sync", "--json")
             assert json.loads(waits.communicate(timeout=200)[0])["left"] == 0
