@@ -105,7 +105,7 @@ def test_subject_ids_are_stable_positive_and_separate_sources() -> None:
 
 def test_colliding_subject_ids_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     """Two people with one id would be one patient to every later stage."""
-    monkeypatch.setattr("medai.tables.subject_id", lambda namespace, site_id: 7)
+    monkeypatch.setattr("medai.tables.subjects.subject_id", lambda namespace, site_id: 7)
     with pytest.raises(DataRefused, match="hash to the same subject"):
         subject_ids("x", ["1", "2"])
 

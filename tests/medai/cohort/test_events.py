@@ -22,7 +22,7 @@ def folders(put: Callable[..., Any], event_tables: Callable[..., Any], monkeypat
     """A snapshot and its validation with an event of each subject in this order, stored three to a row group."""
 
     def make(subjects: list[int]) -> tuple[Path, Path]:
-        monkeypatch.setattr(tables, "ROWS_IN_GROUP", 3)
+        monkeypatch.setattr("medai.tables.parquet.ROWS_IN_GROUP", 3)
         monkeypatch.setattr(events, "ROWS", 4)
         made = event_tables([(0, hour, hour, "HR", float(hour)) for hour in range(len(subjects))])
         named = made["events"].with_columns(subject_id=pl.Series(subjects, dtype=pl.Int64))

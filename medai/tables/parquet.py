@@ -1,184 +1,23 @@
-"""Canonical tables: their columns, and Parquet files that have the same bytes everywhere and notice a flipped one.
-
-Three shapes of data come out of ingestion as these tables; everything after it is written once against them.
-
-    images.parquet       one row a picture, in the order of ``pixels.npy``
-    events.parquet       the MEDS 0.4 data schema, one row a reading, with ``known_time`` and the line it came from
-    codes.parquet        one row a code of a hospital's events: what its dictionary calls it, and how often it came
-    stays.parquet        one row a stay of an events snapshot, with what was known of it at its start
-    labels.parquet       what was observed, and what was known of a stay only later: by ``row_id`` for pictures, by
-                         ``stay_id`` for stays
-    identifiers.parquet  subject_id ↔ the site's own identifier; readable by its owner alone, never logged
-    picture_identifiers.parquet, stay_identifiers.parquet
-                         row_id or stay_id ↔ what the site calls that picture or stay (its file, row or record), so
-                         that predictions can be joined to what they were made of; for the owner alone, too
-
-Times are microseconds without a zone. A null ``time`` means that a row holds for the whole stay.
-"""
+"""Tables as Parquet files: written with the same bytes everywhere, read with every page's checksum verified."""
 
 from __future__ import annotations
 
 import base64
-import hashlib
-import math
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pydantic import Field
-
 from medai.errors import DataRefused, from_machine_failure
-from medai.records import ArrayFile, Frozen
 from medai.threads import each_of
 
 if TYPE_CHECKING:
-    import numpy as np
     import pyarrow as pa
     import pyarrow.parquet as pq
 
 ROWS_IN_GROUP = 1 << 17
 OWNER_ALONE = 0o600
-
-IMAGES = {
-    "row_id": "int64",
-    "subject_id": "int64",
-    "time": "timestamp[us]",
-    "known_time": "timestamp[us]",
-    "source_id": "large_string",
-    "publisher_role": "string",
-    "frame": "int32",
-    "height": "int32",
-    "width": "int32",
-    "channels": "int8",
-    "bits": "int8",
-    "mean": "float32",
-    "std": "float32",
-    "minimum": "int32",
-    "maximum": "int32",
-    "content_hash": "string",
-    "twin_of": "string",
-    "copy_number": "int32",
-    "label_conflict": "bool",
-}
-"""Column → type. ``twin_of`` names the publisher's role of higher standing (test, then validation) that holds the same
-pixels; ``copy_number`` counts repeats inside one role from 0; ``label_conflict`` marks pixels that carry another label
-elsewhere in the same role. Grey levels (mean, std, minimum, maximum) are over all channels."""
-
-SPACING = ("spacing_down", "spacing_across")
-"""Columns, float64, of an images table whose source knows them: millimetres between the centres of two neighbouring
-pixels of the picture as it lies in ``pixels.npy``; null where they are not known."""
-
-EVENTS = {
-    "subject_id": "int64",
-    "time": "timestamp[us]",
-    "code": "string",
-    "variable": "string",
-    "numeric_value": "float32",
-    "text_value": "large_string",
-    "known_time": "timestamp[us]",
-    "row_id": "int64",
-    "source_row": "int32",
-}
-"""Column → type; a source may add columns of its own. ``variable`` names the clinical variable that the code measures,
-null where it is none of the source's vocabulary; ``numeric_value`` is then in the variable's unit. ``text_value`` holds
-a reading that is no number; ``source_row`` is the line in the source's file, the header being line 1; where the
-publisher numbers the rows (MIMIC's ``row_id``), it is that number, so that it stays when the file is reordered."""
-
-STAYS = {
-    "row_id": "int64",
-    "subject_id": "int64",
-    "stay_id": "int64",
-    "admission_id": "int64",
-    "start": "timestamp[us]",
-    "end": "timestamp[us]",
-    "publisher_role": "string",
-    "has_series": "bool",
-    "source_id": "large_string",
-    "content_hash": "string",
-}
-"""Column → type. ``source_id`` is the token of the file it came from: the first digits of its content's hash. A source
-may add columns of its own, each known at the stay's start (age, gender, first unit): these may be features and groups.
-What was known later (length of stay, discharge, death) belongs into ``labels``, which features cannot reach."""
-
-IDENTIFIERS = {"subject_id": "int64", "site_id": "large_string"}
-PICTURE_IDENTIFIERS = {"row_id": "int64", "site_id": "large_string"}
-STAY_IDENTIFIERS = {"stay_id": "int64", "site_id": "large_string"}
-"""Column → type. One row for every picture, or stay, each with a ``site_id`` of its own within the snapshot."""
-
-
-class Facts(Frozen):
-    """What a reader wrote.
-
-    Attributes:
-        unit: what a subject stands for.
-        tables: table → rows, of the tables that may be read by every stage.
-        counts: what the reader noticed and settled by a stated rule, by reason.
-        dropped: table → rows that were handed over for it and left out because of a fault of theirs (a time that
-            cannot be, a label that cannot be read); not what a stated rule of the format leaves out (a code for
-            missing, an equal copy). Validation counts them against the tolerance, as rows that it sets aside itself.
-    """
-
-    unit: str
-    tables: dict[str, int]
-    counts: dict[str, int] = Field(default_factory=dict)
-    dropped: dict[str, int] = Field(default_factory=dict)
-
-
-class Names(Frozen):
-    """What a source of events can give, whatever its files hold: a Problem that speaks of anything else is misspelt.
-
-    Attributes:
-        variables: clinical variables, as in the column ``variable``.
-        static: columns of the source's own in the stays table, and codes without a time, each with its levels; none
-            where it is a number or its levels are open.
-        hours: how long after its start a stay is observed at most; None where a stay has no such bound.
-    """
-
-    variables: tuple[str, ...]
-    static: dict[str, tuple[int | str, ...]]
-    hours: int | None = None
-
-
-def subject_ids(namespace: str, site_ids: Sequence[str]) -> list[int]:
-    """The subject ids of a site's own identifiers.
-
-    Args:
-        namespace: the source, so that equal numbers of two hospitals stay two people.
-        site_ids: distinct identifiers.
-
-    Raises:
-        DataRefused: two identifiers share a subject id.
-    """
-    ids = [subject_id(namespace, site_id) for site_id in site_ids]
-    refuse_shared(len(set(site_ids)), len(set(ids)))
-    return ids
-
-
-def subject_id(namespace: str, site_id: str) -> int:
-    """The first 63 bits of BLAKE2b over purpose, namespace and the site's identifier."""
-    digest = hashlib.blake2b(b"\0".join((b"medai.subject", namespace.encode(), site_id.encode()))).digest()
-    return int.from_bytes(digest[:8], "big") >> 1
-
-
-def refuse_shared(identifiers: int, ids: int) -> None:
-    """Refuse a set of identifiers of which two share a subject id.
-
-    Args:
-        identifiers, ids: how many are distinct.
-
-    Raises:
-        DataRefused: there are fewer ids.
-    """
-    if ids < identifiers:
-        raise DataRefused(
-            "two identifiers of the site hash to the same subject",
-            expected="distinct subject ids",
-            received=f"{identifiers} identifiers, {ids} subject ids",
-            action="report it with the number of subjects; no snapshot was made",
-        )
 
 
 def table_of(columns: Mapping[str, object], types: Mapping[str, str]) -> pa.Table:
@@ -450,71 +289,3 @@ def _unreadable(path: Path, received: str) -> DataRefused:
         received=received,
         action="remove its folder from the workspace's store and run the same command again",
     )
-
-
-def write_array(path: Path, values: np.ndarray, names: tuple[str, ...] = ()) -> ArrayFile:
-    """Write a small array as ``.npy``."""
-    import numpy as np
-
-    np.save(path, values, allow_pickle=False)
-    return ArrayFile(file=path.name, dtype=str(values.dtype), shape=values.shape, names=names)
-
-
-class NewArray:
-    """A new ``.npy`` of zeros whose rows are written as they come, in any order; none of it is held in memory.
-
-    Args:
-        path: of the file.
-        kind: the values' type, as NumPy names it.
-        shape: rows first.
-    """
-
-    def __init__(self, path: Path, kind: str, shape: tuple[int, ...]) -> None:
-        import numpy as np
-
-        self._path, self._dtype, self._shape = path, np.dtype(kind), shape
-        self._row = self._dtype.itemsize * math.prod(shape[1:])
-        self._file = path.open("wb")
-        header = {"descr": np.lib.format.dtype_to_descr(self._dtype), "fortran_order": False, "shape": shape}
-        np.lib.format.write_array_header_1_0(self._file, header)
-        self._begin = self._file.tell()
-        self._file.flush()
-        os.ftruncate(self._file.fileno(), self._begin + shape[0] * self._row)
-
-    def put(self, rows: np.ndarray, values: np.ndarray) -> None:
-        """Write these rows."""
-        import numpy as np
-
-        whole = np.ascontiguousarray(values, self._dtype)
-        breaks = np.flatnonzero(np.diff(rows) != 1) + 1
-        for begin, end in pairwise([0, *breaks.tolist(), len(rows)]):
-            if begin < end:
-                self._write(whole[begin:end], self._begin + int(rows[begin]) * self._row)
-
-    def _write(self, values: np.ndarray, at: int) -> None:
-        left = memoryview(values.reshape(-1).view("uint8"))  # type: ignore[arg-type]
-        while left:
-            done = os.pwrite(self._file.fileno(), left, at)
-            left, at = left[done:], at + done
-
-    def described(self, names: tuple[str, ...] = ()) -> ArrayFile:
-        """The file as a record names it."""
-        return ArrayFile(file=self._path.name, dtype=str(self._dtype), shape=self._shape, names=names)
-
-    def close(self) -> None:
-        """Close the file."""
-        self._file.close()
-
-
-def new_pixels(path: Path, shape: tuple[int, ...]) -> np.memmap:
-    """A new ``.npy`` of uint8 zeros, to be filled through memory and flushed.
-
-    Its space is taken at once: a disk that is full only when a page is written would end the process by SIGBUS.
-    """
-    import numpy as np
-
-    pixels: np.memmap = np.lib.format.open_memmap(path, mode="w+", dtype=np.uint8, shape=shape)
-    if hasattr(os, "posix_fallocate"):  # macOS has none
-        with path.open("rb+") as file:
-            os.posix_fallocate(file.fileno(), 0, path.stat().st_size)
-    return pixels

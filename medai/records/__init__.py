@@ -1,0 +1,96 @@
+"""Content records: what a stage says of what it made.
+
+A content record is frozen, JSON, and equal for equal inputs on any machine: it holds no time, host, path or patient
+identifier. Facts of one run (seconds, who, when) are receipts; they live beside the records and never enter a key.
+A record holds keys; the Workspace resolves them to paths.
+"""
+
+from medai.records.candidate import (
+    Calibration,
+    Candidate,
+    Environment,
+    Member,
+    Origin,
+    Recipe,
+    Screening,
+    SingleColumn,
+)
+from medai.records.content import (
+    HASH_BLOCK,
+    KEY_LENGTH,
+    Frozen,
+    Record,
+    canonical_json,
+    sha256_of,
+    sha256_of_file,
+    stage_key,
+)
+from medai.records.data import (
+    ROLES,
+    ArrayFile,
+    Arrays,
+    Cohort,
+    Exclusion,
+    Failure,
+    Generated,
+    QualityReport,
+    Role,
+    Snapshot,
+    Splits,
+)
+from medai.records.judgement import (
+    Comparison,
+    Condition,
+    Decision,
+    Evidence,
+    Examples,
+    Figures,
+    Measure,
+    Page,
+    Parity,
+    Scorecard,
+    Subgroup,
+    Verdict,
+)
+
+__all__ = [
+    "HASH_BLOCK",
+    "KEY_LENGTH",
+    "ROLES",
+    "ArrayFile",
+    "Arrays",
+    "Calibration",
+    "Candidate",
+    "Cohort",
+    "Comparison",
+    "Condition",
+    "Decision",
+    "Environment",
+    "Evidence",
+    "Examples",
+    "Exclusion",
+    "Failure",
+    "Figures",
+    "Frozen",
+    "Generated",
+    "Measure",
+    "Member",
+    "Origin",
+    "Page",
+    "Parity",
+    "QualityReport",
+    "Recipe",
+    "Record",
+    "Role",
+    "Scorecard",
+    "Screening",
+    "SingleColumn",
+    "Snapshot",
+    "Splits",
+    "Subgroup",
+    "Verdict",
+    "canonical_json",
+    "sha256_of",
+    "sha256_of_file",
+    "stage_key",
+]
