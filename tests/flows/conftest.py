@@ -140,6 +140,14 @@ def bare_environment() -> dict[str, str]:
     return kept | {"PYTHONPATH": os.pathsep.join([str(ROOT), kept.get("PYTHONPATH", "")])}
 
 
+@pytest.fixture
+def bare(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No setting from outside in this process."""
+    for name in list(os.environ):
+        if name.startswith((*OURS, "PG")):
+            monkeypatch.delenv(name)
+
+
 @pytest.fixture(scope="session")
 def prefect_home(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Where the session's Prefect server keeps its database, with every log line and state."""

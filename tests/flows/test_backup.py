@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import sqlite3
 from contextlib import closing
 from pathlib import Path
@@ -18,13 +17,7 @@ from medai.errors import ConfigurationError, DataRefused, ServiceFailed
 from medai.ledger import Ledger
 from medai.workspace import Workspace
 
-
-@pytest.fixture(autouse=True)
-def bare(monkeypatch: pytest.MonkeyPatch) -> None:
-    """No setting from outside."""
-    for name in list(os.environ):
-        if name.startswith(("MEDAI_", "PREFECT_", "MLFLOW_", "PG")):
-            monkeypatch.delenv(name)
+pytestmark = pytest.mark.usefixtures("bare")
 
 
 @pytest.fixture

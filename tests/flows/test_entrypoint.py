@@ -15,19 +15,16 @@ from medai.errors import ConfigurationError
 
 
 @pytest.fixture(autouse=True)
-def bare(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
+def here(bare: None, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
     """No setting from outside; a folder with a secret."""
-    for name in list(os.environ):
-        if name.startswith(("MEDAI_", "PREFECT_", "MLFLOW_")):
-            monkeypatch.delenv(name)
     monkeypatch.chdir(tmp_path)
     (tmp_path / "secret").write_text("ward:round\n")
     return tmp_path
 
 
-def test_a_secret_setting_may_stand_in_a_file(bare: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_secret_setting_may_stand_in_a_file(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Read when settings are; the setting itself comes first."""
-    monkeypatch.setenv("MEDAI_PREFECT_AUTH_FILE", str(bare / "secret"))
+    monkeypatch.setenv("MEDAI_PREFECT_AUTH_FILE", str(here / "secret"))
     found = Settings.load().prefect_auth
     assert found is not None
     assert found.get_secret_value() == "ward:round"
@@ -40,30 +37,30 @@ def test_a_secret_setting_may_stand_in_a_file(bare: Path, monkeypatch: pytest.Mo
 
 @pytest.mark.parametrize(("content", "told"), [(None, "nothing of that name"), (b"\xff\xfe", "bytes that are no text")])
 def test_a_secret_that_cannot_be_read(
-    content: bytes | None, told: str, bare: Path, monkeypatch: pytest.MonkeyPatch
+    content: bytes | None, told: str, here: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Named by its variable, never shown."""
     if content is not None:
-        (bare / "broken").write_bytes(content)
-    monkeypatch.setenv("MEDAI_TRACKING_PASSWORD_FILE", str(bare / "broken"))
+        (here / "broken").write_bytes(content)
+    monkeypatch.setenv("MEDAI_TRACKING_PASSWORD_FILE", str(here / "broken"))
     with pytest.raises(ConfigurationError) as caught:
         Settings.load()
     assert caught.value.wrong == "the file that MEDAI_TRACKING_PASSWORD_FILE names cannot be read"
     assert caught.value.received == told
 
 
-def test_a_server_is_told_its_secret_and_not_where_it_lies(bare: Path) -> None:
+def test_a_server_is_told_its_secret_and_not_where_it_lies(here: Path) -> None:
     """What Prefect's server reads from its environment comes from a file; what pins a fit is there, too."""
     name = "PREFECT_SERVER_API_AUTH_STRING"
-    told = environment({f"{name}_FILE": str(bare / "secret"), "PATH": "/bin"})
+    told = environment({f"{name}_FILE": str(here / "secret"), "PATH": "/bin"})
     assert told[name] == "ward:round"
     assert f"{name}_FILE" not in told
     assert (told["PATH"], told["MLFLOW_ALLOW_PICKLE_DESERIALIZATION"]) == ("/bin", "false")
     with pytest.raises(ConfigurationError, match="cannot be read"):
-        environment({f"{name}_FILE": str(bare / "nothing")})
+        environment({f"{name}_FILE": str(here / "nothing")})
 
 
-def test_the_command_takes_its_place(bare: Path) -> None:
+def test_the_command_takes_its_place(here: Path) -> None:
     """With its arguments and exit status; a wrong setting ends it with status 2 and no traceback."""
     begun = [sys.executable, "-m", "flows.entrypoint"]
     told = os.environ | {"MEDAI_THREADS": "1"}

@@ -12,32 +12,29 @@ from medai.errors import ConfigurationError
 
 
 @pytest.fixture(autouse=True)
-def bare(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
+def here(bare: None, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
     """An empty working directory, and no setting in the environment."""
-    for name in list(os.environ):
-        if name.startswith(("MEDAI_", "PREFECT_", "MLFLOW_")):
-            monkeypatch.delenv(name)
     monkeypatch.chdir(tmp_path)
     return tmp_path
 
 
-def test_defaults(bare: Path) -> None:
+def test_defaults(here: Path) -> None:
     """Without any setting the state lies in .medai of the working directory, wherever one goes later."""
     settings = Settings.load()
-    assert settings.home == bare / ".medai"
+    assert settings.home == here / ".medai"
     assert settings.threads == min(2, os.cpu_count() or 1)
     assert settings.onednn
-    assert settings.tracking_database == f"sqlite:///{bare}/.medai/mlflow/mlflow.db"
-    assert settings.artifact_root == f"file://{bare}/.medai/mlflow/artifacts"
+    assert settings.tracking_database == f"sqlite:///{here}/.medai/mlflow/mlflow.db"
+    assert settings.artifact_root == f"file://{here}/.medai/mlflow/artifacts"
 
 
-def test_environment_comes_before_dotenv_and_arguments_before_both(bare: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_environment_comes_before_dotenv_and_arguments_before_both(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """.env < environment < what the command line gives; an empty variable counts as unset."""
-    (bare / ".env").write_text("MEDAI_THREADS=3\nMEDAI_DATA=sets\nMEDAI_LOCK_SECONDS=5\nOTHER=1\n")
+    (here / ".env").write_text("MEDAI_THREADS=3\nMEDAI_DATA=sets\nMEDAI_LOCK_SECONDS=5\nOTHER=1\n")
     monkeypatch.setenv("MEDAI_THREADS", "4")
     monkeypatch.setenv("MEDAI_ARTIFACTS", "")
     settings = Settings.load(lock_seconds=6)
-    assert (settings.threads, settings.data, settings.lock_seconds) == (4, bare / "sets", 6)
+    assert (settings.threads, settings.data, settings.lock_seconds) == (4, here / "sets", 6)
     assert settings.artifacts is None
 
 
@@ -60,11 +57,11 @@ def test_the_libraries_own_variables_count(
 
 @pytest.mark.parametrize("place", ["environment", "dotenv"])
 def test_unknown_variable_is_refused_with_the_near_match(
-    place: str, bare: Path, monkeypatch: pytest.MonkeyPatch
+    place: str, here: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A misspelt setting never passes silently."""
     if place == "dotenv":
-        (bare / ".env").write_text("MEDAI_THREAD=1\n")
+        (here / ".env").write_text("MEDAI_THREAD=1\n")
     else:
         monkeypatch.setenv("MEDAI_THREAD", "1")
     with pytest.raises(ConfigurationError) as caught:
@@ -119,17 +116,17 @@ def test_secrets_are_redacted(monkeypatch: pytest.MonkeyPatch) -> None:
     assert settings.environment()["PREFECT_API_AUTH_STRING"] == "ward:hunter2"
 
 
-def test_a_child_reads_the_same_settings(bare: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_child_reads_the_same_settings(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Environment() carries every setting, so that a worker in another directory sees what .env said."""
-    (bare / ".env").write_text("MEDAI_HOME=state\nMEDAI_ONEDNN=no\nMEDAI_SERVICE_SECONDS=7\nMEDAI_PREFECT_AUTH=a:b\n")
+    (here / ".env").write_text("MEDAI_HOME=state\nMEDAI_ONEDNN=no\nMEDAI_SERVICE_SECONDS=7\nMEDAI_PREFECT_AUTH=a:b\n")
     settings = Settings.load()
     for name, value in settings.environment().items():
         monkeypatch.setenv(name, value)
-    elsewhere = bare / "elsewhere"
+    elsewhere = here / "elsewhere"
     elsewhere.mkdir()
     monkeypatch.chdir(elsewhere)
     assert Settings.load() == settings
-    assert settings.home == bare / "state"
+    assert settings.home == here / "state"
 
 
 def test_a_users_variable_stays_unless_reproducibility_or_safety_needs_ours() -> None:
@@ -143,9 +140,9 @@ def test_a_users_variable_stays_unless_reproducibility_or_safety_needs_ours() ->
     assert merged["TF_ENABLE_ONEDNN_OPTS"] == "1"
 
 
-def test_dotenv_that_is_not_text(bare: Path) -> None:
+def test_dotenv_that_is_not_text(here: Path) -> None:
     """A .env of another encoding is refused in plain words."""
-    (bare / ".env").write_bytes(b"MEDAI_HOME=\xff\xfe\n")
+    (here / ".env").write_bytes(b"MEDAI_HOME=\xff\xfe\n")
     with pytest.raises(ConfigurationError) as caught:
         Settings.load()
     assert caught.value.wrong == "the file .env cannot be read"
@@ -160,29 +157,29 @@ def test_dotenv_that_is_not_text(bare: Path) -> None:
         (b"MEDAI_HOME='open\nX=1\n", 1),
     ],
 )
-def test_a_line_of_dotenv_that_cannot_be_read_is_named(content: bytes, line: int, bare: Path) -> None:
+def test_a_line_of_dotenv_that_cannot_be_read_is_named(content: bytes, line: int, here: Path) -> None:
     """By its number, and not shown: it may hold a secret."""
-    (bare / ".env").write_bytes(content)
+    (here / ".env").write_bytes(content)
     with pytest.raises(ConfigurationError) as caught:
         Settings.load()
     assert caught.value.wrong == f"line {line} of .env cannot be read"
     assert "THREADS" not in caught.value.received
 
 
-def test_dotenv_of_another_kind(bare: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_dotenv_of_another_kind(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A pipe is refused without waiting; a byte order mark hides nothing; a folder (an environment) is not ours."""
-    os.mkfifo(bare / ".env")
+    os.mkfifo(here / ".env")
     with pytest.raises(ConfigurationError) as caught:
         Settings.load()
     assert caught.value.received == "a pipe, a socket or a device"
-    (bare / ".env").unlink()
-    (bare / ".env").write_bytes(b"\xef\xbb\xbfMEDAI_THREADZ=4\n")
+    (here / ".env").unlink()
+    (here / ".env").write_bytes(b"\xef\xbb\xbfMEDAI_THREADZ=4\n")
     with pytest.raises(ConfigurationError, match="MEDAI_THREADZ is no setting"):
         Settings.load()
-    (bare / ".env").write_bytes(b"\xef\xbb\xbfMEDAI_THREADS=3\n")
+    (here / ".env").write_bytes(b"\xef\xbb\xbfMEDAI_THREADS=3\n")
     assert Settings.load().threads == 3
-    (bare / ".env").unlink()
-    (bare / ".env").mkdir()
+    (here / ".env").unlink()
+    (here / ".env").mkdir()
     assert Settings.load().threads <= 2
 
 
@@ -196,10 +193,10 @@ def test_dotenv_of_another_kind(bare: Path, monkeypatch: pytest.MonkeyPatch) -> 
         ("~nosuchuser/home", "~ for your own home"),
     ],
 )
-def test_a_home_that_can_be_none_is_refused(place: str, told: str, bare: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_home_that_can_be_none_is_refused(place: str, told: str, here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Status 2, by the variable and the path, in words."""
-    (bare / "file").touch()
-    (bare / "loop").symlink_to("loop")
+    (here / "file").touch()
+    (here / "loop").symlink_to("loop")
     monkeypatch.setenv("MEDAI_HOME", place)
     with pytest.raises(ConfigurationError) as caught:
         Settings.load()

@@ -37,14 +37,6 @@ PATIENCE = 240.0
 ACROSS = "MEDAI_", "PREFECT_", "MLFLOW_", "PG"
 
 
-@pytest.fixture
-def bare(monkeypatch: pytest.MonkeyPatch) -> None:
-    """No setting from outside."""
-    for name in list(os.environ):
-        if name.startswith(ACROSS):
-            monkeypatch.delenv(name)
-
-
 def test_the_services_come_after_what_they_need(bare: None, tmp_path: Path) -> None:
     """No address is another machine's, no port is two services', no command names a password."""
     here = place(Settings.load(home=tmp_path))

@@ -27,6 +27,8 @@ from flows.services.up import up
 from flows.settings import Settings
 from medai.errors import ServiceFailed
 
+pytestmark = pytest.mark.usefixtures("bare")
+
 ROOT = str(Path(flows.__file__).parents[1])
 PATIENCE = 90.0
 
@@ -63,14 +65,6 @@ try:
 except MedaiError as error:
     print(error, flush=True); raise SystemExit(error.exit_status)
 """
-
-
-@pytest.fixture(autouse=True)
-def bare(monkeypatch: pytest.MonkeyPatch) -> None:
-    """No setting from outside."""
-    for name in list(os.environ):
-        if name.startswith(("MEDAI_", "PREFECT_", "MLFLOW_")):
-            monkeypatch.delenv(name)
 
 
 def start(script: str, *arguments: str, path: str = ROOT) -> subprocess.Popen[str]:
