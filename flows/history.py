@@ -17,7 +17,7 @@ def history(ledger: Ledger, problem: str, at: str | None = None) -> dict[str, An
     """A problem's champion, its versions and what was decided.
 
     Args:
-        at: an ISO 8601 date or time; nothing later is told.
+        at: an ISO 8601 date or time; of later lines only the time of the first champion is told.
 
     Returns:
         What ``medai history --json`` prints.
@@ -27,11 +27,13 @@ def history(ledger: Ledger, problem: str, at: str | None = None) -> dict[str, An
     """
     until = moment(at) if at else None
     champion = ledger.champion(problem, until)
-    entries = [entry for entry in ledger.entries(problem) if until is None or entry.at <= until]
+    known = ledger.entries(problem)
+    entries = [entry for entry in known if until is None or entry.at <= until]
     return {
         "problem": problem,
         "at": at,
         "home": str(ledger.workspace.root),
+        "first_champion": next((entry.at for entry in known if entry.kind == "champion"), None),
         "champion": None if champion is None else _standing(ledger, champion, entries),
         "versions": [
             {"registered": entry.at, **{part: entry.facts.get(part) for part in VERSION_FACTS}}

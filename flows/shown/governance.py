@@ -16,12 +16,15 @@ def history(outcome: dict[str, Any]) -> None:
     when = f" at {outcome['at']}" if outcome["at"] else ""
     if current is None:
         typer.echo(f"{outcome['problem']}: no champion{when}")
-        if not outcome["entries"]:
+        if outcome["first_champion"] is not None and not outcome["versions"]:
+            typer.echo(f"  the first one stood from {outcome['first_champion'][:19]} UTC on")
+        elif not outcome["entries"]:
             typer.echo(f"  nothing is told of it in the ledger of {outcome['home']}; MEDAI_HOME names another")
     else:
         since = f"since {current['since'][:19]} UTC by {current['by']}"
         typer.echo(f"{outcome['problem']}: version {current['version']}{when}, {since}")
-        typer.echo(f"  {current['how']}: {current['reason']}")
+        by_gate = current["how"] == "gate"
+        typer.echo("  made champion by the gate" if by_gate else f"  {current['how']}: {current['reason']}")
         for name, what in (("model_sha256", "model"), ("data_sha256", "data"), ("report", "report")):
             if current[name]:
                 typer.echo(f"  {what} {current[name]}")
@@ -40,7 +43,7 @@ def history(outcome: dict[str, Any]) -> None:
         table("", ("version", "registered (UTC)", "seed", "--set", "data", "on test"), rows)
     for entry in _judged_first(outcome["entries"]):
         typer.echo(f"{entry['at'][:19]}  {entry['by']}  {_told(entry)}")
-        for reason in _reasons(entry):
+        for reason in entry.get("reasons", ()):
             typer.echo(f"    {reason}")
 
 
@@ -91,13 +94,6 @@ def _told(entry: dict[str, Any]) -> str:
 
 def _other(parts: list[str]) -> str:
     return f" (other {', '.join(parts)})" if parts else ""
-
-
-def _reasons(entry: dict[str, Any]) -> list[str]:
-    """Why: what the gate found, told once."""
-    if entry["kind"] == "champion":
-        return entry["reason"].split("; ") if entry["how"] == "gate" else []
-    return [] if entry.get("verdict") == "promoted" else list(entry.get("reasons", ()))
 
 
 def audit(outcome: dict[str, Any]) -> None:

@@ -99,14 +99,16 @@ def test_what_a_person_decides_stays(medai: Any, home: Path, problems: Any, alia
     ]  # fmt: skip
     assert [version["version"] for version in history["versions"]] == [1, 2]
     assert medai("history", problem, "--at", nobody, "--json", home=home).json["champion"] is None
-    assert medai("history", problem, "--at", "2020-01-01", home=home).out.startswith("ruled: no champion at 2020-01-01")
+    assert medai("history", problem, "--at", "2020-01-01", home=home).out == (
+        f"ruled: no champion at 2020-01-01\n  the first one stood from {history['first_champion'][:19]} UTC on\n"
+    )
     assert medai("history", problem, "--at", "2099-01-01", "--json", home=home).json["champion"]["version"] == 2
     shown = medai("history", problem, home=home).out
     for part in (
         "version 1 withdrawn: the ward saw false alarms; nobody stands",
         "version 1 made champion by a person: the alarms were the monitor's",
         "version 1 withdrawn: no, they were not; version 2 stands again",
-        "version 2 made champion by the gate\n    positives in test",
+        "version 2 judged by the gate: promoted\n    positives in test",
         "version 1 judged by the gate: refused\n    not rolled back by a person: rolled back",
         first["data_sha256"][:12],
     ):
