@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
     from medai.deidentification.regions import Regions
 
-VERSION = 2
+VERSION = 3
 IMPLEMENTATION = "2.25.241478531672894331206716380237041294753"
 """Who wrote the file: a UID of medai's own."""
 _PREFIX, _LETTERS = 128, b"DICM"
