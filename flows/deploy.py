@@ -287,6 +287,8 @@ def _applied(
     from prefect.schedules import Cron
     from prefect.types.entrypoint import EntrypointType
 
+    from flows.places import marked, told
+
     try:
         client.read_work_pool(WORK_POOL)
     except ObjectNotFound:
@@ -297,13 +299,13 @@ def _applied(
         replaced = None
     else:
         crons = [str(getattr(each.schedule, "cron", "")) for each in before.schedules]
-        replaced = {"cron": ", ".join(crons), **before.parameters}
+        replaced = {"cron": ", ".join(crons), **told(settings, before.parameters, lost=True)}
     strategy = ConcurrencyLimitStrategy.ENQUEUE if waits else ConcurrencyLimitStrategy.CANCEL_NEW
     deployment = RunnerDeployment.from_flow(
         flow,
         name=name,
         schedule=Cron(cron, timezone=timezone),
-        parameters=parameters,
+        parameters=marked(settings, parameters),
         triggers=list(triggers),
         concurrency_limit=ConcurrencyLimitConfig(limit=1, collision_strategy=strategy),
         work_pool_name=WORK_POOL,

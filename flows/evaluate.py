@@ -9,12 +9,12 @@ import logging
 from datetime import UTC, datetime
 from typing import Any
 
-from prefect import flow
 from pydantic import TypeAdapter
 
 from flows.governance import ledger_of, note_data
 from flows.lineage import remember_lineage
 from flows.outcome import Steps
+from flows.places import flow
 from flows.predict import standing_champion
 from flows.settings import Settings
 from flows.train import origin_of, read
@@ -62,7 +62,7 @@ AUDITED = ("auroc", "auprc", "sensitivity", "specificity", "dice", "dice_lesions
 """Metrics that the audit's line carries."""
 
 
-@flow(name="evaluate", flow_run_name="{problem}", persist_result=False)
+@flow(name="evaluate", flow_run_name="{problem}")
 def evaluate(
     problem: str,
     data: str | None = None,

@@ -10,11 +10,10 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING, Any
 
-from prefect import flow
-
 from flows.announcing import announce
 from flows.governance import ledger_of
 from flows.outcome import Steps
+from flows.places import flow
 from flows.predict import standing_champion
 from flows.settings import Settings
 from flows.watching import concluded, own_output, window_facts
@@ -40,7 +39,7 @@ log = logging.getLogger("medai.run")
 LABELLED = "labelled"
 
 
-@flow(name="label", flow_run_name="{problem}", persist_result=False)
+@flow(name="label", flow_run_name="{problem}")
 def label(problem: str, file: str, overrides: list[str] | None = None) -> dict[str, Any]:
     """Join outcomes to earlier predictions and measure the champion on them.
 

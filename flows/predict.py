@@ -17,12 +17,12 @@ from pathlib import Path
 from shlex import quote
 from typing import Any
 
-from prefect import flow
 from pydantic import TypeAdapter
 
 from flows.governance import ledger_of
 from flows.judging import champion_of
 from flows.outcome import Steps
+from flows.places import flow
 from flows.settings import Settings
 from flows.train import origin_of
 from flows.watching import own_output, watch_batch
@@ -54,7 +54,7 @@ from tasks.validate import validate
 log = logging.getLogger("medai.run")
 
 
-@flow(name="predict", flow_run_name="{problem}", persist_result=False)
+@flow(name="predict", flow_run_name="{problem}")
 def predict(
     problem: str, inputs: list[str], out: str, overwrite: bool = False, overrides: list[str] | None = None
 ) -> dict[str, Any]:

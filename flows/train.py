@@ -13,14 +13,13 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from prefect import flow
-
 from flows.delivery import WAITS, deliver
 from flows.drift import remember, since_last_run
 from flows.governance import MLFLOW, ledger_of, note_data, tracking_of
 from flows.judging import judge
 from flows.lineage import remember_lineage
 from flows.outcome import Given, Run, Steps
+from flows.places import flow
 from flows.settings import Settings
 from flows.spreading import spread
 from flows.sync import behind, catch_up, something_waits
@@ -71,7 +70,7 @@ COMPARED = ("auroc", "micro_auroc", "auprc", "kappa", "dice", "dice_lesions", "h
 """Metrics of the paired comparison with the baselines, where the output has them."""
 
 
-@flow(name="train", flow_run_name="{problem}-seed-{seed}", persist_result=False)
+@flow(name="train", flow_run_name="{problem}-seed-{seed}")
 def train(
     problem: str,
     data: str | None = None,
