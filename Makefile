@@ -6,7 +6,7 @@ READY := $(VENV)/.ready
 TESTS := $(BIN)/python -m pytest -n 2 --dist loadfile
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo stack secrets test test-faults test-slow test-kill test-loop lint format types laws check bench bench-tables bench-images bench-scale oracle-aces oracle-dicom oracle-lock s3-lock lock clean
+.PHONY: help install demo stack secrets test test-faults test-slow test-kill test-loop lint format types laws check bench bench-tables bench-images bench-scale oracle-aces oracle-dicom fuzz-dicom oracle-lock s3-lock lock clean
 
 help: ## show this
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -83,6 +83,9 @@ $(VENV)/aces/.ready: tests/oracles/aces.lock | $(READY)
 
 oracle-dicom: $(READY) ## pydicom's test files by medai, dcmtk and GDCM: equal, set aside, silent, crashes; needs dcmtk
 	$(BIN)/python -m tests.oracles.dicom_pixels
+
+fuzz-dicom: $(READY) ## read and de-identify damaged DICOM files, MUTANTS=20000 of them: a reason each, and no defect
+	$(BIN)/python -m tests.medai.sources.dicom.mutants $(MUTANTS)
 
 oracle-lock: $(READY) ## resolve tests/oracles/aces.in anew
 	$(BIN)/uv pip compile tests/oracles/aces.in --universal --python-version 3.11 --generate-hashes \

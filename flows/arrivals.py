@@ -15,11 +15,11 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-from prefect import flow
 from prefect.client.schemas.objects import State
 from prefect.states import Completed
 
 from flows.announcing import announce
+from flows.places import flow
 from flows.reading import data_path
 from flows.services.record import running
 from flows.settings import Settings
@@ -57,7 +57,7 @@ class Look(Frozen):
     bytes: int
 
 
-@flow(name="watch", flow_run_name="watch-{problem}", persist_result=False)
+@flow(name="watch", flow_run_name="watch-{problem}")
 def watch(
     problem: str, data: str | None = None, overrides: list[str] | None = None, rest: float = REST_SECONDS
 ) -> State[dict[str, Any]]:

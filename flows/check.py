@@ -5,11 +5,10 @@ from __future__ import annotations
 import logging
 from typing import Any
 
-from prefect import flow
-
 from flows.drift import facts, since_last_run
 from flows.governance import ledger_of, note_data
 from flows.outcome import Steps
+from flows.places import flow
 from flows.reading import class_folders, read
 from flows.settings import Settings
 from medai.errors import near_match
@@ -24,7 +23,7 @@ from tasks.split import split
 log = logging.getLogger("medai.run")
 
 
-@flow(name="check", flow_run_name="{problem}", persist_result=False)
+@flow(name="check", flow_run_name="{problem}")
 def check(problem: str, data: str | None = None, overrides: list[str] | None = None) -> dict[str, Any]:
     """Judge the data of a Problem by its suite, then its labels, its cohort and its split, as a run would.
 

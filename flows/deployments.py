@@ -10,6 +10,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from flows.automations import CAUSES
+from flows.places import marked, told
 from flows.services.prefect_server import WORK_POOL
 from flows.services.record import running
 from flows.settings import Settings
@@ -75,13 +76,13 @@ def applied(
         replaced = None
     else:
         crons = [str(getattr(each.schedule, "cron", "")) for each in before.schedules]
-        replaced = {"cron": ", ".join(crons), **before.parameters}
+        replaced = {"cron": ", ".join(crons), **told(settings, before.parameters, lost=True)}
     strategy = ConcurrencyLimitStrategy.ENQUEUE if waits else ConcurrencyLimitStrategy.CANCEL_NEW
     deployment = RunnerDeployment.from_flow(
         flow,
         name=name,
         schedule=Cron(cron, timezone=timezone),
-        parameters=parameters,
+        parameters=marked(settings, parameters),
         triggers=list(triggers),
         concurrency_limit=ConcurrencyLimitConfig(limit=1, collision_strategy=strategy),
         work_pool_name=WORK_POOL,

@@ -9,13 +9,13 @@ import logging
 from datetime import UTC, datetime
 from typing import Any
 
-from prefect import flow
 from pydantic import TypeAdapter
 
 from flows.champion import ask
 from flows.governance import note_data
 from flows.lineage import remember_lineage
 from flows.outcome import Steps
+from flows.places import flow
 from flows.reading import origin_of, read
 from medai.errors import ConfigurationError
 from medai.external import (
@@ -61,7 +61,7 @@ AUDITED = ("auroc", "auprc", "sensitivity", "specificity", "dice", "dice_lesions
 """Metrics that the audit's line carries."""
 
 
-@flow(name="evaluate", flow_run_name="{problem}", persist_result=False)
+@flow(name="evaluate", flow_run_name="{problem}")
 def evaluate(
     problem: str,
     data: str | None = None,

@@ -10,11 +10,10 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING, Any
 
-from prefect import flow
-
 from flows.announcing import announce
 from flows.champion import ask
 from flows.outcome import Steps
+from flows.places import flow
 from flows.watching import concluded, own_output, window_facts
 from medai.errors import DataRefused, ServiceFailed
 from medai.external import same_question
@@ -38,7 +37,7 @@ log = logging.getLogger("medai.run")
 LABELLED = "labelled"
 
 
-@flow(name="label", flow_run_name="{problem}", persist_result=False)
+@flow(name="label", flow_run_name="{problem}")
 def label(problem: str, file: str, overrides: list[str] | None = None) -> dict[str, Any]:
     """Join outcomes to earlier predictions and measure the champion on them.
 

@@ -8,10 +8,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from prefect import flow
-
 from flows.champion import ask
 from flows.outcome import Steps
+from flows.places import flow
 from flows.predict import road
 from flows.reading import data_path, origin_of
 from flows.settings import Settings
@@ -22,7 +21,7 @@ from medai.workspace import Workspace
 from tasks.generate import generate
 
 
-@flow(name="monitor", flow_run_name="{problem}", persist_result=False)
+@flow(name="monitor", flow_run_name="{problem}")
 def monitor(problem: str, data: str | None = None, overrides: list[str] | None = None) -> dict[str, Any]:
     """Compare data with what the champion learnt from, and its answers to them with those it gave.
 

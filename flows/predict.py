@@ -10,19 +10,20 @@ from __future__ import annotations
 
 import logging
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from prefect import flow
 from pydantic import TypeAdapter
 
 from flows.champion import ask
 from flows.outcome import Steps
+from flows.places import flow
 from flows.reading import origin_of
 from flows.watching import own_output, watch_batch
-from medai.errors import ConfigurationError
+from medai.errors import ConfigurationError, DataRefused
 from medai.external import same_question, same_reading
 from medai.outputs import Output
 from medai.paths import expanded
@@ -49,7 +50,7 @@ from tasks.validate import validate
 log = logging.getLogger("medai.run")
 
 
-@flow(name="predict", flow_run_name="{problem}", persist_result=False)
+@flow(name="predict", flow_run_name="{problem}")
 def predict(
     problem: str, inputs: list[str], out: str, overwrite: bool = False, overrides: list[str] | None = None
 ) -> dict[str, Any]:
@@ -72,17 +73,11 @@ def predict(
     same_reading(champion, origin_of(question))
     name, output = own_output(champion)
     steps = Steps()
-    parts = [
-        road(workspace, question, path, champion, steps, f":{place}" if len(paths) > 1 else "")
-        for place, path in enumerate(paths, start=1)
-    ]
-    if len({part.snapshot.key for part in parts}) < len(parts):
-        raise ConfigurationError(
-            "the same data are given twice",
-            expected="each input once",
-            received=f"{len(parts)} inputs of {len({part.snapshot.key for part in parts})} different contents",
-            action="leave the copy out",
-        )
+    parts: list[Part] = []
+    for place, path in enumerate(paths, start=1):
+        with _input(place, len(paths)):
+            parts.append(road(workspace, question, path, champion, steps, f":{place}" if len(paths) > 1 else ""))
+    _refuse_copies(parts)
     with steps.timed("write"):
         table = answers(workspace, parts, champion, name, output, standing.version)
         result_sha256 = write(destination, table)
@@ -118,6 +113,36 @@ def predict(
     facts = {fact: value for fact, value in outcome.items() if fact != "out"}
     workspace.keep_receipt("predict", key, facts | {"at": datetime.now(UTC).isoformat(), "by": ledger.by})
     return outcome | {"monitoring": watch_batch(workspace, ledger, question, standing, champion, parts)}
+
+
+@contextmanager
+def _input(place: int, many: int) -> Iterator[None]:
+    """Say of which of several inputs a refusal is: by its place in the command, since its name may be a patient's."""
+    try:
+        yield
+    except DataRefused as refused:
+        if many == 1:
+            raise
+        raise type(refused)(
+            f"input {place} of {many}: {refused.wrong}",
+            expected=refused.expected,
+            received=refused.received,
+            action=refused.action,
+        ) from refused
+
+
+def _refuse_copies(parts: Sequence[Part]) -> None:
+    """Refuse data that are given twice, whatever they are called."""
+    first: dict[str, int] = {}
+    for place, part in enumerate(parts, start=1):
+        earlier = first.setdefault(part.snapshot.key, place)
+        if earlier < place:
+            raise ConfigurationError(
+                "the same data are given twice",
+                expected="each input once",
+                received=f"input {place} of {len(parts)} has the content of input {earlier}",
+                action="leave the copy out",
+            )
 
 
 def road(

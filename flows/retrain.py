@@ -11,7 +11,6 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any
 
-from prefect import flow
 from prefect.client.schemas.objects import State
 from prefect.runtime import flow_run
 from prefect.states import Completed
@@ -22,6 +21,7 @@ from flows.arrivals import BEGUN
 from flows.governance import ledger_of
 from flows.notify import blocks_of, notify
 from flows.outcome import Steps
+from flows.places import flow
 from flows.reading import read
 from flows.services.record import running
 from flows.settings import Settings
@@ -80,7 +80,7 @@ class Retraining(Frozen):
     links: dict[str, str] = Field(default_factory=dict)
 
 
-@flow(name="retrain", flow_run_name="{problem}", persist_result=False)
+@flow(name="retrain", flow_run_name="{problem}")
 def retrain(
     problem: str,
     data: str | None = None,

@@ -10,14 +10,13 @@ from __future__ import annotations
 import logging
 from typing import Any
 
-from prefect import flow
-
 from flows.acting import act, recall
 from flows.drift import remember, since_last_run
 from flows.fitting import choose, fit_all
 from flows.governance import MLFLOW, ledger_of, note_data, tracking_of
 from flows.lineage import remember_lineage
 from flows.outcome import Given, Run, Steps
+from flows.places import flow
 from flows.reading import class_folders, origin_of, read
 from flows.settings import Settings
 from flows.spreading import spread
@@ -42,7 +41,7 @@ COMPARED = ("auroc", "micro_auroc", "auprc", "kappa", "dice", "dice_lesions", "h
 """Metrics of the paired comparison with the baselines, where the output has them."""
 
 
-@flow(name="train", flow_run_name="{problem}-seed-{seed}", persist_result=False)
+@flow(name="train", flow_run_name="{problem}-seed-{seed}")
 def train(
     problem: str,
     data: str | None = None,

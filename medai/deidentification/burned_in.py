@@ -19,6 +19,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from medai.deidentification.told import text_of, value_of
+
 if TYPE_CHECKING:
     import numpy as np
 
@@ -53,15 +55,18 @@ def told(dataset: Any) -> str | None:
 
     Args:
         dataset: the data set as it was read.
+
+    Raises:
+        SetAside: what it says of that is no text.
     """
-    words = {key: str(dataset.get(key, "") or "").upper() for key in ("BurnedInAnnotation", "Modality", "SOPClassUID")}
+    words = {key: text_of(dataset, key).upper() for key in ("BurnedInAnnotation", "Modality", "SOPClassUID")}
     if words["BurnedInAnnotation"].strip() == "YES":
         return BY_TAG
-    image_type = str(dataset.get("ImageType", "") or "").upper()
+    image_type = text_of(dataset, "ImageType").upper()
     captured = words["SOPClassUID"] == _CAPTURES or words["SOPClassUID"].startswith(f"{_CAPTURES}.")
     if captured or words["Modality"].strip() in KINDS or any(word in image_type for word in _WORDS):
         return BY_KIND
-    return BY_KIND if dataset.get("ConversionType") else None
+    return BY_KIND if value_of(dataset, "ConversionType") else None
 
 
 def shows_text(frame: np.ndarray) -> bool:

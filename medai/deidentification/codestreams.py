@@ -38,7 +38,7 @@ _J2K_LENGTHS = (0xFF55, 0xFF57)
 _RLE_HEADER = 64
 
 
-class NotUnderstood(ValueError):
+class NotUnderstood(Exception):
     """A stream that does not follow its format, so that nobody can say what else it holds."""
 
 
@@ -52,14 +52,22 @@ def clean(frame: bytes, syntax: str, segment_bytes: int) -> bytes:
     Raises:
         NotUnderstood: the stream does not follow its format.
     """
-    try:
-        if syntax == RLE:
-            return _rle(frame, segment_bytes)
-        return (
-            _jpeg_2000(frame) if syntax == JPEG_2000 else _jpeg(frame, _IN_JPEG_LS if syntax == JPEG_LS else _IN_JPEG)
-        )
-    except (IndexError, ValueError, struct.error) as damage:
-        raise NotUnderstood from damage
+    if syntax == RLE:
+        return _rle(frame, segment_bytes)
+    return _jpeg_2000(frame) if syntax == JPEG_2000 else _jpeg(frame, _IN_JPEG_LS if syntax == JPEG_LS else _IN_JPEG)
+
+
+def _octet(data: bytes, at: int) -> int:
+    if at >= len(data):
+        raise NotUnderstood
+    return data[at]
+
+
+def _numbers(form: str, data: bytes, at: int = 0) -> tuple[int, ...]:
+    """The numbers at a place, by ``struct``'s form."""
+    if at + struct.calcsize(form) > len(data):
+        raise NotUnderstood
+    return struct.unpack_from(form, data, at)
 
 
 def _jpeg(data: bytes, ends: re.Pattern[bytes]) -> bytes:
@@ -67,9 +75,9 @@ def _jpeg(data: bytes, ends: re.Pattern[bytes]) -> bytes:
     if data[:2] != bytes((0xFF, _SOI)):
         raise NotUnderstood
     while True:
-        if data[at] != 0xFF:
+        if _octet(data, at) != 0xFF:
             raise NotUnderstood
-        while data[at + 1] == 0xFF:  # fill bytes
+        while _octet(data, at + 1) == 0xFF:  # fill bytes
             at += 1
         marker = data[at + 1]
         if marker == _EOI:
@@ -79,7 +87,7 @@ def _jpeg(data: bytes, ends: re.Pattern[bytes]) -> bytes:
             parts.append(data[at : at + 2])
             at += 2
             continue
-        length = struct.unpack_from(">H", data, at + 2)[0]
+        (length,) = _numbers(">H", data, at + 2)
         segment = data[at : at + 2 + length]
         if length < 2 or len(segment) < 2 + length:
             raise NotUnderstood
@@ -113,10 +121,10 @@ def _jpeg_2000(data: bytes) -> bytes:
     main, at = _segments(data, 2, _J2K_TILE)
     parts = [_J2K_START, main]
     while data[at : at + 2] != _J2K_END:
-        marker, length, tile, size, part, count = struct.unpack_from(">HHHIBB", data, at)
+        marker, length, tile, size, part, count = _numbers(">HHHIBB", data, at)
         if marker != _J2K_TILE or length != 10:
             raise NotUnderstood
-        end = at + size if size else data.rindex(_J2K_END)
+        end = at + size if size else data.rfind(_J2K_END)  # before the start where there is none
         header, start = _segments(data, at + 12, _J2K_DATA)
         if not start <= end <= len(data):
             raise NotUnderstood
@@ -132,8 +140,8 @@ def _jpeg_2000(data: bytes) -> bytes:
 def _segments(data: bytes, at: int, until: int) -> tuple[bytes, int]:
     """The segments from a place to a marker, without comments; and where that marker stands."""
     kept = []
-    while (marker := struct.unpack_from(">H", data, at)[0]) != until:
-        length = struct.unpack_from(">H", data, at + 2)[0]
+    while (marker := _numbers(">H", data, at)[0]) != until:
+        (length,) = _numbers(">H", data, at + 2)
         if marker < 0xFF00 or length < 2 or at + 2 + length > len(data):
             raise NotUnderstood
         if marker != _J2K_COMMENT and marker not in _J2K_LENGTHS:
@@ -143,7 +151,7 @@ def _segments(data: bytes, at: int, until: int) -> tuple[bytes, int]:
 
 
 def _rle(data: bytes, segment_bytes: int) -> bytes:
-    count, *offsets = struct.unpack_from("<16I", data)
+    count, *offsets = _numbers("<16I", data)
     if not 1 <= count <= 15 or offsets[0] != _RLE_HEADER:
         raise NotUnderstood
     edges = [*offsets[:count], len(data)]

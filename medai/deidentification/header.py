@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from medai.deidentification import dates
@@ -23,7 +22,9 @@ from medai.deidentification.attributes import (
     values_allowed,
 )
 from medai.deidentification.keys import Key, normal
-from medai.deidentification.outcomes import is_damage
+from medai.deidentification.outcomes import SetAside
+from medai.deidentification.told import reading
+from medai.sources.damage import is_damage
 from medai.vocabularies.dicom import terms
 
 if TYPE_CHECKING:
@@ -50,10 +51,6 @@ _DECIMAL = re.compile(r"[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?")
 _SHORTEST = 4
 
 
-class TooDeep(Exception):
-    """Sequences lie in each other deeper than any picture's."""
-
-
 class Rewritten(NamedTuple):
     """A data set that was written anew.
 
@@ -76,7 +73,7 @@ def rewrite(dataset: Dataset, key: Key) -> Rewritten:
     Where the file names no patient, its study stands for one: all pictures of a study are of one patient (PS3.3 A.1.2).
 
     Raises:
-        TooDeep: sequences lie deeper in each other than DEEPEST.
+        SetAside: sequences lie deeper in each other than DEEPEST, or a value is none of its type.
     """
     patient = normal(_text(dataset, PATIENT_ID)) or None
     work = _Work(key, patient or f"study {_text(dataset, 0x0020000D)}")
@@ -97,11 +94,10 @@ class _Work:
         self.secrets: set[str] = set()
 
     def clean(self, dataset: Dataset, depth: int) -> Dataset:
-        from pydicom.dataelem import DataElement
         from pydicom.dataset import Dataset
 
         if depth > DEEPEST:
-            raise TooDeep
+            raise SetAside("too_deep")
         new = Dataset()
         for tag in sorted(int(tag) for tag in dataset.keys()):  # noqa: SIM118 - iterating would parse what goes anyway
             element = _read(dataset, tag)
@@ -114,7 +110,7 @@ class _Work:
             done = rule.action if value is not None else Action.REMOVE
             self.actions[done.value, rule.why] += 1
             if value is not None:
-                new[tag] = DataElement(tag, element.VR, value, already_converted=element.VR == "SQ")
+                new[tag] = _element(tag, element.VR, value)
         return _coded(dataset, new) if depth else new
 
     def _value(self, tag: int, element: DataElement, action: Action, depth: int) -> Any:
@@ -131,7 +127,7 @@ class _Work:
             return element.value
         if action is Action.PSEUDONYM:
             return self._pseudonym(tag, depth, element)
-        values = list(_values(element))
+        values = _values(element)
         if action is Action.UID:
             return [self._uid(value) for value in values]
         if not any(values) and action in (Action.MOVE, Action.CHECK) and element.VR not in NUMBERS:
@@ -142,7 +138,7 @@ class _Work:
         return _checked(tag, element.VR, values)
 
     def _pseudonym(self, tag: int, depth: int, element: DataElement) -> str:
-        told = normal(str(element.value or ""))
+        told = normal(_said(element))
         if tag == ACCESSION:
             return self.key.identifier("accession", told) if told else ""
         own = depth == 0 or tag == PATIENT_NAME or not told
@@ -185,26 +181,43 @@ def _read(dataset: Dataset, tag: int) -> DataElement | None:
 
             element = correct_ambiguous_vr_element(element, dataset, dataset.original_encoding[1] is not False)
         return element if element.VR != "SQ" or element.value is not None else None
-    except RecursionError:
-        raise TooDeep from None
     except Exception as error:
         if not is_damage(error):
             raise
+        if isinstance(error, RecursionError):
+            raise SetAside("too_deep") from None
         return None
 
 
 def _text(dataset: Dataset, tag: int) -> str:
     element = _read(dataset, tag) if tag in dataset else None
-    return "" if element is None or isinstance(element.value, bytes) else str(element.value or "")
+    return "" if element is None or element.VR == "SQ" or isinstance(element.value, bytes) else _said(element)
 
 
-def _values(element: DataElement) -> Iterator[str]:
+def _said(element: DataElement) -> str:
+    """Its value as text; several as one list."""
+    with reading():
+        return str(element.value or "")
+
+
+def _values(element: DataElement) -> list[str]:
     """Its values as text, without padding."""
     from pydicom.multival import MultiValue
 
     value = element.value
-    for one in value if isinstance(value, (MultiValue, list, tuple)) else [value]:
-        yield "" if one is None else str(one).strip(" \0")
+    with reading():  # a name is decoded only when it is asked for
+        return [
+            "" if one is None else str(one).strip(" \0")
+            for one in (value if isinstance(value, (MultiValue, list, tuple)) else [value])
+        ]
+
+
+def _element(tag: int, kind: str, value: Any) -> DataElement:
+    """A new element; a value that its type cannot hold sets the file aside."""
+    from pydicom.dataelem import DataElement
+
+    with reading():
+        return DataElement(tag, kind, value, already_converted=kind == "SQ")
 
 
 def _checked(tag: int, kind: str, values: list[str]) -> Any:
@@ -252,7 +265,6 @@ def _is_code(item: Dataset) -> bool:
 
 def _coded(old: Dataset, new: Dataset) -> Dataset:
     """Of an item that is a code, the code with its dictionary's meaning, or nothing where no dictionary has it."""
-    from pydicom.dataelem import DataElement
     from pydicom.dataset import Dataset
 
     if not _is_code(old):
@@ -262,7 +274,7 @@ def _coded(old: Dataset, new: Dataset) -> Dataset:
     if meaning is None:
         return Dataset()
     for tag, kind, value in zip(_CODE, ("SH", "SH", "LO"), (code, scheme, meaning[:64]), strict=True):
-        new[tag] = DataElement(tag, kind, value)
+        new[tag] = _element(tag, kind, value)
     return new
 
 

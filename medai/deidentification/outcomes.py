@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import struct
-import zlib
 from collections.abc import Mapping
 
 from pydantic import Field
@@ -60,23 +58,3 @@ class Outcome(Frozen):
     sha256: str | None = None
     named: bool = True
     actions: Mapping[str, int] = Field(default={})
-
-
-_DAMAGE = (ValueError, LookupError, ArithmeticError, EOFError, OSError, struct.error, zlib.error)
-"""What pydicom raises at bytes in memory that are not as they should be."""
-_CONFUSED = (TypeError, AttributeError, RuntimeError)
-"""What it, and the codecs that it calls, raise as well (``NotImplementedError``, a RuntimeError, at a value
-representation that the standard does not know); of medai's own lines these are defects."""
-
-
-def is_damage(error: Exception) -> bool:
-    """Whether a parser or a codec complains of a file's bytes, and no line of medai's own is wrong."""
-    from pydicom.errors import InvalidDicomError
-
-    if isinstance(error, (*_DAMAGE, InvalidDicomError)):
-        return True
-    last = error.__traceback__
-    while last is not None and last.tb_next is not None:
-        last = last.tb_next
-    ours = last is not None and str(last.tb_frame.f_globals.get("__name__")).startswith(__name__.partition(".")[0])
-    return isinstance(error, _CONFUSED) and not ours

@@ -15,9 +15,10 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from medai.deidentification import burned_in, pixels, regions
 from medai.deidentification.attributes import PIXELS, meaning_of, rule_of
-from medai.deidentification.header import STAMPS, TooDeep, rewrite, stamp_cleaned
+from medai.deidentification.header import STAMPS, rewrite, stamp_cleaned
 from medai.deidentification.keys import Key
-from medai.deidentification.outcomes import Outcome, SetAside, is_damage
+from medai.deidentification.outcomes import Outcome, SetAside
+from medai.deidentification.told import reading, value_of
 from medai.paths import NotPlain, read_plain
 from medai.vocabularies.dicom import terms
 
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
 
     from medai.deidentification.regions import Regions
 
-VERSION = 2
+VERSION = 3
 IMPLEMENTATION = "2.25.241478531672894331206716380237041294753"
 """Who wrote the file: a UID of medai's own."""
 _PREFIX, _LETTERS = 128, b"DICM"
@@ -95,37 +96,28 @@ def rewritten(data: bytes, key: Key, rules: Regions | None = None) -> tuple[byte
     if data[_PREFIX : _PREFIX + 4] != _LETTERS:
         raise SetAside("not_dicom")
     with _quietly():
-        try:
-            old = _parsed(data)
-            syntax = pixels.syntax_of(old)
-            if not any(tag in old for tag in PIXELS) or "Rows" not in old:
-                raise SetAside("no_picture")
-            if not all(isinstance(old.get(name), str) and old.get(name) for name in _NEEDED):  # one value, not several
-                raise SetAside("damaged")
-            told = burned_in.told(old)
-            region = rules.of(old) if told is not None and rules is not None else None
-            if told is not None and region is None:
-                raise SetAside(told)
-            if region is not None:
-                syntax = regions.plain(old, syntax, syntax not in pixels.NATIVE)
-            done = rewrite(old, key)
-            new = done.dataset
-            pixels.clean(old, new, syntax)
-            if region is not None:
-                regions.blank(new, region, pixels.NATIVE[syntax])
-                stamp_cleaned(new)
-                done.actions["blank", "the site's regions"] += len(region.blank)
-            content = _bytes_of(new, syntax)
-            pixels.refuse_text(_parsed(content), content)
-        except (TooDeep, RecursionError):
-            raise SetAside("too_deep") from None
-        except (SetAside, MemoryError):
-            raise
-        except Exception as error:
-            if not is_damage(error):
-                raise
-            raise SetAside("damaged") from None
-    _refuse_left(new, done.secrets)
+        old = _parsed(data)
+        syntax = pixels.syntax_of(old)
+        if not any(tag in old for tag in PIXELS) or "Rows" not in old:
+            raise SetAside("no_picture")
+        _refuse_nameless(old)
+        told = burned_in.told(old)
+        region = rules.of(old) if told is not None and rules is not None else None
+        if told is not None and region is None:
+            raise SetAside(told)
+        if region is not None:
+            syntax = regions.plain(old, syntax, syntax not in pixels.NATIVE)
+        done = rewrite(old, key)
+        new = done.dataset
+        _refuse_nameless(new)  # an attribute of another type than the standard's has gone
+        pixels.clean(old, new, syntax)
+        if region is not None:
+            regions.blank(new, region, pixels.NATIVE[syntax])
+            stamp_cleaned(new)
+            done.actions["blank", "the site's regions"] += len(region.blank)
+        content = _bytes_of(new, syntax)
+        pixels.refuse_text(_parsed(content), content)
+        _refuse_left(new, done.secrets)
     actions = {f"{what}: {why}": count for (what, why), count in sorted(done.actions.items())}
     return content, _place(new), done.patient is not None, actions
 
@@ -133,7 +125,19 @@ def rewritten(data: bytes, key: Key, rules: Regions | None = None) -> tuple[byte
 def _parsed(data: bytes) -> FileDataset:
     from pydicom import dcmread
 
-    return dcmread(io.BytesIO(data))
+    with reading():
+        return dcmread(io.BytesIO(data))
+
+
+def _refuse_nameless(dataset: Dataset) -> None:
+    """Refuse a picture without its own UIDs, each of one value.
+
+    Raises:
+        SetAside: one is missing, or several stand in its place.
+    """
+    told = [value_of(dataset, name) for name in _NEEDED]
+    if not all(isinstance(uid, str) and uid for uid in told):
+        raise SetAside("damaged")
 
 
 @contextmanager
@@ -166,7 +170,8 @@ def _bytes_of(dataset: Dataset, syntax: str) -> bytes:
     meta.ImplementationVersionName = "MEDAI"
     dataset.file_meta, dataset.preamble = meta, b"\0" * _PREFIX
     buffer = io.BytesIO()
-    dcmwrite(buffer, dataset, enforce_file_format=True)
+    with reading():  # a value that its type cannot hold shows only now
+        dcmwrite(buffer, dataset, enforce_file_format=True)
     return buffer.getvalue()
 
 

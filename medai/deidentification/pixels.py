@@ -6,7 +6,8 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 from medai.deidentification import burned_in, codestreams
-from medai.deidentification.outcomes import SetAside, is_damage
+from medai.deidentification.outcomes import SetAside
+from medai.deidentification.told import reading, text_of, value_of, whole_of
 
 if TYPE_CHECKING:
     import numpy as np
@@ -30,7 +31,7 @@ def syntax_of(dataset: Dataset) -> str:
     Raises:
         SetAside: none is named, or its pixels cannot be looked through.
     """
-    syntax = str(getattr(dataset.file_meta, "TransferSyntaxUID", ""))
+    syntax = text_of(dataset.file_meta, "TransferSyntaxUID")
     if not syntax:
         raise SetAside("damaged")
     if syntax not in NATIVE and syntax not in codestreams.SYNTAXES:
@@ -48,12 +49,12 @@ def clean(old: Dataset, new: Dataset, syntax: str) -> None:
     Raises:
         SetAside: fewer pixels than the header says, bits that hold something else, or an overlay in compressed pixels.
     """
-    frames = int(old.get("NumberOfFrames", 1) or 1)
+    frames = whole_of(old, "NumberOfFrames", 1) or 1
     overlaid = _has_embedded_overlay(old)
     if syntax in NATIVE:
         for name in ("PixelData", "FloatPixelData", "DoubleFloatPixelData"):
             if name in new:
-                data = _cut(getattr(old, name), _size(old, name, frames))
+                data = _cut(value_of(old, name), _size(old, name, frames))
                 if name == "PixelData":
                     data = _without_unused_bits(data, old, NATIVE[syntax], cleared=overlaid)
                 setattr(new, name, data + b"\0" * (len(data) & 1))
@@ -63,12 +64,11 @@ def clean(old: Dataset, new: Dataset, syntax: str) -> None:
     from pydicom.encaps import encapsulate, generate_frames
 
     kind = codestreams.SYNTAXES[syntax]
+    with reading():
+        parts = [bytes(frame) for frame in generate_frames(value_of(old, "PixelData"), number_of_frames=frames)]
     try:
-        streams = [
-            codestreams.clean(bytes(frame), kind, int(old.Rows) * int(old.Columns))
-            for frame in generate_frames(old.PixelData, number_of_frames=frames)
-        ]
-    except ValueError:  # NotUnderstood, and pydicom's word for frames that are not there
+        streams = [codestreams.clean(part, kind, whole_of(old, "Rows") * whole_of(old, "Columns")) for part in parts]
+    except codestreams.NotUnderstood:
         raise SetAside("damaged") from None
     if len(streams) != frames:
         raise SetAside("damaged")
@@ -95,16 +95,12 @@ def frames_of(dataset: Dataset, data: bytes) -> Iterator[np.ndarray]:
         known = get_decoder(syntax).is_available
     except NotImplementedError:  # pydicom's word for a syntax that it decodes in no way, such as video
         known = False
-    wide = syntax == _JPEG_EXTENDED and int(dataset.get("BitsStored", 0) or 0) > 8
-    try:
-        if known and not wide:
-            yield from iter_pixels(dataset, raw=True)
-        else:
-            yield from _frames_by_reader(data)
-    except Exception as error:
-        if not is_damage(error):
-            raise
-        raise SetAside("damaged") from None
+    wide = syntax == _JPEG_EXTENDED and whole_of(dataset, "BitsStored", 0) > 8
+    if not known or wide:
+        yield from _frames_by_reader(data)
+        return
+    with reading():
+        yield from iter_pixels(dataset, raw=True)
 
 
 def _frames_by_reader(data: bytes) -> Iterator[np.ndarray]:
@@ -127,12 +123,12 @@ def refuse_text(dataset: Dataset, data: bytes) -> None:
     Raises:
         SetAside: there is some, or the frames cannot be looked at.
     """
-    stored, signed = int(dataset.get("BitsStored", 0) or 0), int(dataset.get("PixelRepresentation", 0) or 0)
+    stored, signed = whole_of(dataset, "BitsStored", 0), whole_of(dataset, "PixelRepresentation", 0)
     for frame in frames_of(dataset, data):
         whole = "PixelData" in dataset and 0 < stored < 8 * frame.dtype.itemsize
         if whole and not _within(frame, stored, signed):
             raise SetAside("unused_bits")
-        if dataset.get("SegmentationType") is None and burned_in.shows_text(frame):
+        if value_of(dataset, "SegmentationType") is None and burned_in.shows_text(frame):
             raise SetAside(burned_in.BY_PIXELS)
 
 
@@ -143,21 +139,22 @@ def _within(frame: np.ndarray, stored: int, signed: int) -> bool:
 
 def _has_embedded_overlay(dataset: Dataset) -> bool:
     """Whether the header says that an overlay lies in unused bits (retired; PS3.5 8.1.2 of 2004)."""
-    positions = [dataset.get(group << 16 | _OVERLAY_POSITION) for group in _OVERLAYS]
+    with reading():
+        positions = [dataset.get(group << 16 | _OVERLAY_POSITION) for group in _OVERLAYS]
     return any(one is not None and one.value not in (0, None, "") for one in positions)
 
 
 def _size(dataset: Dataset, name: str, frames: int) -> int:
     """Bytes of uncompressed pixels."""
-    samples = int(dataset.get("SamplesPerPixel", 1) or 1)
-    if dataset.get("PhotometricInterpretation") == "YBR_FULL_422":
+    samples = whole_of(dataset, "SamplesPerPixel", 1) or 1
+    if text_of(dataset, "PhotometricInterpretation") == "YBR_FULL_422":
         samples = 2  # two neighbours share their colours (PS3.3 C.7.6.3.1.2)
-    bits = {"FloatPixelData": 32, "DoubleFloatPixelData": 64}.get(name) or int(dataset.BitsAllocated)
-    return (int(dataset.Rows) * int(dataset.Columns) * samples * frames * bits + 7) // 8
+    bits = {"FloatPixelData": 32, "DoubleFloatPixelData": 64}.get(name) or whole_of(dataset, "BitsAllocated")
+    return (whole_of(dataset, "Rows") * whole_of(dataset, "Columns") * samples * frames * bits + 7) // 8
 
 
-def _cut(data: bytes, size: int) -> bytes:
-    if len(data) < size or not size:
+def _cut(data: bytes | None, size: int) -> bytes:
+    if data is None or len(data) < size or size < 1:
         raise SetAside("damaged")
     return data[:size]
 
@@ -166,13 +163,13 @@ def _without_unused_bits(data: bytes, dataset: Dataset, order: str, *, cleared: 
     """Pixels whose unused bits are those of their sign; others are cleared where an overlay is declared."""
     import numpy as np
 
-    allocated, stored = int(dataset.BitsAllocated), int(dataset.BitsStored)
+    allocated, stored = whole_of(dataset, "BitsAllocated"), whole_of(dataset, "BitsStored")
     if allocated not in (8, 16, 32) or not 0 < stored < allocated:
         return data
-    shift = allocated - 1 - int(dataset.get("HighBit", stored - 1))
+    shift = allocated - 1 - whole_of(dataset, "HighBit", stored - 1)
     if not 0 <= shift <= allocated - stored:
         raise SetAside("damaged")
-    signed = bool(int(dataset.get("PixelRepresentation", 0) or 0))
+    signed = bool(whole_of(dataset, "PixelRepresentation", 0))
     values: Any = np.frombuffer(data, f"{order}{'i' if signed else 'u'}{allocated // 8}")
     low = allocated - stored - shift
     plain = ((values << shift) >> shift >> low) << low

@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 from pydantic import Field, model_validator
 
 from medai.deidentification.outcomes import SetAside
+from medai.deidentification.told import reading, text_of, value_of, whole_of
 from medai.records import Frozen
 from medai.yaml_files import read_as
 
@@ -76,7 +77,7 @@ class Region(Frozen):
             "ManufacturerModelName": self.model,
         }
         return all(
-            told is None or str(dataset.get(keyword, "") or "").strip() == told for keyword, told in said.items()
+            told is None or str(value_of(dataset, keyword) or "").strip() == told for keyword, told in said.items()
         )
 
 
@@ -109,10 +110,11 @@ def plain(dataset: Dataset, syntax: str, compressed: bool) -> str:
         SetAside: they cannot be.
     """
     if compressed:
-        dataset.decompress(as_rgb=False, generate_instance_uid=False)
+        with reading():
+            dataset.decompress(as_rgb=False, generate_instance_uid=False)
         syntax = EXPLICIT
-    samples = _PIXELS.get(str(dataset.get("PhotometricInterpretation", "")))
-    fits = samples == int(dataset.get("SamplesPerPixel", 1)) and int(dataset.BitsAllocated) in (8, 16, 32)
+    samples = _PIXELS.get(text_of(dataset, "PhotometricInterpretation"))
+    fits = samples == whole_of(dataset, "SamplesPerPixel", 1) and whole_of(dataset, "BitsAllocated") in (8, 16, 32)
     if not fits or "PixelData" not in dataset:
         raise SetAside("region_not_blanked")
     return syntax
@@ -124,18 +126,24 @@ def blank(dataset: Dataset, region: Region, order: str) -> None:
     Args:
         dataset: as it is to be written; its pixels are as long as its header says.
         order: byte order of its values, ``<`` or ``>``.
+
+    Raises:
+        SetAside: what its pixels are laid out by has gone with its wrong type.
     """
     import numpy as np
 
-    photometric = str(dataset.PhotometricInterpretation)
+    photometric = text_of(dataset, "PhotometricInterpretation")
+    if photometric not in _PIXELS or "PixelData" not in dataset:  # of another type than the standard's, and gone
+        raise SetAside("region_not_blanked")
     samples = _PIXELS[photometric]
-    values = np.frombuffer(dataset.PixelData, f"{order}u{int(dataset.BitsAllocated) // 8}").copy()
-    size = int(dataset.Rows) * int(dataset.Columns) * samples
+    rows, columns, bits = (whole_of(dataset, name) for name in ("Rows", "Columns", "BitsAllocated"))
+    values = np.frombuffer(value_of(dataset, "PixelData"), f"{order}u{bits // 8}").copy()
+    size = rows * columns * samples
     frames: Any = values[: values.size // size * size]
-    if samples > 1 and int(dataset.get("PlanarConfiguration", 0) or 0):
-        frames = frames.reshape(-1, samples, dataset.Rows, dataset.Columns).transpose(0, 2, 3, 1)
+    if samples > 1 and whole_of(dataset, "PlanarConfiguration", 0):
+        frames = frames.reshape(-1, samples, rows, columns).transpose(0, 2, 3, 1)
     else:
-        frames = frames.reshape(-1, dataset.Rows, dataset.Columns, samples)
+        frames = frames.reshape(-1, rows, columns, samples)
     black: np.ndarray = np.array(_BLACK.get(photometric, (0,) * samples), values.dtype)
     for left, top, width, height in region.blank:
         frames[:, top : top + height, left : left + width] = black

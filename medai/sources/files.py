@@ -78,12 +78,12 @@ def look(path: Path, found_as: str | None = None) -> str:
     """What stands at a path that was handed over: ``folder``, or what the file is (see ``what_is``).
 
     Args:
-        found_as: how messages name a file that was found in the data; its own name may come from a patient.
+        found_as: how messages name a file that was found in the data; its path may name a patient, as may the data's.
 
     Raises:
         DataRefused: nothing is there, it cannot be read, it is empty, or it is neither a file nor a folder.
     """
-    what = found_as or f"the data path {path}"
+    what = found_as or "the data path"
     try:
         mode = path.stat().st_mode
         if stat.S_ISDIR(mode):

@@ -183,7 +183,27 @@ def test_several_inputs_are_told_apart(
     again = medai("predict", problem, *both[:1], *both[:1], "--out", str(tmp_path / "x.csv"), "--json", home=home)
     assert again.status == 2
     assert again.error["wrong"] == "the same data are given twice"
+    assert again.error["received"] == "input 2 of 2 has the content of input 1"
     assert not (tmp_path / "x.csv").exists()
+
+
+@pytest.mark.parametrize("how", ["missing", "larger", "black"])
+def test_of_several_inputs_the_refused_one_is_told_by_its_place(
+    how: str, medai: Any, home: Path, pictures: Any, unlabelled: Path, npz: Path, tmp_path: Path
+) -> None:
+    """Missing, of another size, or with too many broken rows: its place in the command, and never its name."""
+    path = tmp_path / "JOHN_DOE.npz"
+    with np.load(npz) as arrays:
+        test = arrays["test_images"]
+    if how == "larger":
+        np.savez(path, test_images=np.pad(test, ((0, 0), (4, 4), (4, 4))))
+    elif how == "black":
+        np.savez(path, train_images=np.concatenate([np.zeros_like(test[:2]), test[:2]]))
+    three = (str(unlabelled), str(path), str(npz))
+    answer = medai("predict", pictures[0], *three, "--out", str(tmp_path / "x.csv"), "--json", home=home)
+    assert answer.status == 3, answer.err
+    assert answer.error["wrong"].startswith("input 2 of 3: ")
+    assert "JOHN_DOE" not in answer.out + answer.err
 
 
 def test_stays_without_outcomes_are_scored(

@@ -46,7 +46,7 @@ __all__ = ["SHAPE", "VERSION", "Dicom", "LabelTable", "need_imaging", "raw_files
 
 log = logging.getLogger(__name__)
 
-VERSION = 2
+VERSION = 3
 SHAPE: Literal["images", "events"] = "images"
 LIBRARIES = ("pydicom", "imagecodecs", "opencv-python-headless")
 """What reads headers and codestreams: another version may round a lossy one another way."""

@@ -8,6 +8,7 @@ a ``Fault``.
 from __future__ import annotations
 
 import logging
+import math
 import re
 import struct
 import zlib
@@ -16,6 +17,7 @@ from contextlib import contextmanager
 from functools import cache
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from medai.sources.damage import parsing
 from medai.sources.files import RATIO_FLOOR
 
 if TYPE_CHECKING:
@@ -40,12 +42,6 @@ _PIXELS = {0x7FE00010: "whole", 0x7FE00008: "float32", 0x7FE00009: "float64"}
 """Tag of each element of pixels → how its values are stored (PS3.3 C.7.6.3 and C.7.6.24)."""
 _LONG = frozenset({"OB", "OD", "OF", "OL", "OV", "OW", "SQ", "SV", "UC", "UN", "UR", "UT", "UV"})
 """Value representations whose length has four bytes (PS3.5 section 7.1.2)."""
-DAMAGE = (
-    ValueError, TypeError, LookupError, ArithmeticError, AttributeError, EOFError, RecursionError, NotImplementedError,
-    OSError, struct.error,
-)  # fmt: skip
-"""What pydicom raises at bytes that are not as they should be, ``NotImplementedError`` at a value representation that
-the standard does not know; only bytes in memory are read under it."""
 
 ASKED = (
     "SOPClassUID", "SOPInstanceUID", "StudyInstanceUID", "SeriesInstanceUID", "AccessionNumber", "PatientID",
@@ -120,8 +116,14 @@ class Elements:
         return words[0] or None if words else None
 
     def text(self, keyword: str) -> str | None:
-        """A text in the file's own character sets (PS3.3 C.12.1.1.2), composed by Unicode's NFC; None where empty."""
+        """A text in the file's own character sets (PS3.3 C.12.1.1.2), composed by Unicode's NFC; None where empty.
+
+        Raises:
+            Fault: it cannot be decoded, or is no text.
+        """
         import unicodedata
+
+        from pydicom.multival import MultiValue
 
         stored = self._stored(keyword)
         if stored is None:
@@ -129,13 +131,12 @@ class Elements:
         as_text = getattr(self._elements[_tag_of(keyword)], "VR", None) in _TEXTS
         if as_text and not _SHIFTING.search(stored) and self._stored("SpecificCharacterSet") is None:
             return stored.decode("ascii").strip(" \0\r\n\t") or None  # the default repertoire, one value
-        try:
-            with quiet():
-                value = self.dataset[_tag_of(keyword)].value
-        except DAMAGE:
-            raise Fault("damaged_header") from None
-        text = value if isinstance(value, str) else "\\".join(map(str, value))
-        return unicodedata.normalize("NFC", text.strip(" \0\r\n\t")) or None
+        with quiet(), parsing(Fault("damaged_header")):
+            value = self.dataset[_tag_of(keyword)].value
+        words = [value] if isinstance(value, str) else value
+        if not isinstance(words, list | MultiValue) or not all(isinstance(word, str) for word in words):
+            raise Fault("damaged_header")  # an explicit type that is no text's
+        return unicodedata.normalize("NFC", "\\".join(words).strip(" \0\r\n\t")) or None
 
     def numbers(self, keyword: str) -> list[float]:
         """The values of a decimal string.
@@ -143,13 +144,7 @@ class Elements:
         Raises:
             Fault: one of them is no finite number.
         """
-        try:
-            numbers = [float(word) for word in self.words(keyword)]
-        except ValueError:
-            raise Fault("damaged_header") from None
-        if any(number != number or number in (float("inf"), float("-inf")) for number in numbers):
-            raise Fault("damaged_header")
-        return numbers
+        return [_finite(word) for word in self.words(keyword)]
 
     def shorts(self, keyword: str, *, signed: bool = False) -> list[int]:
         """The values of an element of 16-bit numbers; none where it is absent or empty."""
@@ -183,17 +178,19 @@ class Elements:
         """The items of a sequence.
 
         Raises:
-            Fault: it is damaged, or nested too deep.
+            Fault: it is damaged, nested too deep, or no sequence.
         """
+        from pydicom.sequence import Sequence
+
         tag = _tag_of(keyword)
         if tag not in self._elements:
             return []
         if keyword not in self._items:
-            try:
-                with quiet():
-                    self._items[keyword] = [Elements(item, self.big_endian) for item in self.dataset[tag].value or ()]
-            except DAMAGE:
-                raise Fault("damaged_header") from None
+            with quiet(), parsing(Fault("damaged_header")):
+                value = self.dataset[tag].value
+            if value is not None and not isinstance(value, Sequence):
+                raise Fault("damaged_header")
+            self._items[keyword] = [Elements(item, self.big_endian) for item in value or ()]
         return self._items[keyword]
 
     def item(self, keyword: str) -> Elements | None:
@@ -220,6 +217,17 @@ class Opened(NamedTuple):
     begin: int
     length: int | None
     in_words: bool
+
+
+def _finite(word: str) -> float:
+    """A decimal string's number."""
+    try:
+        number = float(word)
+    except ValueError:
+        raise Fault("damaged_header") from None
+    if not math.isfinite(number):
+        raise Fault("damaged_header")
+    return number
 
 
 @cache
@@ -267,18 +275,17 @@ def open_elements(data: bytes | mmap) -> Opened:
     head = data[: _MARK_AT + len(_MARK)]
     if not is_dicom(head):
         raise Fault("no_preamble" if lacks_preamble(head) else "not_dicom")
-    try:
-        with quiet():
-            return _opened(data)
-    except DAMAGE:
-        raise Fault("damaged_header") from None
+    with quiet():
+        return _opened(data)
 
 
 def _opened(data: bytes | mmap) -> Opened:
     from pydicom.filereader import read_dataset
 
     file = _Bytes(data, _MARK_AT + len(_MARK))
-    meta = Elements(read_dataset(file, False, True, stop_when=_behind_meta), big_endian=False)
+    with parsing(Fault("damaged_header")):
+        head = read_dataset(file, False, True, stop_when=_behind_meta)
+    meta = Elements(head, big_endian=False)
     syntax = meta.word("TransferSyntaxUID")
     if syntax is None:
         raise Fault("no_transfer_syntax")
@@ -308,13 +315,14 @@ def _read(file: _Bytes, body: bytes | mmap, syntax: str) -> Opened:
 
     tags: list[Any] = [_tag_of(keyword) for keyword in ASKED]
     big_endian = syntax == BIG_ENDIAN
-    dataset = read_dataset(
-        file,
-        syntax == IMPLICIT,
-        not big_endian,
-        stop_when=at_pixels,
-        specific_tags=tags,
-    )
+    with parsing(Fault("damaged_header")):
+        dataset = read_dataset(
+            file,
+            syntax == IMPLICIT,
+            not big_endian,
+            stop_when=at_pixels,
+            specific_tags=tags,
+        )
     elements = Elements(dataset, big_endian)
     if not found:
         if elements.octets("PixelDataProviderURL"):
@@ -345,7 +353,7 @@ def _inflated(data: bytes) -> bytes:
 
 
 class _Bytes:
-    """Bytes as pydicom reads a file; a place beyond their end is an error, and not silence."""
+    """Bytes as pydicom reads a file; a place beyond their end is a fault, and not silence."""
 
     def __init__(self, data: bytes | mmap, at: int) -> None:
         self._data, self._at, self._end = data, at, len(data)
@@ -357,7 +365,7 @@ class _Bytes:
     def seek(self, offset: int, whence: int = 0) -> int:
         at = offset + (0, self._at, self._end)[whence]
         if not 0 <= at <= self._end:
-            raise ValueError("a place outside the file")
+            raise Fault("damaged_header")
         self._at = at
         return at
 

@@ -7,6 +7,7 @@ computer leaves behind) is passed over. Messages name an entry by its place in t
 
 from __future__ import annotations
 
+import io
 import os
 import stat
 from collections.abc import Iterator
@@ -14,7 +15,8 @@ from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
 from medai.errors import DataRefused
-from medai.sources.dicom.elements import DAMAGE, Fault, is_dicom, quiet
+from medai.sources.damage import parsing
+from medai.sources.dicom.elements import is_dicom, quiet
 from medai.sources.files import is_text, look, other_kind
 from medai.sources.image_folder.finding import unsafe
 
@@ -201,27 +203,29 @@ def _as_it_lies(path: Path, place: PurePosixPath) -> PurePosixPath | None:
 
 
 def _references(directory: Path) -> list[list[str]]:
+    """The file ids of a directory's records, each the names of folders and file."""
     from pydicom import dcmread
-    from pydicom.errors import InvalidDicomError
+    from pydicom.multival import MultiValue
+    from pydicom.sequence import Sequence
 
-    try:
-        if directory.stat().st_size > _DIRECTORY_LIMIT:
-            raise Fault("decompression_bomb")
-        with quiet():
-            records = dcmread(directory, specific_tags=["DirectoryRecordSequence"]).get("DirectoryRecordSequence")
-            if records is None:
-                raise Fault("damaged_header")
-            names = [record.get("ReferencedFileID") for record in records]
-    except (Fault, InvalidDicomError, *DAMAGE) as failure:
-        if isinstance(failure, OSError) and failure.errno is not None:
-            raise
-        raise _refused(
-            "the DICOMDIR cannot be read",
-            "a directory of PS3.3 annex F",
-            "a damaged file, or something else of that name",
-            "have the data sent again, or remove the DICOMDIR to read what there is",
-        ) from None
-    return [[name] if isinstance(name, str) else list(map(str, name)) for name in names if name is not None]
+    damaged = _refused(
+        "the DICOMDIR cannot be read",
+        "a directory of PS3.3 annex F",
+        "a damaged file, or something else of that name",
+        "have the data sent again, or remove the DICOMDIR to read what there is",
+    )
+    if directory.stat().st_size > _DIRECTORY_LIMIT:
+        raise damaged
+    content = io.BytesIO(directory.read_bytes())
+    with quiet(), parsing(damaged):
+        records = dcmread(content, specific_tags=["DirectoryRecordSequence"]).get("DirectoryRecordSequence")
+        told = [record.get("ReferencedFileID") for record in records] if isinstance(records, Sequence) else None
+    if told is None:
+        raise damaged
+    names = [[name] if isinstance(name, str) else name for name in told if name is not None]
+    if not all(isinstance(name, list | MultiValue) and all(isinstance(one, str) for one in name) for name in names):
+        raise damaged
+    return [list(name) for name in names]
 
 
 def _refused(wrong: str, expected: str, received: str, action: str) -> DataRefused:

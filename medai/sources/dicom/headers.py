@@ -207,7 +207,8 @@ def _slice_position(elements: Elements) -> float | None:
         return None
     row, column = across[:3], across[3:]
     normal = [row[(k + 1) % 3] * column[(k + 2) % 3] - row[(k + 2) % 3] * column[(k + 1) % 3] for k in range(3)]
-    return sum(one * other for one, other in zip(normal, corner, strict=True))
+    position = sum(one * other for one, other in zip(normal, corner, strict=True))
+    return position if math.isfinite(position) else None
 
 
 def _sex(word: str | None) -> Literal["F", "M", "O"] | None:
@@ -234,7 +235,7 @@ def age_of(elements: Elements, time: int | None) -> int | None:
     """The patient's age in whole years at the picture, from PatientAge, else from the date of birth."""
     told = (elements.word("PatientAge") or "").upper()
     years: float | None = None
-    if len(told) == 4 and told[:3].isdigit() and told[3] in _AGES:
+    if len(told) == 4 and told.isascii() and told[:3].isdigit() and told[3] in _AGES:
         years = int(told[:3]) / _AGES[told[3]]
     elif time is not None and (born := _date(elements.word("PatientBirthDate"), ages=True)) is not None:
         day = datetime(1970, 1, 1) + timedelta(microseconds=time)

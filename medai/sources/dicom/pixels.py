@@ -16,9 +16,9 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from medai.sources.damage import parsing
 from medai.sources.dicom.elements import Fault, Opened
 from medai.sources.dicom.fragments import (
     Told,
@@ -33,8 +33,6 @@ from medai.sources.dicom.headers import Header, body_of, bytes_of
 if TYPE_CHECKING:
     import numpy as np
 
-_DAMAGE = (ValueError, TypeError, RuntimeError, LookupError, ArithmeticError, OSError, EOFError)
-"""What imagecodecs raises at bytes that are not as they should be, its codecs' own errors being RuntimeErrors."""
 _RLE_HEADER, _MOST_SEGMENTS = 64, 15
 _BLOCK, _TAIL = 8, 4
 """Rows and columns of a block of JPEG; pixels at the end of a lossless picture that are looked at."""
@@ -62,15 +60,6 @@ def frames_of(opened: Opened, header: Header, wanted: Sequence[int]) -> Iterator
         streams = codestreams_of(opened, header.frames, one_each=header.coding == "rle")
         for frame in wanted:
             yield _rle(streams[frame], header) if header.coding == "rle" else _decoded(streams[frame], header)
-
-
-@contextmanager
-def _decoding() -> Iterator[None]:
-    """A codec at work on untrusted bytes."""
-    try:
-        yield
-    except _DAMAGE:
-        raise Fault("damaged_pixels") from None
 
 
 def _floats(opened: Opened, header: Header, wanted: Sequence[int]) -> Iterator[Frame]:
@@ -203,7 +192,7 @@ def _rle(stream: bytes, header: Header) -> Frame:
     ends = [*begins[1:count], len(stream)]
     if begins[0] != _RLE_HEADER or any(end < begin for begin, end in zip(begins, ends, strict=False)):
         raise Fault("damaged_pixels")
-    with _decoding():
+    with parsing(Fault("damaged_pixels")):
         segments = [imagecodecs.packbits_decode(stream[begin:end]) for begin, end in zip(begins, ends, strict=False)]
     if any(len(segment) != size for segment in segments):
         raise Fault("length_mismatch")
@@ -224,11 +213,13 @@ def _decoded(stream: bytes, header: Header) -> Frame:
     import numpy as np
 
     told = None if header.coding == "jpeg_xl" else _told(stream, header)
+    if header.allocated == 1:
+        raise Fault("unknown_bit_depth")
     codec = {"jpeg_ls": "jpegls", "jpeg_2000": "jpeg2k", "jpeg_xl": "jpegxl"}.get(header.coding, "jpeg8")
     if codec == "jpeg8":
         values = _by_libjpeg(stream, header)
     else:
-        with _decoding():
+        with parsing(Fault("damaged_pixels")):
             values = getattr(imagecodecs, f"{codec}_decode")(stream)
     shape = (header.rows, header.columns, header.samples)[: 2 if header.samples == 1 else 3]
     if values.shape != shape or values.dtype.kind not in "ui":
@@ -305,7 +296,7 @@ def _by_libjpeg(stream: bytes, header: Header) -> np.ndarray:
     if header.samples > 1:
         stored = "YCBCR" if transformed(stream, header.photometric) else "RGB"
         spaces = {"colorspace": stored, "outcolorspace": "RGB"}
-    with _decoding():
+    with parsing(Fault("damaged_pixels")):
         return imagecodecs.jpeg8_decode(stream, **spaces)
 
 

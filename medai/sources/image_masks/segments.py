@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from medai.errors import ConfigurationError, DataRefused
-from medai.sources.dicom.elements import DAMAGE
+from medai.sources.damage import parsing
 
 if TYPE_CHECKING:
     import numpy as np
@@ -40,7 +40,6 @@ def masks_of(path: Path, pictures: Sequence[str], findings: Mapping[str, int]) -
     try:
         import pydicom
         from highdicom.seg import Segmentation
-        from pydicom.errors import InvalidDicomError
     except ImportError:
         raise ConfigurationError(
             "segmentation objects need packages that are not installed",
@@ -48,21 +47,21 @@ def masks_of(path: Path, pictures: Sequence[str], findings: Mapping[str, int]) -
             received="no module highdicom",
             action="pip install 'medai[imaging]'",
         ) from None
-    try:
+    damaged = _refused("the file is no segmentation that can be read", "a damaged file, or another object")
+    with parsing(damaged):
         drawn = Segmentation.from_dataset(pydicom.dcmread(path), copy=False)
         labels = {number: str(drawn.get_segment_description(number).segment_label) for number in drawn.segment_numbers}
         sources = {str(uid) for _, _, uid in drawn.get_source_image_uids()}
-    except (InvalidDicomError, *DAMAGE) as error:
-        raise _refused("the file is no segmentation that can be read", type(error).__name__) from None
     wanted = [number for number, label in labels.items() if label in findings]
     if not wanted:
         raise _refused("the segmentation lacks the findings asked for", f"{len(labels)} segments of other labels")
     strangers = sum(uid not in sources for uid in pictures)
     if strangers:
         raise _refused("pictures asked for are not those that were segmented", f"{strangers} of {len(pictures)} others")
-    stack = drawn.get_pixels_by_source_instance(
-        list(pictures), wanted, ignore_spatial_locations=True, assert_missing_frames_are_empty=True
-    )
+    with parsing(damaged):
+        stack = drawn.get_pixels_by_source_instance(
+            list(pictures), wanted, ignore_spatial_locations=True, assert_missing_frames_are_empty=True
+        )
     masks = np.zeros(stack.shape[:3], np.uint8)
     for place, number in enumerate(wanted):
         covered = stack[..., place] >= _HALF

@@ -32,7 +32,19 @@ __all__ = [
 ]
 
 
-class Synthetic(Frozen):
+class _Drawn(Frozen):
+    """What the data of every layout are drawn by; each says what ``signal`` shows.
+
+    Attributes:
+        seed: another one makes other subjects.
+    """
+
+    kind: Literal["synthetic"]
+    signal: float = Field(1.0, ge=0, le=4)
+    seed: int = Field(0, ge=0, lt=1 << 63)
+
+
+class Synthetic(_Drawn):
     """Synthetic data in a publisher's layout.
 
     Attributes:
@@ -46,11 +58,8 @@ class Synthetic(Frozen):
         classes: label values from 0 (of pictures); with ``multilabel``, findings of which each may be there or not.
     """
 
-    kind: Literal["synthetic"]
     layout: Literal["medmnist", "physionet2012"]
     subjects: int = Field(ge=10, le=90_000)
-    signal: float = Field(1.0, ge=0, le=4)
-    seed: int = Field(0, ge=0, lt=1 << 63)
     prevalence: float | None = Field(None, gt=0, lt=1)
     size: int = Field(28, ge=16, le=224)
     channels: Literal[1, 3] = 1
@@ -80,7 +89,7 @@ class Synthetic(Frozen):
         return 0.5 if self.layout == "medmnist" else 0.2
 
 
-class SyntheticHospital(Frozen):
+class SyntheticHospital(_Drawn):
     """A hospital in MIMIC-IV's layout, with chest radiographs of the same patients.
 
     Attributes:
@@ -95,11 +104,8 @@ class SyntheticHospital(Frozen):
             an eighth of white, and hearts and breaths of all patients faster by two deviations; 0 not at all.
     """
 
-    kind: Literal["synthetic"]
     layout: Literal["hospital"]
     subjects: int = Field(ge=10, le=140_000)
-    signal: float = Field(1.0, ge=0, le=4)
-    seed: int = Field(0, ge=0, lt=1 << 63)
     mortality: float = Field(0.12, gt=0, lt=0.8)
     pneumonia: float = Field(0.4, gt=0, lt=0.8)
     faults: float = Field(0.02, ge=0, le=0.5)
@@ -108,7 +114,7 @@ class SyntheticHospital(Frozen):
     shift: float = Field(0.0, ge=0, le=2)
 
 
-class SyntheticDicom(Frozen):
+class SyntheticDicom(_Drawn):
     """Chest radiographs of the hospital's patients as DICOM files of ten devices: see ``dicom_files``.
 
     Attributes:
@@ -119,17 +125,14 @@ class SyntheticDicom(Frozen):
         size: of the radiographs, in pixels.
     """
 
-    kind: Literal["synthetic"]
     layout: Literal["dicom"]
     subjects: int = Field(ge=10, le=140_000)
-    signal: float = Field(1.0, ge=0, le=4)
-    seed: int = Field(0, ge=0, lt=1 << 63)
     pneumonia: float = Field(0.4, gt=0, lt=0.8)
     faults: float = Field(0.02, ge=0, le=0.5)
     size: int = Field(112, ge=32, le=1024)
 
 
-class SyntheticCt(Frozen):
+class SyntheticCt(_Drawn):
     """CT series of cubes of lung, with or without a nodule, a file a slice: see ``ct_files``.
 
     Attributes:
@@ -141,18 +144,15 @@ class SyntheticCt(Frozen):
         size: voxels a side of the drawn cube, of 2 mm each.
     """
 
-    kind: Literal["synthetic"]
     layout: Literal["ct"]
     subjects: int = Field(ge=10, le=90_000)
-    signal: float = Field(1.0, ge=0, le=4)
-    seed: int = Field(0, ge=0, lt=1 << 63)
     prevalence: float = Field(0.5, gt=0, lt=1)
     faults: float = Field(0.02, ge=0, le=0.5)
     shuffled: float = Field(0.2, ge=0, le=1)
     size: int = Field(16, ge=16, le=64)
 
 
-class SyntheticLesions(Frozen):
+class SyntheticLesions(_Drawn):
     """Pictures with planted lesions and their masks; see ``medai.sources.synthetic.lesions``.
 
     Attributes:
@@ -162,16 +162,13 @@ class SyntheticLesions(Frozen):
         size: of the pictures, in pixels.
     """
 
-    kind: Literal["synthetic"]
     layout: Literal["lesions"]
     subjects: int = Field(ge=10, le=99_999)
-    signal: float = Field(1.0, ge=0, le=4)
-    seed: int = Field(0, ge=0, lt=1 << 63)
     prevalence: float = Field(0.7, gt=0, lt=1)
     size: int = Field(64, ge=32, le=1024)
 
 
-class SyntheticDatabase(Frozen):
+class SyntheticDatabase(_Drawn):
     """A hospital's tables at any size, in MIMIC-III's or MIMIC-IV's layout: see ``medai.sources.synthetic.database``.
 
     Attributes:
@@ -186,11 +183,8 @@ class SyntheticDatabase(Frozen):
         compressed: whether tables are gzip files.
     """
 
-    kind: Literal["synthetic"]
     layout: Literal["mimic3", "mimic4"]
     subjects: int = Field(ge=10, le=1_000_000)
-    signal: float = Field(1.0, ge=0, le=4)
-    seed: int = Field(0, ge=0, lt=1 << 63)
     mortality: float = Field(0.12, gt=0, lt=0.8)
     intensive: float = Field(0.2, gt=0, le=1)
     chart_rows_per_stay: int = Field(3600, ge=50, le=8000)
