@@ -1,6 +1,7 @@
 """``label``: outcomes kept beside their predictions; and how right the champion was on those of one file.
 
-A window of performance holds the predictions whose outcome one file told first. Metrics, their intervals (by the
+A window of performance holds the predictions whose outcome one file told first, but those of subjects whom the champion
+was fitted on: it learnt their outcomes, and would look better than it is. Metrics, their intervals (by the
 bootstrap over subjects) and the recalibration are those of the scorecard.
 """
 
@@ -21,6 +22,7 @@ from medai.monitoring.bounds import Monitoring
 from medai.monitoring.labels import SITE
 from medai.monitoring.records import TOO_FEW, Batch, Compared, Figure, Outcomes
 from medai.outputs import Mask, Multilabel, Output
+from medai.promotion import trained_subjects
 from medai.records import Candidate, Frozen, Subgroup, sha256_of, stage_key
 from medai.scores import score_columns
 from medai.workspace import Made, Workspace
@@ -28,7 +30,8 @@ from medai.workspace import Made, Workspace
 if TYPE_CHECKING:
     import polars as pl
 
-VERSION = 1
+KEPT_VERSION, VERSION = 1, 2
+"""Of outcomes that are kept, and of what is measured on them."""
 OUTCOMES, RECEIPTS = "outcomes.parquet", "outcomes"
 TOLD = ("auroc", "micro_auroc", "auprc", "kappa", "sensitivity", "specificity", "ppv", "npv", "brier", "ece")
 """Metrics of a window, where the output has them."""
@@ -101,7 +104,11 @@ def keep_outcomes(workspace: Workspace, problem: str, candidate: str, rows: pl.D
     rows = rows.filter(rows["candidate"] == candidate).sort("batch", "sample_id")
     told = rows.select("batch", "sample_id", "truth", "site").rows()
     key = stage_key(
-        "label", VERSION, {"candidate": candidate, "rows": sha256_of([list(row) for row in told])}, None, ("polars",)
+        "label",
+        KEPT_VERSION,
+        {"candidate": candidate, "rows": sha256_of([list(row) for row in told])},
+        None,
+        ("polars",),
     )
 
     def build(folder: Path) -> Outcomes:
@@ -153,7 +160,10 @@ def measure(
 
         from medai.tables import read_table
 
-        table = pl.DataFrame(read_table(workspace.folder("label", outcomes.key) / OUTCOMES))
+        told = pl.DataFrame(read_table(workspace.folder("label", outcomes.key) / OUTCOMES))
+        fitted = pl.Series(sorted(trained_subjects(workspace, champion)), dtype=pl.Int64)
+        table = told.filter(~pl.col("subject_id").is_in(fitted.implode()))
+        number = table["subject_id"].n_unique()
         truth = truth_of(table["truth"].to_list(), output)
         scores = table.select(score_columns(name, output)).to_numpy()
         subjects = table["subject_id"].to_numpy()
@@ -166,7 +176,8 @@ def measure(
             batch=outcomes.key,
             unit=unit,
             samples=table.height,
-            subjects=outcomes.subjects,
+            subjects=number,
+            known=told["subject_id"].n_unique() - number,
             counts={"positives": positives},
             figures=tuple(rows.figures()),
             groups=tuple(
