@@ -13,7 +13,7 @@ from typing import TypeVar
 from flows.governance import attest, project, refuse_unattested, tell_of
 from medai.audit import Entry
 from medai.errors import ChampionMoved, ServiceFailed
-from medai.integrity import files_sha256
+from medai.integrity import damage, files_sha256
 from medai.ledger import Ledger
 from medai.promotion.recorded import want
 from medai.records import Candidate, Cohort, Decision, Figures, QualityReport, Record, Scorecard, Snapshot, Splits
@@ -189,12 +189,20 @@ def _package(workspace: Workspace, delivery: Delivery, decision: Decision) -> Pa
         return _found(workspace, delivery, stage, key, kind)
 
     figures = find("draw", delivery.figures, Figures)
+    candidate, folder = find("fit", delivery.candidate, Candidate), workspace.folder("fit", delivery.candidate)
+    if wrong := damage(folder):  # one file more would be signed and registered with the others
+        raise ServiceFailed(
+            f"the model of a decision on {delivery.problem} cannot be registered",
+            expected="its files as they were stored, and no others",
+            received=wrong,
+            action="look who may write to MEDAI_HOME, restore its store from a copy, then run the same command again",
+        )
     return Package(
         problem=delivery.problem,
         resolved=delivery.resolved,
         run_key=delivery.run_key,
-        candidate=find("fit", delivery.candidate, Candidate),
-        folder=workspace.folder("fit", delivery.candidate),
+        candidate=candidate,
+        folder=folder,
         snapshot=find("ingest", delivery.snapshot, Snapshot),
         quality=find("validate", delivery.quality, QualityReport),
         cohort=find("select", delivery.cohort, Cohort),

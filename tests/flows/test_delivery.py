@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import shutil
 from typing import Any
 
 import pytest
 
 from flows.sync import catch_up
 from medai.ledger import Ledger
-from medai.records import Decision
+from medai.records import Decision, Figures
 from medai.spool import Delivery, Spool
 from medai.workspace import Workspace
 
@@ -86,3 +87,24 @@ def test_what_a_line_decided_is_carried_out(registry: tuple[Workspace, Any], led
     Spool(ledger.workspace).drop(number)
     assert failure["wrong"] == "a decision on p cannot be delivered: a record of it is gone or was altered"
     assert failure["expected"] == "the record of the stage draw as it was when it was decided"
+
+
+def test_a_file_that_was_put_beside_a_model_is_not_signed_with_it(
+    registry: tuple[Workspace, Any], ledger: Ledger
+) -> None:
+    """What MLflow is handed is what was stored: a stranger among the files stops the delivery before it."""
+    _, tracking = registry
+    key = "c1" * 16
+    delivery = waiting(ledger, "promoted", key)
+    ledger.workspace.materialise("draw", "5" * 32, Figures, lambda _: Figures(key="5" * 32, files={}))
+    said = {"decision": key, "candidate": "3" * 32, "rules": RULES, "verdict": "promoted", "champion": "2" * 32}
+    number = ledger.append("decided", "p", said).number
+    Spool(ledger.workspace).put(number, delivery)
+    stranger = ledger.workspace.folder("fit", "3" * 32) / "weights.npz"
+    stranger.write_bytes(b"x")
+    (failure,) = catch_up(ledger, tracking)["failed"]
+    stranger.unlink()
+    Spool(ledger.workspace).drop(number)
+    shutil.rmtree(ledger.workspace.folder("draw", "5" * 32))
+    assert failure["wrong"] == "the model of a decision on p cannot be registered"
+    assert failure["received"] == "a file that was not there lies among them"
