@@ -2,6 +2,7 @@
 
     a champion, whoever a rollback would bring back    all that they were made of: they are compared and scored again
     a decision that is not carried out yet             all that it was made of
+    a version that waits for a person's approval       all that it was made of: it may be champion next
     the last run's snapshot of each problem            all that was made of it
     whoever was champion, every registered version     model, figures and reports; not the data they were made of
     a measurement on other labelled data               figures and reports
@@ -151,6 +152,10 @@ def _needed(ledger: Ledger) -> tuple[dict[str, str], dict[str, str], bool]:
             if (entry.facts["candidate"], entry.facts["rules"]) not in settled:
                 roots.setdefault(entry.facts["candidate"], "of a decision that is not carried out yet")
                 whole.setdefault(entry.facts["decision"], "of a decision that is not carried out yet")
+        standing = ledger.champion(problem)
+        for entry in ledger.entries(problem, "wanted"):
+            if entry.facts["champion"] == (standing.candidate if standing else None):
+                roots.setdefault(entry.facts["candidate"], "waits for a person's approval")
         registered = list(ledger.registered(problem).values())
         if registered:
             roots.setdefault(registered[-1]["candidate"], "of the newest version")

@@ -101,6 +101,15 @@ def test_what_nobody_needs_goes_once_the_audit_says_so(ledger: Ledger) -> None:
     assert len(ledger.entries(kind="deleted")) == 1
 
 
+def test_what_waits_for_a_person_stays_whole(ledger: Ledger) -> None:
+    """Once approved it is champion, and what it learnt from is its reference; of another champion's time it is not."""
+    for champion, stays in (("a", False), ("b", True)):
+        ledger.append("wanted", "p", {"candidate": "c", "champion": champion, "decision": "decision-c", "version": 3})
+        assert ("ingest/ingest-c" not in {f"{item.stage}/{item.key}" for item in plan(ledger).unneeded}) == stays
+    why = {f"{item.stage}/{item.key}": item.why for item in plan(ledger).kept}
+    assert why["prepare/prepare-c"] == why["fit/c"] == "waits for a person's approval"
+
+
 def test_a_champion_that_was_withdrawn_is_a_version_like_any_other(ledger: Ledger) -> None:
     """Its model stays, the data it was made of go."""
     ledger.rollback("p", "it harms")
