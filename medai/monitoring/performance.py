@@ -269,7 +269,7 @@ class _Rows:
         return figures
 
     def group(self, group: str, level: str, chosen: NDArray[np.int64]) -> Subgroup:
-        """One level of a group; of few subjects only their number."""
+        """One level of a group; of few subjects no metrics."""
         number = len(np.unique(self.subjects[chosen]))
         measures = {}
         if number >= self.config.minimum_subjects:

@@ -266,6 +266,22 @@ def test_a_lost_key_is_replaced_by_a_person_with_a_reason(folder: Path) -> None:
     assert unsigned(audit.read(), now, folder / KEYS) is None
 
 
+@pytest.mark.parametrize("end", [b"\n", b""])
+def test_a_kill_between_a_new_keys_line_and_its_head_is_made_good(folder: Path, end: bytes) -> None:
+    """The same command again: no second line, which would hold the first against the key that was lost."""
+    audit = Audit(folder, by="tester")
+    held = (folder / HEAD).read_bytes()
+    (folder / KEYS / "site.key").unlink()
+    entry = audit.sign_anew("the disk with the key is broken")
+    (folder / HEAD).write_bytes(held)
+    (folder / AUDIT).write_bytes((folder / AUDIT).read_bytes().rstrip() + end)
+    assert refused(folder) == f"{HEAD} is not signed by this site"
+    assert audit.sign_anew("once more") == entry
+    assert audit.read()[-1] == entry
+    audit.append("noted", "sepsis", {})
+    assert unsigned(audit.read(), audit.key(), folder / KEYS) is None
+
+
 def test_an_audit_of_before_the_site_had_a_key_is_signed_by_a_person(tmp_path: Path) -> None:
     """It is refused until then, so that nobody can take the signatures away unnoticed."""
     previous, lines = "0" * 64, b""
