@@ -49,9 +49,10 @@ class _Measuring(Frozen):
 
 
 def predictions_of(workspace: Workspace, kept: Iterable[Kept]) -> pl.DataFrame | None:
-    """All predictions, of one id by one champion the first; None where nothing was predicted.
+    """All predictions, of one id and subject by one champion the first; None where nothing was predicted.
 
-    Later ones of the same id know more, and would make the champion look better than it was when it was asked.
+    Later ones of the same id know more, and would make the champion look better than it was when it was asked. An id
+    that names several subjects stays several rows: which of them an outcome is about cannot be known.
     """
     import polars as pl
 
@@ -71,7 +72,7 @@ def predictions_of(workspace: Workspace, kept: Iterable[Kept]) -> pl.DataFrame |
     if not tables:
         return None
     table = pl.concat(tables, how="diagonal").sort("order", "sample_id")
-    return table.unique(["candidate", "id"], keep="first", maintain_order=True).drop("order")
+    return table.unique(["candidate", "id", "subject_id"], keep="first", maintain_order=True).drop("order")
 
 
 def outcomes_of(workspace: Workspace, problem: str) -> list[Outcomes]:
