@@ -6,6 +6,7 @@
     the last run's snapshot of each problem            all that was made of it
     whoever was champion, every registered version     model, figures and reports; not the data they were made of
     a measurement on other labelled data               figures and reports
+    the windows of monitoring                          the newest page of each problem
 
 What a candidate was made of stands in its lineage, a receipt (``flows.lineage``). Where one that matters has none, as
 before medai kept it, nothing but leftovers is deleted.
@@ -24,8 +25,9 @@ from medai.ledger import Ledger
 from medai.records import canonical_json, sha256_of
 from medai.workspace import Workspace, sync_directory, write_durably
 
-LINEAGE, SEEN, DELETED = "lineage", "seen", "deleted"
-"""Kinds of receipts: what a candidate was made of; which snapshot a problem's last run read; what was deleted."""
+LINEAGE, SEEN, MONITORED, DELETED = "lineage", "seen", "monitored", "deleted"
+"""Kinds of receipts: what a candidate was made of; which snapshot a problem's last run read; its newest page of
+windows; what was deleted."""
 
 DATA = ("generate", "ingest", "select", "split", "prepare")
 """Stages that hold data and can be made again from the raw files; all others hold models, figures and pages."""
@@ -165,6 +167,8 @@ def _needed(ledger: Ledger) -> tuple[dict[str, str], dict[str, str], bool]:
             records.setdefault(entry.facts["scorecard"], "measurement on other data")
         if seen := workspace.receipt(SEEN, problem).get("snapshot"):
             whole.setdefault(str(seen), "snapshot in use")
+        if page := workspace.receipt(MONITORED, problem).get("page"):
+            records.setdefault(str(page), "newest page of windows")
     known = True
     for name, why in roots.items():
         keys = workspace.receipt(LINEAGE, name).get("keys")
