@@ -13,11 +13,11 @@ from typing import TypeVar
 from flows.governance import attest, project, refuse_unattested, tell_of
 from medai.audit import Entry
 from medai.errors import ChampionMoved, ServiceFailed
-from medai.integrity import files_sha256
+from medai.integrity import damage, files_sha256
 from medai.ledger import Ledger
 from medai.promotion.recorded import want
 from medai.records import Candidate, Cohort, Decision, Figures, QualityReport, Record, Scorecard, Snapshot, Splits
-from medai.spool import Delivery, Spool
+from medai.spool import SPOOL, Delivery, Spool
 from medai.tracking import Package, Registered, Tracking
 from medai.workspace import Workspace
 from tasks.promote import promote
@@ -47,8 +47,8 @@ def deliver(
     Raises:
         ServiceDown: MLflow does not answer; the delivery stays in the spool.
         ChampionMoved: it would promote, but no longer holds; it is registered, noted as lapsed and off the spool.
-        ServiceFailed: a record that it names is gone or was altered, access was refused, or the audit is not the one
-            whose head MLflow remembers.
+        ServiceFailed: the line decided something else, a record that it names is gone or was altered, access was
+            refused, or the audit is not the one whose head MLflow remembers.
     """
     name, workspace = delivery.problem, ledger.workspace
     spool = Spool(workspace)
@@ -59,6 +59,7 @@ def deliver(
         return Registered(run_id=settled.facts["run_id"], version=settled.facts["version"])
     tell, point, carry_out = (register, set_alias, promote) if in_flow else (register.fn, set_alias.fn, promote.fn)
     decision = _found(workspace, delivery, "decide", delivery.decision, Decision)
+    _refuse_undecided(ledger, number, delivery, decision)
     package = _package(workspace, delivery, decision)
     candidate = package.candidate
     with timed("register"):
@@ -112,6 +113,26 @@ def deliver(
     tell_of(name, decision, registered.version)
     spool.drop(number)
     return registered
+
+
+def _refuse_undecided(ledger: Ledger, number: int, delivery: Delivery, decision: Decision) -> None:
+    """Only what a signed line of the audit says was decided: whoever can write files has no key to promote with.
+
+    Raises:
+        ServiceFailed: the line is of something else, or the record of the decision says another thing than it.
+    """
+    claimed = decision.model_dump(mode="json", include={"candidate", "verdict", "champion", "line", "models"})
+    claimed |= {"decision": delivery.decision, "rules": delivery.rules}
+    lines = [entry.facts for entry in ledger.entries(delivery.problem, "decided") if entry.number == number]
+    # Lines of before there were lines of champions name none.
+    said = [{name: facts.get(name, "") for name in claimed} for facts in lines]
+    if said != [claimed] or decision.candidate != delivery.candidate:
+        raise ServiceFailed(
+            f"{SPOOL}/{number:09d}.json is not what line {number} of the audit decided",
+            expected="the decision of that line, as the line has it",
+            received="no such decision in that line" if not lines else "another decision, or one that was altered",
+            action="nothing was carried out; look who may write to MEDAI_HOME, remove the file, run the problem again",
+        )
 
 
 def _refuse_lapsed(ledger: Ledger, number: int, delivery: Delivery) -> None:
@@ -168,12 +189,20 @@ def _package(workspace: Workspace, delivery: Delivery, decision: Decision) -> Pa
         return _found(workspace, delivery, stage, key, kind)
 
     figures = find("draw", delivery.figures, Figures)
+    candidate, folder = find("fit", delivery.candidate, Candidate), workspace.folder("fit", delivery.candidate)
+    if wrong := damage(folder):  # one file more would be signed and registered with the others
+        raise ServiceFailed(
+            f"the model of a decision on {delivery.problem} cannot be registered",
+            expected="its files as they were stored, and no others",
+            received=wrong,
+            action="look who may write to MEDAI_HOME, restore its store from a copy, then run the same command again",
+        )
     return Package(
         problem=delivery.problem,
         resolved=delivery.resolved,
         run_key=delivery.run_key,
-        candidate=find("fit", delivery.candidate, Candidate),
-        folder=workspace.folder("fit", delivery.candidate),
+        candidate=candidate,
+        folder=folder,
         snapshot=find("ingest", delivery.snapshot, Snapshot),
         quality=find("validate", delivery.quality, QualityReport),
         cohort=find("select", delivery.cohort, Cohort),

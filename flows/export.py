@@ -57,11 +57,19 @@ def export_model(settings: Settings, problem: str, out: Path, version: int | Non
             received="neither",
             action=f"`medai history {problem}` lists the versions",
         )
+    registered = ledger.registered(problem)
+    if chosen not in registered:
+        raise ConfigurationError(
+            f"{problem} has no version {chosen}",
+            expected=f"one of {', '.join(map(str, sorted(registered)))}" if registered else "a registered version",
+            received=str(chosen),
+            action=f"`medai history {problem}` lists the versions",
+        )
     folder = out.expanduser().absolute()
     if folder.exists():
         folder.rmdir()  # empty: ``refuse_before`` looked
     tracking = tracking_of(ledger, settings)
-    tracking.fetch(problem, chosen, folder)
+    tracking.fetch(problem, chosen, folder, registered[chosen]["candidate"])
     return {
         "problem": problem,
         "version": chosen,

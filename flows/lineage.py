@@ -8,11 +8,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from pathlib import Path
 
-from medai.pruning import LINEAGE
+from medai.pruning import LINEAGE, MONITORED
 from medai.workspace import Workspace
-
-MONITORED = "monitored"
-"""Receipt: a problem's newest page of windows."""
 
 
 def remember_lineage(

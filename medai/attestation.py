@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
-from medai.chain import AUDIT, HEAD, Entry, Head, altered
+from medai.chain import AUDIT, HEAD, SIGNED, Entry, Head, altered
 from medai.errors import ServiceFailed
 from medai.signing import SiteKey
 
@@ -24,6 +24,9 @@ def text(head: Head) -> str:
 def contradiction(entries: list[Entry], told: Mapping[str, str], key: SiteKey | None) -> ServiceFailed | None:
     """What the audit and the copies of its head do not agree in; None if they do.
 
+    A copy that an earlier key of the site signed stays good until the next is written, if it is of the lines before
+    the one with which the key that followed began: a kill, or a server that is down, may come between.
+
     Args:
         entries: the audit's lines, whole by themselves.
         told: problem → what its tag says.
@@ -32,7 +35,7 @@ def contradiction(entries: list[Entry], told: Mapping[str, str], key: SiteKey | 
     heads: list[tuple[int, str]] = []
     for problem, tag in told.items():
         head = Head.parse(tag + "\n")
-        if head is None or (key is not None and not key.verify(head.said(), head.signature)):
+        if head is None or (key is not None and not (_by(key, head) or _by_earlier(entries, head, key))):
             return altered(
                 f"MLflow's copy of {HEAD} on the model {problem} is not signed by this site",
                 f"a signature of the site key {key.fingerprint[:12]}" if key else "a count, a hash and a signature",
@@ -56,6 +59,22 @@ def contradiction(entries: list[Entry], told: Mapping[str, str], key: SiteKey | 
             )
         agreed = count
     return None
+
+
+def _by(key: SiteKey, head: Head) -> bool:
+    return key.verify(head.said(), head.signature)
+
+
+def _by_earlier(entries: list[Entry], head: Head, key: SiteKey) -> bool:
+    """Whether a key signed a head that was the site's then, as the line says with which the next began.
+
+    As lines do, it passes unverified where the public half of that key is gone, and where the site had none.
+    """
+    for entry in entries:
+        if entry.kind == SIGNED and entry.facts.get("before", "") == head.key and head.count < entry.number:
+            earlier = SiteKey.retired(key.public_path.parent, head.key)
+            return earlier is None or _by(earlier, head)
+    return False
 
 
 def unattested(entries: Iterable[Entry], told: Mapping[str, str]) -> list[str]:

@@ -234,12 +234,14 @@ class Audit:
                 received="a head that the site's key signed",
                 action="nothing was changed",
             )
-        facts = {
-            "reason": reason,
-            "before": head.key if head else "",
-            "key": SiteKey.renewed(self.path.parent / KEYS, self._private).fingerprint,
-        }
-        return self._append(entries, head or Head(), SIGNED, "", facts, still_held)
+        key, known = SiteKey.renewed(self.path.parent / KEYS, self._private), head or Head()
+        last = entries[-1] if entries else None
+        if last is not None and last.kind == SIGNED and last.number > known.count and signed(last, key):
+            still_held()  # a kill came between this line and its head: the key that is before it signed no other
+            self._mend_end(entries, known, key)
+            return last
+        facts = {"reason": reason, "before": known.key, "key": key.fingerprint}
+        return self._append(entries, known, SIGNED, "", facts, still_held)
 
     def _mend_end(self, entries: list[Entry], head: Head, key: SiteKey) -> None:
         """Leave whole lines alone, each with its newline, and a head that knows them.

@@ -1,9 +1,10 @@
 """A copy of a state folder with its databases, taken while others work in it, and its way back.
 
 The order makes the copy whole. A run stores first, registers in MLflow second, writes the audit last. So the audit is
-copied first, and at the same moment, under the ledger's lock, the databases' state is fixed; artifacts and store, which
-only grow, follow. All that the audit's copy names is then in the copy, and MLflow's copy knows nothing that the audit
-will not (what a run registered and had not yet written is found again by the next run, as after a kill).
+copied first, and at the same moment, under the ledger's lock, what waits in the spool, and the databases' state is
+fixed; artifacts and store, which only grow, follow. All that the audit's copy names is then in the copy, and MLflow's
+copy knows nothing that the audit will not (what a run registered and had not yet written is found again by the next
+run, as after a kill).
 
     OUT/
       backup.json          what it is, and size, SHA-256 and mode of each file
@@ -28,8 +29,10 @@ from typing import Literal, Protocol
 from medai import __version__
 from medai.audit import AUDIT, HEAD
 from medai.errors import ConfigurationError, DataRefused, ServiceFailed
+from medai.integrity import damage
 from medai.ledger import Ledger
 from medai.records import HASH_BLOCK, Candidate, Frozen, canonical_json
+from medai.spool import SPOOL
 from medai.workspace import Workspace, make_folder, sync_directory, write_durably
 
 log = logging.getLogger(__name__)
@@ -142,6 +145,7 @@ def back_up(ledger: Ledger, out: Path, databases: Sequence[Database], artifacts:
             at = datetime.now(UTC).isoformat(timespec="microseconds")
             for name in (AUDIT, HEAD):
                 copier.copy(home / name, f"{HOME}/{name}")
+            copier.tree(home / SPOOL, f"{HOME}/{SPOOL}")  # of lines that this copy has, whatever is delivered meanwhile
             for database in databases:
                 database.freeze(beside / DATABASES / database.name)
         for database in databases:
@@ -150,7 +154,7 @@ def back_up(ledger: Ledger, out: Path, databases: Sequence[Database], artifacts:
             copier.note(path, f"{DATABASES}/{database.name}")
         if artifacts is not None:
             copier.tree(artifacts, ARTIFACTS)
-        copier.tree(home, HOME, left_out=NOT_COPIED | {AUDIT, HEAD})
+        copier.tree(home, HOME, left_out=NOT_COPIED | {AUDIT, HEAD, SPOOL})
         backup = Backup(
             medai=__version__,
             at=at,
@@ -338,18 +342,21 @@ def _put(source: Path, target: Path, mode: int) -> None:
 
 
 def _without_files(ledger: Ledger) -> list[str]:
-    """The problems whose champion's files are not as they were stored."""
-    lost = []
+    """The problems whose champion's files are not as they were stored, and as the audit has their hash."""
+    lost, workspace = [], ledger.workspace
     for problem in sorted({entry.problem for entry in ledger.entries(kind="champion")}):
         champion = ledger.champion(problem)
-        if champion is not None and ledger.workspace.find("fit", champion.candidate, Candidate) is None:
+        if champion is not None and (
+            workspace.find("fit", champion.candidate, Candidate) is None
+            or damage(workspace.folder("fit", champion.candidate), champion.facts.get("files_sha256"))
+        ):
             lost.append(problem)
     return lost
 
 
 def _is_inside(name: str) -> bool:
     path = PurePosixPath(name)
-    return not path.is_absolute() and ".." not in path.parts and path.parts[0] in (HOME, DATABASES, ARTIFACTS)
+    return not path.is_absolute() and ".." not in path.parts and path.parts[:1] in ((HOME,), (DATABASES,), (ARTIFACTS,))
 
 
 def _is_intact(path: Path, file: Copied) -> bool:

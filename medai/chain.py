@@ -64,7 +64,7 @@ class Head:
         try:
             head = cls(**json.loads(data))
             texts = all(isinstance(text, str) for text in (head.hash, head.key, head.signature))
-            plain = type(head.count) is int and texts
+            plain = type(head.count) is int and head.count > 0 and texts
             return head if plain and head.line() == (data.encode() if isinstance(data, str) else data) else None
         except (ValueError, TypeError, RecursionError):
             return None

@@ -25,12 +25,16 @@ def damage(folder: Path, expected: str | None = None) -> str | None:
     try:
         if expected is not None and files_sha256(folder) != expected:
             return f"{MANIFEST} is not the one that was registered"
-        for name, (size, sha256) in sorted(json.loads(read_plain(folder / MANIFEST)).items()):
+        files = json.loads(read_plain(folder / MANIFEST))
+        for name, (size, sha256) in sorted(files.items()):
             path = folder / name
             if not path.is_file():
                 return f"{name} is gone"
             if path.stat().st_size != size or sha256_of_file(path) != sha256:
                 return f"{name} has other bytes"
+        listed = {folder / name for name in (*files, MANIFEST)}
+        if any(path not in listed for path in folder.rglob("*") if path.is_symlink() or not path.is_dir()):
+            return "a file that was not there lies among them"
     except FileNotFoundError:
         return "the folder is gone" if not folder.is_dir() else f"{MANIFEST} is gone"
     except (OSError, ValueError, TypeError, AttributeError):

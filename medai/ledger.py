@@ -107,14 +107,17 @@ class Ledger:
         return stack[-1] if stack else None
 
     def champions(self, problem: str, at: str | None = None) -> list[Champion]:
-        """Promotions that were not rolled back, oldest first."""
+        """Promotions that were not rolled back, oldest first.
+
+        A version that was withdrawn is none of them, however often it had been promoted: a later rollback skips it.
+        """
         stack: list[Champion] = []
         for entry in self.entries(problem, "champion"):
             if at is not None and entry.at > at:
                 break
             facts = entry.facts
             if facts["how"] == "rollback":
-                stack.pop()
+                stack = _without(stack, facts["withdrawn"])
                 if stack:  # it stands since the rollback, for the rollback's reason
                     stack[-1] = replace(stack[-1], since=entry.at, by=entry.by, reason=facts["reason"], how="rollback")
             else:
@@ -319,7 +322,8 @@ class Ledger:
     def before(self, problem: str) -> Champion | None:
         """The champion that would stand again after a rollback."""
         stack = self.champions(problem)
-        return stack[-2] if len(stack) > 1 else None
+        rest = _without(stack, stack[-1].candidate) if stack else []
+        return rest[-1] if rest else None
 
     def rollback(self, problem: str, reason: str, expected: int | None = None) -> Champion | None:
         """Withdraw the champion; the one before it stands again (None when there was none).
@@ -342,6 +346,7 @@ class Ledger:
                     received="none in the ledger",
                     action="run the problem until its gate, or a person, promotes a version",
                 )
+            rest = _without(stack, stack[-1].candidate)
             append(
                 "champion",
                 problem,
@@ -350,7 +355,7 @@ class Ledger:
                     "reason": reason,
                     "withdrawn": stack[-1].candidate,
                     "withdrawn_version": stack[-1].version,
-                    "version": stack[-2].version if len(stack) > 1 else None,
+                    "version": rest[-1].version if rest else None,
                 },
             )
             return self.champion(problem)
@@ -381,3 +386,7 @@ class Ledger:
                 action=f"nothing was changed; see `medai history {problem}`, then run the same command again: the"
                 " comparison is made with the new champion",
             )
+
+
+def _without(stack: list[Champion], candidate: str) -> list[Champion]:
+    return [one for one in stack if one.candidate != candidate]

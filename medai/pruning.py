@@ -2,9 +2,11 @@
 
     a champion, whoever a rollback would bring back    all that they were made of: they are compared and scored again
     a decision that is not carried out yet             all that it was made of
+    a version that waits for a person's approval       all that it was made of: it may be champion next
     the last run's snapshot of each problem            all that was made of it
     whoever was champion, every registered version     model, figures and reports; not the data they were made of
     a measurement on other labelled data               figures and reports
+    the windows of monitoring                          the newest page of each problem
 
 What a candidate was made of stands in its lineage, a receipt (``flows.lineage``). Where one that matters has none, as
 before medai kept it, nothing but leftovers is deleted.
@@ -23,8 +25,9 @@ from medai.ledger import Ledger
 from medai.records import canonical_json, sha256_of
 from medai.workspace import Workspace, sync_directory, write_durably
 
-LINEAGE, SEEN, DELETED = "lineage", "seen", "deleted"
-"""Kinds of receipts: what a candidate was made of; which snapshot a problem's last run read; what was deleted."""
+LINEAGE, SEEN, MONITORED, DELETED = "lineage", "seen", "monitored", "deleted"
+"""Kinds of receipts: what a candidate was made of; which snapshot a problem's last run read; its newest page of
+windows; what was deleted."""
 
 DATA = ("generate", "ingest", "select", "split", "prepare")
 """Stages that hold data and can be made again from the raw files; all others hold models, figures and pages."""
@@ -151,6 +154,10 @@ def _needed(ledger: Ledger) -> tuple[dict[str, str], dict[str, str], bool]:
             if (entry.facts["candidate"], entry.facts["rules"]) not in settled:
                 roots.setdefault(entry.facts["candidate"], "of a decision that is not carried out yet")
                 whole.setdefault(entry.facts["decision"], "of a decision that is not carried out yet")
+        standing = ledger.champion(problem)
+        for entry in ledger.entries(problem, "wanted"):
+            if entry.facts["champion"] == (standing.candidate if standing else None):
+                roots.setdefault(entry.facts["candidate"], "waits for a person's approval")
         registered = list(ledger.registered(problem).values())
         if registered:
             roots.setdefault(registered[-1]["candidate"], "of the newest version")
@@ -160,6 +167,8 @@ def _needed(ledger: Ledger) -> tuple[dict[str, str], dict[str, str], bool]:
             records.setdefault(entry.facts["scorecard"], "measurement on other data")
         if seen := workspace.receipt(SEEN, problem).get("snapshot"):
             whole.setdefault(str(seen), "snapshot in use")
+        if page := workspace.receipt(MONITORED, problem).get("page"):
+            records.setdefault(str(page), "newest page of windows")
     known = True
     for name, why in roots.items():
         keys = workspace.receipt(LINEAGE, name).get("keys")

@@ -60,6 +60,7 @@ class SiteKey:
             if not os.path.lexists(key.private_path):
                 raise _gone(key.private_path, "nothing of that name")
             key._publish()
+        key._refuse_another_half()
         return key
 
     @classmethod
@@ -104,13 +105,7 @@ class SiteKey:
         from cryptography.hazmat.primitives.hashes import SHA256
 
         private = self._private()
-        if private.public_key() != self._public():
-            raise ConfigurationError(
-                "the two halves of the site key do not belong together",
-                expected=f"{self.public_path.name} to be the public half of {self.private_path.name}",
-                received="the public half of another key",
-                action="restore both from one copy",
-            )
+        self._refuse_another_half(private)
         return base64.b64encode(private.sign(data, ECDSA(SHA256()))).decode()
 
     def verify(self, data: bytes, signature: str) -> bool:
@@ -132,6 +127,23 @@ class SiteKey:
         except (InvalidSignature, ValueError):
             return False
         return base64.b64encode(der).decode() == signature
+
+    def _refuse_another_half(self, private: EllipticCurvePrivateKey | None = None) -> None:
+        """Where the private half can be read it tells the public one that somebody else put beside it.
+
+        Who writes the state folder, and not where MEDAI_SITE_KEY lies, would else have his own signatures verified.
+        """
+        try:
+            private = private or self._private()
+        except ConfigurationError:  # whoever only checks needs the public half alone
+            return
+        if private.public_key() != self._public():
+            raise ConfigurationError(
+                "the two halves of the site key do not belong together",
+                expected=f"{self.public_path.name} to be the public half of {self.private_path.name}",
+                received="the public half of another key",
+                action="restore both from one copy",
+            )
 
     def _publish(self) -> None:
         from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat

@@ -17,7 +17,8 @@ class Monitoring(Frozen):
         minimum_subjects: fewest subjects, here and in the reference, of whom a distribution or a share is compared.
         minimum_readings: fewest readings of a variable, here and in the reference, for its units to be compared.
         minimum_positives, minimum_negatives: fewest subjects of a class for a performance to be judged.
-        significance: chance of a false violation in one window, shared among the distributions that are compared.
+        significance: chance of a false violation in one window by each kind of measure, shared among those of its kind
+            that are compared: distributions, shares of subjects (missing, alerts), codes with units.
         psi: largest population stability index. From 0.25 on a shift is called significant, between 0.1 and 0.25
             moderate (Lewis 1994, An Introduction to Credit Scoring; Siddiqi 2006, Credit Risk Scorecards). For two
             normal distributions of one spread it is the squared distance of the means: 0.25 is half a deviation.

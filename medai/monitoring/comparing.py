@@ -12,14 +12,14 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from medai.drift import Limits, compare
+from medai.drift import Limits, UnitChange, compare
 from medai.monitoring import pictures
 from medai.monitoring.bounds import Monitoring
 from medai.monitoring.features import FEATURES
 from medai.monitoring.observing import OBSERVED, Observed, Rows, counted_codes, observe_data, observe_scores, rows_of
 from medai.monitoring.records import NOTHING, TOO_FEW, Compared, Figure, Kind, Reference, Statistic
 from medai.monitoring.reference import ANSWERED, CODES, feature_distances
-from medai.monitoring.statistics import Floats, binned, difference, edges, ks, psi, wilson
+from medai.monitoring.statistics import Floats, binned, difference, edges, ks, lacking, mixed, psi, wilson
 from medai.outputs import Output
 from medai.promotion import trained_subjects
 from medai.records import Arrays, Candidate, Cohort, Frozen, Measure, Snapshot, stage_key
@@ -29,7 +29,7 @@ from medai.workspace import Made, Workspace
 if TYPE_CHECKING:
     import polars as pl
 
-VERSION = 1
+VERSION = 2
 LIBRARIES = ("numpy", "onnxruntime", "polars", "pyarrow", "scipy")
 WENT, CAME = "codes that went", "codes that came"
 _DISTRIBUTIONS: tuple[Statistic, ...] = ("psi", "ks")
@@ -83,7 +83,7 @@ def compare_data(
             people = rows.table["subject_id"].unique().to_numpy()
             codes = counted_codes(workspace.folder("ingest", snapshot.key) / "events.parquet", people)
             before = pl.DataFrame(read_table(folder / CODES))
-            figures += of_codes(before, codes, rows.subjects, config)
+            figures += of_codes(before, codes, reference.subjects, rows.subjects, config)
         return _compared(key, config, reference, cohort, rows, figures)
 
     return workspace.materialise("monitor", key, Compared, build)
@@ -131,43 +131,65 @@ def compared(before: Observed, here: Observed, subjects: int, config: Comparing)
     """
     numbers = sorted(before.numbers.keys() | here.numbers.keys())
     levels = sorted(before.levels.keys() | here.levels.keys())
+    alerts = sorted(before.alerts.keys() & here.alerts.keys())
+    may_lack = set() if config.kind != "data" else {column for column in numbers if column not in _ALWAYS_THERE}
     significance = config.significance / max(1, 2 * len(numbers) + len(levels))
+    confidence = 1 - config.significance / max(1, len(may_lack) + len(levels) + len(alerts))
     for column in numbers:
         old = before.numbers.get(column, np.empty(0))
         new = here.numbers.get(column, np.full(subjects, np.nan))
         there, recorded = np.isfinite(old), np.isfinite(new)
-        if column not in _ALWAYS_THERE and config.kind == "data":
-            yield _missing(column, there, recorded, config)
+        if column in may_lack:
+            yield _missing(column, there, recorded, confidence, config)
         yield from _distributions(column, old[there], new[recorded], significance, config)
     for column in levels:
         old_levels = before.levels.get(column, np.empty(0, object))
         new_levels = here.levels.get(column, np.full(subjects, None, object))
         told, said = (np.array([one is not None for one in side], bool) for side in (old_levels, new_levels))
-        yield _missing(column, told, said, config)
+        yield _missing(column, told, said, confidence, config)
         yield _mix(column, old_levels, new_levels, significance, config)
-    for column in sorted(before.alerts.keys() & here.alerts.keys()):
-        yield _share(column, "alerts", before.alerts[column], here.alerts[column], config)
+    for column in alerts:
+        yield _share(column, "alerts", before.alerts[column], here.alerts[column], confidence, config)
 
 
-def of_codes(before: pl.DataFrame, here: pl.DataFrame, subjects: int, config: Comparing) -> Iterator[Figure]:
+def of_codes(
+    before: pl.DataFrame, here: pl.DataFrame, learnt: int, subjects: int, config: Comparing
+) -> Iterator[Figure]:
     """Codes that one side alone has, as a share of its readings, and the mix of units of each variable.
 
+    Small batches lack rare codes, and a small reference lacked some: how much of that is chance is told by how many
+    subjects of the reference have each code.
+
     Args:
-        before, here: code, variable and readings.
-        subjects: of the batch.
+        before, here: code, variable, readings and subjects; a reference without the latter tells nothing of chance.
+        learnt, subjects: of the reference and of the batch.
     """
     few = subjects < config.minimum_subjects
+    counted = "subjects" in before.columns
     found = compare(before, here, limits=Limits(share=0, unit_mix=0, readings=config.minimum_readings))
-    for measure, rows, table in ((WENT, found.lost, before), (CAME, found.gained, here)):
+    significance = config.significance / (2 + len(found.units))
+    held = (before["readings"].to_numpy(), before["subjects"].to_numpy(), learnt) if counted else None
+    for measure, rows, table, others in ((WENT, found.lost, before, subjects), (CAME, found.gained, here, learnt)):
         total = int(table["readings"].sum())
         why = TOO_FEW if few else "" if total else NOTHING
-        value = None if why else rows / total
-        yield Figure(measure=measure, statistic="codes", value=value, subjects=subjects, why=why)
+        value = None if why else _told(rows / total)
+        chance = None if why or held is None else _told(lacking(*held, others, significance))
+        yield Figure(measure=measure, statistic="codes", value=value, chance=chance, subjects=subjects, why=why)
     for change in sorted(found.units, key=lambda change: change.variable):
         value = None if few else change.distance
-        yield Figure(
-            measure=change.variable, statistic="units", value=value, subjects=subjects, why=TOO_FEW if few else ""
-        )
+        chance = None if few or not counted else _told(_by_chance(change, before, here, significance))
+        why = TOO_FEW if few else ""
+        yield Figure(measure=change.variable, statistic="units", value=value, chance=chance, subjects=subjects, why=why)
+
+
+def _by_chance(change: UnitChange, before: pl.DataFrame, here: pl.DataFrame, significance: float) -> float:
+    """How far the mixes of a variable's units lie apart by chance; who has its commonest code surely has it."""
+    import polars as pl
+
+    units = sorted(change.before.keys() | change.after.keys())
+    old, new = (np.array([mix.get(unit, 0.0) for unit in units]) for mix in (change.before, change.after))
+    n, m = (int(side.filter(pl.col("variable") == change.variable)["subjects"].max()) for side in (before, here))  # type: ignore[arg-type]
+    return mixed(old, new, n, m, significance)
 
 
 def _key(reference: Reference, inputs: dict[str, str], config: Comparing) -> str:
@@ -228,18 +250,25 @@ def _mix(
     return Figure(measure=column, statistic="psi", value=_told(value), chance=_told(chance), subjects=len(sides[1]))
 
 
-def _missing(column: str, there: NDArray[np.bool_], recorded: NDArray[np.bool_], config: Comparing) -> Figure:
-    return _share(column, "missing", ~there, ~recorded, config)
+def _missing(
+    column: str, there: NDArray[np.bool_], recorded: NDArray[np.bool_], confidence: float, config: Comparing
+) -> Figure:
+    return _share(column, "missing", ~there, ~recorded, confidence, config)
 
 
 def _share(
-    column: str, statistic: Statistic, old: NDArray[np.bool_], new: NDArray[np.bool_], config: Comparing
+    column: str,
+    statistic: Statistic,
+    old: NDArray[np.bool_],
+    new: NDArray[np.bool_],
+    confidence: float,
+    config: Comparing,
 ) -> Figure:
     """The change of a share of subjects, with its interval."""
     if min(len(old), len(new)) < config.minimum_subjects:
         return Figure(measure=column, statistic=statistic, value=None, subjects=len(new), why=TOO_FEW)
     before, after = (int(old.sum()), len(old)), (int(new.sum()), len(new))
-    value, low, high = difference(before, after)
+    value, low, high = difference(before, after, confidence)
     ends = wilson(*after)
     return Figure(
         measure=column,

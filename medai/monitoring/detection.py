@@ -18,7 +18,7 @@ def detect(ledger: Ledger, problem: str, stands: Standing) -> dict[str, Any] | N
     """
     if not stands.counting:
         return None
-    with ledger.workspace.lock(f"detect-{problem}"):
+    with ledger.acting(f"detect-{problem}"):  # where machines share the ledger, in the locks that they share, too
         told = {
             (one["kind"], one["measure"], one["statistic"])
             for entry in ledger.entries(problem, DETECTED)

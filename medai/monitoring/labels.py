@@ -19,7 +19,8 @@ future                later than now, though the prediction is not
 duplicate             the same id with the same outcome again
 contradicts_itself    the same id with several outcomes: none of them is taken
 unknown_id            nobody of that name was predicted
-several_predictions   a subject for whom several rows were predicted: give their ids
+several_predictions   a subject for whom several rows were predicted: give their ids; or an id that names several
+                      subjects, as where each file of pictures counts its own from 0
 contradicts_earlier   another outcome is known already, and stands
 """
 
@@ -136,7 +137,8 @@ def join(file: LabelFile, predictions: pl.DataFrame, known: pl.DataFrame, now: d
     """Join outcomes to predictions.
 
     Args:
-        predictions: id, subject, candidate, prediction_time and further columns; of one id and candidate one row.
+        predictions: id, subject, subject_id, candidate, prediction_time and further columns; of one id, subject and
+            candidate one row.
         known: id and truth of outcomes that were joined before.
         now: later than which no outcome can be known; the clock's when left out.
     """
@@ -155,7 +157,9 @@ def join(file: LabelFile, predictions: pl.DataFrame, known: pl.DataFrame, now: d
     of_name = predictions.with_columns(
         (pl.col("id") if file.key == "id" else pl.col("subject").fill_null(pl.col("id"))).alias("name")
     )
-    counted = of_name.group_by("name").agg(pl.col("id").n_unique().alias("ids"), pl.col("prediction_time").max())
+    counted = of_name.group_by("name").agg(
+        pl.struct("id", "subject_id").n_unique().alias("ids"), pl.col("prediction_time").max()
+    )
     table = table.join(counted, on="name", how="left", maintain_order="left")
     shifted = pl.col("prediction_time").fill_null(pl.lit(now)) > pl.lit(now)  # dates of a calendar of their own
     earlier = (

@@ -191,19 +191,24 @@ def observe_scores(
 
 
 def counted_codes(events: Path, subjects: NDArray[np.int64]) -> pl.DataFrame:
-    """code, variable and readings of these subjects' events."""
+    """code, variable, readings, and subjects who have any, of these subjects' events.
+
+    A subject whose events two parts of the file share, each of a million, counts in both.
+    """
     import polars as pl
 
     from medai.tables import scan
 
     wanted = pl.Series(subjects, dtype=pl.Int64).implode()
-    schema = {"code": pl.String, "variable": pl.String, "readings": pl.Int64}
+    schema = {"code": pl.String, "variable": pl.String, "readings": pl.Int64, "subjects": pl.Int64}
     counted = pl.DataFrame(schema=schema)
     for part in scan(events, ["subject_id", "code", "variable"], rows=1 << 20):
         here = pl.DataFrame(part).filter(pl.col("subject_id").is_in(wanted))
-        here = here.group_by("code", "variable").agg(pl.len().cast(pl.Int64).alias("readings"))
+        here = here.group_by("code", "variable").agg(
+            pl.len().cast(pl.Int64).alias("readings"), pl.col("subject_id").n_unique().cast(pl.Int64).alias("subjects")
+        )
         both = pl.concat([counted, here.cast(schema)])  # type: ignore[arg-type]
-        counted = both.group_by("code", "variable").agg(pl.col("readings").sum())
+        counted = both.group_by("code", "variable").agg(pl.col("readings", "subjects").sum())
     return counted.sort("code", "variable")
 
 

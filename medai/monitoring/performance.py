@@ -1,6 +1,7 @@
 """``label``: outcomes kept beside their predictions; and how right the champion was on those of one file.
 
-A window of performance holds the predictions whose outcome one file told first. Metrics, their intervals (by the
+A window of performance holds the predictions whose outcome one file told first, but those of subjects whom the champion
+was fitted on: it learnt their outcomes, and would look better than it is. Metrics, their intervals (by the
 bootstrap over subjects) and the recalibration are those of the scorecard.
 """
 
@@ -21,6 +22,7 @@ from medai.monitoring.bounds import Monitoring
 from medai.monitoring.labels import SITE
 from medai.monitoring.records import TOO_FEW, Batch, Compared, Figure, Outcomes
 from medai.outputs import Mask, Multilabel, Output
+from medai.promotion import trained_subjects
 from medai.records import Candidate, Frozen, Subgroup, sha256_of, stage_key
 from medai.scores import score_columns
 from medai.workspace import Made, Workspace
@@ -28,7 +30,8 @@ from medai.workspace import Made, Workspace
 if TYPE_CHECKING:
     import polars as pl
 
-VERSION = 1
+KEPT_VERSION, VERSION = 1, 2
+"""Of outcomes that are kept, and of what is measured on them."""
 OUTCOMES, RECEIPTS = "outcomes.parquet", "outcomes"
 TOLD = ("auroc", "micro_auroc", "auprc", "kappa", "sensitivity", "specificity", "ppv", "npv", "brier", "ece")
 """Metrics of a window, where the output has them."""
@@ -46,9 +49,10 @@ class _Measuring(Frozen):
 
 
 def predictions_of(workspace: Workspace, kept: Iterable[Kept]) -> pl.DataFrame | None:
-    """All predictions, of one id by one champion the first; None where nothing was predicted.
+    """All predictions, of one id and subject by one champion the first; None where nothing was predicted.
 
-    Later ones of the same id know more, and would make the champion look better than it was when it was asked.
+    Later ones of the same id know more, and would make the champion look better than it was when it was asked. An id
+    that names several subjects stays several rows: which of them an outcome is about cannot be known.
     """
     import polars as pl
 
@@ -68,7 +72,7 @@ def predictions_of(workspace: Workspace, kept: Iterable[Kept]) -> pl.DataFrame |
     if not tables:
         return None
     table = pl.concat(tables, how="diagonal").sort("order", "sample_id")
-    return table.unique(["candidate", "id"], keep="first", maintain_order=True).drop("order")
+    return table.unique(["candidate", "id", "subject_id"], keep="first", maintain_order=True).drop("order")
 
 
 def outcomes_of(workspace: Workspace, problem: str) -> list[Outcomes]:
@@ -101,7 +105,11 @@ def keep_outcomes(workspace: Workspace, problem: str, candidate: str, rows: pl.D
     rows = rows.filter(rows["candidate"] == candidate).sort("batch", "sample_id")
     told = rows.select("batch", "sample_id", "truth", "site").rows()
     key = stage_key(
-        "label", VERSION, {"candidate": candidate, "rows": sha256_of([list(row) for row in told])}, None, ("polars",)
+        "label",
+        KEPT_VERSION,
+        {"candidate": candidate, "rows": sha256_of([list(row) for row in told])},
+        None,
+        ("polars",),
     )
 
     def build(folder: Path) -> Outcomes:
@@ -153,7 +161,10 @@ def measure(
 
         from medai.tables import read_table
 
-        table = pl.DataFrame(read_table(workspace.folder("label", outcomes.key) / OUTCOMES))
+        told = pl.DataFrame(read_table(workspace.folder("label", outcomes.key) / OUTCOMES))
+        fitted = pl.Series(sorted(trained_subjects(workspace, champion)), dtype=pl.Int64)
+        table = told.filter(~pl.col("subject_id").is_in(fitted.implode()))
+        number = table["subject_id"].n_unique()
         truth = truth_of(table["truth"].to_list(), output)
         scores = table.select(score_columns(name, output)).to_numpy()
         subjects = table["subject_id"].to_numpy()
@@ -166,7 +177,8 @@ def measure(
             batch=outcomes.key,
             unit=unit,
             samples=table.height,
-            subjects=outcomes.subjects,
+            subjects=number,
+            known=told["subject_id"].n_unique() - number,
             counts={"positives": positives},
             figures=tuple(rows.figures()),
             groups=tuple(
@@ -258,7 +270,7 @@ class _Rows:
         return figures
 
     def group(self, group: str, level: str, chosen: NDArray[np.int64]) -> Subgroup:
-        """One level of a group; of few subjects only their number."""
+        """One level of a group; of few subjects no metrics."""
         number = len(np.unique(self.subjects[chosen]))
         measures = {}
         if number >= self.config.minimum_subjects:

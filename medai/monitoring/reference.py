@@ -23,7 +23,7 @@ from medai.workspace import Made, Workspace
 if TYPE_CHECKING:
     import polars as pl
 
-VERSION = 1
+VERSION = 2
 CODES, ANSWERED = "codes.parquet", "answered.parquet"
 LEAST_VALIDATION = 30
 """Fewer subjects of validation than these, and scores are those of train."""

@@ -8,6 +8,9 @@ ks       largest distance of the two empirical distribution functions (Smirnov 1
 share    Wilson's interval of a proportion (Wilson 1927), and Newcombe's of the difference of two (Newcombe 1998,
          method 10), which rests on it
 
+lacking  readings of the codes that so many subjects may lack by chance, as a share of all
+mix      total variation distance of two mixes, of readings that come together in subjects
+
 Under equal distributions the index of n and m values in B bins is about (1/n + 1/m) times a chi-squared variable of
 B - 1 degrees of freedom (Yurdakul & Naranjo 2020, Statistical properties of the population stability index): with few
 subjects it passes any fixed limit by chance.
@@ -77,6 +80,44 @@ def ks(before: Floats, after: Floats, significance: float) -> tuple[float, float
     value = float(ks_2samp(before, after, method="asymp").statistic)
     n, m = len(before), len(after)
     return value, float(kstwobign.isf(significance)) * math.sqrt((n + m) / (n * m))
+
+
+def lacking(
+    readings: NDArray[np.int64], holders: NDArray[np.int64], whole: int, others: int, significance: float
+) -> float:
+    """Share of the readings of those codes that so many others lack with more than this probability.
+
+    A code that h of n subjects have is lacking among m others with probability (1 - h/n)^m. Rare codes come and go
+    together, as with an admission: all that may be lacking are taken to be lacking at once.
+
+    Args:
+        readings: (codes,) of each.
+        holders: (codes,) subjects who have it.
+        whole: all subjects of whom this was counted.
+        others: how many others are looked at.
+
+    >>> lacking(np.array([900, 100]), np.array([80, 1]), 80, 40, 0.01)
+    0.1
+    """
+    absent = (1 - np.minimum(holders / whole, 1)) ** others
+    return float(readings[absent > significance].sum() / max(int(readings.sum()), 1))
+
+
+def mixed(before: Floats, after: Floats, n: int, m: int, significance: float) -> float:
+    """Total variation distance of two mixes of one distribution that chance exceeds with less than this probability.
+
+    Readings of one subject are alike, so that subjects count. Of two parts it is the normal bound of the difference of
+    two shares; of more the sum over parts, which lies above.
+
+    Args:
+        before, after: (parts,) shares.
+        n, m: subjects of each.
+    """
+    from scipy.stats import norm
+
+    together = (n * before + m * after) / (n + m)
+    spread = np.sqrt(together * (1 - together) * (1 / n + 1 / m))
+    return float(norm.isf(significance / 2) * spread.sum() / 2)
 
 
 def wilson(part: int, whole: int, confidence: float = 0.95) -> tuple[float, float]:

@@ -19,6 +19,8 @@ from medai.records import Subgroup
 from medai.workspace import Workspace
 
 RECEIPTS = "windows"
+BY_CHANCE = ("psi", "ks", "units", "codes")
+"""Statistics without an interval: chance alone puts a bound to them, too."""
 Verdict = Literal["within", "outside", "too_few"]
 
 
@@ -182,12 +184,10 @@ def judge(figure: Figure, bounds: Monitoring) -> Verdict:
     if value is None:
         return "too_few"
     low, high = (value if end is None else end for end in (figure.low, figure.high))
-    if figure.statistic in ("psi", "ks"):
+    if figure.statistic in BY_CHANCE:
         outside = value > max(getattr(bounds, figure.statistic), figure.chance or 0.0)
     elif figure.statistic in ("missing", "alerts"):
         outside = abs(value) > getattr(bounds, figure.statistic) and (low > 0 or high < 0)
-    elif figure.statistic in ("units", "codes"):
-        outside = value > getattr(bounds, figure.statistic)
     elif figure.statistic == "intercept":
         outside = abs(value) > bounds.calibration_intercept and (low > 0 or high < 0)
     elif figure.statistic == "slope":
@@ -200,12 +200,10 @@ def judge(figure: Figure, bounds: Monitoring) -> Verdict:
 
 def bound_of(figure: Figure, bounds: Monitoring) -> tuple[float | None, float | None]:
     """The least and the largest value at which a figure is still within; None where it may go as far as it likes."""
-    if figure.statistic in ("psi", "ks"):
+    if figure.statistic in BY_CHANCE:
         return None, max(getattr(bounds, figure.statistic), figure.chance or 0.0)
     if figure.statistic in ("missing", "alerts"):
         return -getattr(bounds, figure.statistic), getattr(bounds, figure.statistic)
-    if figure.statistic in ("units", "codes"):
-        return None, getattr(bounds, figure.statistic)
     if figure.statistic == "intercept":
         return -bounds.calibration_intercept, bounds.calibration_intercept
     if figure.statistic == "slope":

@@ -39,11 +39,11 @@ RETRAINING: tuple[Change, ...] = ("data", "seed", "weights", "thresholds", "cali
 
 
 class NonInferiority(Frozen):
-    """The candidate may be worse than the champion by less than a margin.
+    """The candidate may be worse than the champion by no more than a margin.
 
     Attributes:
         metric: compared on the same rows, resampled together (paired bootstrap over the unit).
-        margin: largest tolerated loss; the interval's lower bound of candidate − champion must lie above −margin.
+        margin: largest tolerated loss; the interval's lower bound of candidate − champion must not lie below −margin.
     """
 
     metric: str = "auroc"

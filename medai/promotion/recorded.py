@@ -59,12 +59,16 @@ def want(ledger: Ledger, problem: str, decision: Decision, version: int) -> None
 def awaiting(ledger: Ledger, problem: str) -> list[Entry]:
     """Approvals that are outstanding, oldest first: ``facts`` name the version, its decision and what is asked for.
 
-    One is no longer when the champion is another than the candidate was compared with, or a person withdrew it.
+    One is no longer when the champion is another than the candidate was compared with, when it was decided on anew, or
+    a person withdrew it.
     """
     champion = ledger.champion(problem)
     now = champion.candidate if champion else None
+    last = {entry.facts["candidate"]: entry.facts.get("decision") for entry in ledger.entries(problem, "decided")}
     return [
         entry
         for entry in ledger.entries(problem, WANTED)
-        if entry.facts["champion"] == now and not ledger.withdrawn(problem, entry.facts["candidate"])
+        if entry.facts["champion"] == now
+        and last.get(entry.facts["candidate"], entry.facts["decision"]) == entry.facts["decision"]
+        and not ledger.withdrawn(problem, entry.facts["candidate"])
     ]

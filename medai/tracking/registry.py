@@ -16,12 +16,12 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from medai.disclosure import Guard
-from medai.errors import ConfigurationError
-from medai.records import Verdict
+from medai.errors import ConfigurationError, ServiceFailed
+from medai.records import Candidate, Verdict
 from medai.signatures import SIGNATURE, check_folder, sign_folder
 from medai.signing import SiteKey
 from medai.tracking.failures import is_missing, patiently
-from medai.tracking.flavour import refuse_strangers, write_model
+from medai.tracking.flavour import CANDIDATE, refuse_strangers, write_model
 from medai.tracking.package import TAG_CHARACTERS, Package, check_name, refuse_names
 from medai.workspace import Workspace, make_folder, sync_directory, sync_file
 
@@ -160,18 +160,22 @@ class Tracking:
 
         patiently(tag, "record the decision")
 
-    def fetch(self, problem: str, version: int, folder: Path) -> None:
-        """Bring a registered model here, checked: only what medai writes, as this site signed it.
+    def fetch(self, problem: str, version: int, folder: Path, candidate: str) -> None:
+        """Bring a registered model here, checked: only what medai writes, as this site signed it, and of the candidate.
+
+        Another model of this site bears a good signature, too: a version that was made to lead to it is told by its
+        candidate.
 
         Nothing of it is loaded. The folder appears with all of its files or not at all.
 
         Args:
             folder: where to; not there yet.
+            candidate: key of the one that was registered as this version, as the ledger has it.
 
         Raises:
             ConfigurationError: MLflow has no such version.
-            ServiceFailed: see the class; also when a file is of a kind that medai never writes, or the signature does
-                not hold.
+            ServiceFailed: see the class; also when a file is of a kind that medai never writes, the signature does not
+                hold, or it is another candidate's.
         """
         from mlflow.artifacts import download_artifacts
         from mlflow.exceptions import MlflowException
@@ -205,6 +209,13 @@ class Tracking:
             what = f"version {version} of {problem}"
             refuse_strangers(brought, what)
             check_folder(brought, brought / SIGNATURE, self.key(), what)
+            if (found := Candidate.parse((brought / CANDIDATE).read_bytes()).key) != candidate:
+                raise ServiceFailed(
+                    f"{what} was not loaded: MLflow leads to another model of this site",
+                    expected=f"the candidate {candidate[:12]}…, as it was registered",
+                    received=f"the candidate {found[:12]}…",
+                    action="look who may write to MLflow; `medai history` tells which version is which",
+                )
             brought.rename(folder)
 
     def _connect(self) -> Any:

@@ -154,6 +154,33 @@ def test_a_lost_key_is_replaced_and_the_second_place_follows(registry: tuple[Wor
     shutil.rmtree(held)
 
 
+def test_a_kill_after_a_lost_key_was_replaced_is_made_good(registry: tuple[Workspace, Any], ledger: Ledger) -> None:
+    """MLflow's copy is still signed by the earlier key, or nobody knows it any more: the same command goes on."""
+    workspace, tracking = registry
+    for public in (True, False):
+        (workspace.root / "keys" / "site.key").unlink()
+        if not public:
+            (workspace.root / "keys" / "site.pub").unlink()
+        ledger.sign_anew("the disk with the key is broken")  # and then killed, before MLflow was told
+        outcome = verify(ledger, tracking)
+        assert outcome["intact"], outcome
+        held = tracking.model("p").tags[TAG]
+        forged = json.loads(held) | {"count": outcome["lines"]}
+        tracking.tag("p", TAG, json.dumps(forged, sort_keys=True, separators=(",", ":")))
+        assert wrongs(verify(ledger, tracking)) == [
+            "MLflow's copy of audit.head on the model p is not signed by this site"
+        ]
+        tracking.tag("p", TAG, held)
+        ledger.append(
+            "champion",
+            "p",
+            {"how": "rollback", "reason": "x", "withdrawn": "2" * 32, "withdrawn_version": 2, "version": 1},
+        )
+        assert sign(ledger, tracking)["problems"] == ["p"]
+        assert verify(ledger, tracking)["intact"]
+        promote_by_hand(ledger, tracking, "p", 2, "again")
+
+
 def test_history_answers_for_any_moment(registry: tuple[Workspace, Any], ledger: Ledger) -> None:
     """Who stood, since when, by whom and why, with model and data; through rollbacks and zones, for each problem."""
     _, tracking = registry

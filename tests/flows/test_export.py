@@ -61,6 +61,7 @@ def test_a_problem_is_exported_and_answered_from_its_export(
         (("fhir", "synthetic_stays"), "nothing is exported as 'fhir'"),
         (("meds", "synthetic_stay"), "there is no problem 'synthetic_stay'"),
         (("meds", "0123456789abcdef0123456789abcdef"), "there is no snapshot of this key"),
+        (("model", "synthetic_stays", "--version", "7"), "synthetic_stays has no version 7"),
     ],
 )
 def test_what_cannot_be_exported(

@@ -155,12 +155,33 @@ def test_nobody_else_can_write_a_line_or_a_chain(folder: Path, tmp_path: Path) -
     assert raised.value.received == f"that of the key {foreign.fingerprint[:12]}"
 
 
+def test_a_head_that_counts_less_than_nothing_is_told(folder: Path) -> None:
+    """Also by whoever looks at lines that cannot be verified."""
+    for count in (0, -LINES - 1):
+        (folder / HEAD).write_bytes(Head(count, "0" * 64, "k", "s").line())
+        assert refused(folder) == f"{HEAD} was altered"
+        with pytest.raises(ServiceFailed, match=f"{HEAD} was altered"):
+            Audit(folder, by="x").lines()
+
+
+def test_a_chain_and_a_public_half_of_somebody_else_are_not_believed(folder: Path, tmp_path: Path) -> None:
+    """Where the site's private key lies elsewhere, out of reach of whoever writes the state folder."""
+    mounted = Path(shutil.move(folder / KEYS / "site.key", tmp_path / "secret.pem"))
+    audit, foreign = Audit(folder, by="x", site_key=mounted), SiteKey.of(tmp_path / "foreign")
+    assert len(audit.read()) == LINES
+    write(folder, [forged([], {"version": 7}, foreign)], foreign)
+    shutil.copy(foreign.public_path, folder / KEYS / "site.pub")
+    with pytest.raises(ServiceFailed, match="the two halves of the site key do not belong together"):
+        audit.read()
+
+
 def test_a_key_that_was_replaced_or_is_gone_is_told(folder: Path, tmp_path: Path) -> None:
     """Both halves, one of them, or none: nothing is promoted, and the message says how to begin with a new one."""
     foreign = SiteKey.of(tmp_path / "foreign")
     ours = SiteKey.of(folder / KEYS)
     shutil.copy(foreign.public_path, ours.public_path)
-    assert refused(folder) == f"{HEAD} is not signed by this site"
+    halves = "the two halves of the site key do not belong together"
+    assert refused(folder) == f"the audit's signature cannot be checked: {halves}"
     shutil.copy(foreign.private_path, ours.private_path)
     assert refused(folder) == f"{HEAD} is not signed by this site"
     ours.public_path.unlink()
@@ -243,6 +264,22 @@ def test_a_lost_key_is_replaced_by_a_person_with_a_reason(folder: Path) -> None:
     assert unsigned(audit.read(), now, folder / KEYS) == 1
     retired.unlink()
     assert unsigned(audit.read(), now, folder / KEYS) is None
+
+
+@pytest.mark.parametrize("end", [b"\n", b""])
+def test_a_kill_between_a_new_keys_line_and_its_head_is_made_good(folder: Path, end: bytes) -> None:
+    """The same command again: no second line, which would hold the first against the key that was lost."""
+    audit = Audit(folder, by="tester")
+    held = (folder / HEAD).read_bytes()
+    (folder / KEYS / "site.key").unlink()
+    entry = audit.sign_anew("the disk with the key is broken")
+    (folder / HEAD).write_bytes(held)
+    (folder / AUDIT).write_bytes((folder / AUDIT).read_bytes().rstrip() + end)
+    assert refused(folder) == f"{HEAD} is not signed by this site"
+    assert audit.sign_anew("once more") == entry
+    assert audit.read()[-1] == entry
+    audit.append("noted", "sepsis", {})
+    assert unsigned(audit.read(), audit.key(), folder / KEYS) is None
 
 
 def test_an_audit_of_before_the_site_had_a_key_is_signed_by_a_person(tmp_path: Path) -> None:

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import shutil
 import sqlite3
 import threading
 from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from flows.databases import Sqlite
 from medai.backup import ARTIFACTS, MANIFEST, RESTORING, Backup, back_up, read_backup, refuse_broken, restore
 from medai.errors import ConfigurationError, DataRefused, ServiceFailed
+from medai.integrity import files_sha256
 from medai.ledger import Ledger
+from medai.records import Candidate, Environment
 from medai.signing import SiteKey
 from medai.workspace import Workspace
 
@@ -126,7 +130,39 @@ def test_a_copy_taken_while_others_write_holds_together(tmp_path: Path) -> None:
     assert len({copied.lines for copied in copies}) == len(copies)
 
 
-@pytest.mark.parametrize("damage", ["flip", "remove", "manifest", "away"])
+def fitted(key: str, seed: int) -> Candidate:
+    """A candidate whose files are its record alone."""
+    environment = Environment(threads=1, onednn=True, instruction_set="x", libraries={})
+    maps: tuple[str, ...] = ("thresholds", "calibration", "preprocessing", "outputs", "statistics", "trained_on")
+    nothing: dict[str, Any] = {name: {} for name in maps}
+    return Candidate(key=key, name="net", members=(), seed=seed, epochs=1, environment=environment, **nothing)
+
+
+class _Delivering(Sqlite):
+    """A database beside which a decision is made and delivered, and another one waits, while it is copied."""
+
+    home: Path
+
+    def dump(self, path: Path) -> None:
+        """See ``medai.backup.Database``."""
+        (self.home / "spool" / "000000003.json").rename(self.home / "spool" / "000000004.json")
+        super().dump(path)
+
+
+def test_what_waits_in_the_copy_is_of_lines_that_it_has(tmp_path: Path) -> None:
+    """What was delivered since the databases were fixed waits in it, and nothing of a line that came later."""
+    ledger = home_at(tmp_path / "home")
+    database_at(tmp_path / "mlflow.db", 1)
+    (tmp_path / "home" / "spool").mkdir()
+    (tmp_path / "home" / "spool" / "000000003.json").write_text("{}")
+    database = _Delivering("mlflow", tmp_path / "mlflow.db")
+    database.home = tmp_path / "home"
+    copied = back_up(ledger, tmp_path / "out", [database])
+    assert copied.lines == 3
+    assert [name for name in copied.files if "spool" in name] == ["home/spool/000000003.json"]
+
+
+@pytest.mark.parametrize("damage", ["flip", "remove", "manifest", "away", "nameless"])
 def test_a_copy_that_was_altered_is_refused(damage: str, tmp_path: Path) -> None:
     """Before anything is written, and without the name of a file that could come from a patient."""
     out = tmp_path / "out"
@@ -139,6 +175,9 @@ def test_a_copy_that_was_altered_is_refused(damage: str, tmp_path: Path) -> None
     elif damage == "away":
         text = (out / MANIFEST).read_text()
         (out / MANIFEST).write_text(text.replace("home/keys/site.key", "home/../../site.key"))
+    elif damage == "nameless":
+        text = (out / MANIFEST).read_text()
+        (out / MANIFEST).write_text(text.replace('"home/keys/site.key"', '""'))
     else:
         (out / MANIFEST).write_text("{}")
     with pytest.raises(DataRefused) as caught:
@@ -202,6 +241,22 @@ def test_a_champion_without_its_files_is_told(tmp_path: Path) -> None:
         refuse_broken(ledger, copied)
     assert caught.value.wrong == "a champion cannot serve"
     assert "ward" in caught.value.received
+
+
+def test_a_champion_of_other_files_than_the_audits_is_told(tmp_path: Path) -> None:
+    """Also where whoever put them into the copy wrote the manifest, too."""
+    ledger = home_at(tmp_path / "home")
+    key = "1" * 32
+    ledger.workspace.materialise("fit", key, Candidate, lambda _: fitted(key, 0))
+    said = files_sha256(ledger.workspace.folder("fit", key))
+    ledger.append("registered", "ward", {"version": 1, "run_id": "r", "candidate": key, "files_sha256": said})
+    ledger.promote("ward", version=1, candidate=key, run_id="r", how="person", reason="why", expected=None)
+    copied = back_up(ledger, tmp_path / "out", [])
+    refuse_broken(ledger, copied)
+    shutil.rmtree(ledger.workspace.folder("fit", key))
+    ledger.workspace.materialise("fit", key, Candidate, lambda _: fitted(key, 7))
+    with pytest.raises(ServiceFailed, match="a champion cannot serve"):
+        refuse_broken(ledger, copied)
 
 
 def test_a_copy_that_fails_leaves_nothing(tmp_path: Path) -> None:

@@ -264,6 +264,37 @@ def test_a_rollback_brings_the_one_before_back(ledger: Ledger) -> None:
         ledger.rollback(SEPSIS, "again")
 
 
+def test_a_rollback_skips_whom_a_person_withdrew(ledger: Ledger) -> None:
+    """A version that was champion twice and then withdrawn does not stand again when the one between them goes, too."""
+    promote(ledger, "first", None)
+    promote(ledger, "a", "first", version=2)
+    promote(ledger, "b", "a", version=3)
+    promote(ledger, "a", "b", version=2, how="person")
+    assert ledger.before(SEPSIS) == ledger.champions(SEPSIS)[-2]
+    back = ledger.rollback(SEPSIS, "a harms")
+    assert back is not None
+    assert back.candidate == "b"
+    before = ledger.before(SEPSIS)
+    assert before is not None
+    assert before.candidate == "first"
+    back = ledger.rollback(SEPSIS, "b harms, too")
+    assert back == ledger.champion(SEPSIS)
+    assert back is not None
+    assert (back.candidate, back.version, ledger.withdrawn(SEPSIS, "first")) == ("first", 1, False)
+    assert ledger.entries(SEPSIS, "champion")[-1].facts["version"] == 1
+
+
+def test_who_stood_on_both_sides_of_another_is_withdrawn_from_both(ledger: Ledger) -> None:
+    """What stands before it, and stands again, is the same in every answer."""
+    promote(ledger, "a", None)
+    promote(ledger, "b", "a", version=2)
+    promote(ledger, "a", "b", how="person")
+    assert ledger.rollback(SEPSIS, "a harms") == ledger.champion(SEPSIS)
+    assert ledger.before(SEPSIS) is None
+    assert ledger.entries(SEPSIS, "champion")[-1].facts["version"] == 2
+    assert ledger.rollback(SEPSIS, "b, too") is None
+
+
 def test_only_a_person_brings_a_withdrawn_candidate_back(ledger: Ledger) -> None:
     """The gate's promotion does not lift a withdrawal; a person's does, until it is withdrawn again."""
     promote(ledger, "a", None)

@@ -9,7 +9,7 @@ import pytest
 
 from medai.errors import ServiceFailed
 from medai.ledger import Ledger
-from medai.pruning import LINEAGE, SEEN, UNKNOWN, plan, prune
+from medai.pruning import LINEAGE, MONITORED, SEEN, UNKNOWN, plan, prune
 from medai.records import Page
 from medai.workspace import Workspace
 
@@ -99,6 +99,23 @@ def test_what_nobody_needs_goes_once_the_audit_says_so(ledger: Ledger) -> None:
     assert {f"{stage}/{key}" for stage, key, _ in listed} == GONE
     assert prune(ledger, "again").unneeded == ()
     assert len(ledger.entries(kind="deleted")) == 1
+
+
+def test_what_waits_for_a_person_stays_whole(ledger: Ledger) -> None:
+    """Once approved it is champion, and what it learnt from is its reference; of another champion's time it is not."""
+    for champion, stays in (("a", False), ("b", True)):
+        ledger.append("wanted", "p", {"candidate": "c", "champion": champion, "decision": "decision-c", "version": 3})
+        assert ("ingest/ingest-c" not in {f"{item.stage}/{item.key}" for item in plan(ledger).unneeded}) == stays
+    why = {f"{item.stage}/{item.key}": item.why for item in plan(ledger).kept}
+    assert why["prepare/prepare-c"] == why["fit/c"] == "waits for a person's approval"
+
+
+def test_the_newest_page_of_windows_stays(ledger: Ledger) -> None:
+    """The overview leads to it; an earlier one is told by it, too."""
+    for page in ("earlier", "newest"):
+        keep(ledger.workspace, "report", page)
+        ledger.workspace.keep_receipt(MONITORED, "p", {"page": page})
+    assert {f"{item.stage}/{item.key}" for item in plan(ledger).unneeded} == GONE | {"report/earlier"}
 
 
 def test_a_champion_that_was_withdrawn_is_a_version_like_any_other(ledger: Ledger) -> None:

@@ -117,6 +117,19 @@ def test_a_key_that_lies_elsewhere_is_used_where_it_is(folder: Path, tmp_path: P
     assert [path.name for path in folder.iterdir()] == ["site.pub"]
 
 
+def test_another_public_half_is_not_believed(folder: Path, tmp_path: Path) -> None:
+    """Who may write the state folder, and not where the key lies, cannot have his own signatures verified."""
+    mounted = tmp_path / "secret.pem"
+    mounted.write_bytes(pem_of(ec.generate_private_key(ec.SECP256R1())))
+    mounted.chmod(0o400)
+    SiteKey.of(folder, mounted)
+    (folder / "site.pub").write_bytes(SiteKey.of(tmp_path / "foreign").public_path.read_bytes())
+    with pytest.raises(ConfigurationError, match="the two halves of the site key do not belong together"):
+        SiteKey.of(folder, mounted, make=False)
+    mounted.unlink()  # where it cannot be looked at, the public half is all there is
+    assert SiteKey.of(folder, mounted, make=False).fingerprint == SiteKey.of(tmp_path / "foreign").fingerprint
+
+
 def test_whoever_only_checks_needs_the_public_half_alone(folder: Path) -> None:
     """And makes no key; who would sign is told that the private half is gone, instead of making another."""
     signature = SiteKey.of(folder).sign(b"x")

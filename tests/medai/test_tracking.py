@@ -6,6 +6,7 @@ import hashlib
 import json
 import multiprocessing
 import os
+import shutil
 import socket
 import sqlite3
 import subprocess
@@ -266,12 +267,12 @@ def test_a_registered_model_is_fetched_as_it_was_signed(tracking: Tracking, tmp_
     """The folder holds what medai writes and its signature, and the file that scores is the one that was evaluated."""
     package = make_package(tmp_path / "package", "fetched")
     registered = tracking.register(package)
-    tracking.fetch("lungs", registered.version, tmp_path / "here")
+    tracking.fetch("lungs", registered.version, tmp_path / "here", package.candidate.key)
     names = {path.name for path in (tmp_path / "here").iterdir()}
     assert names >= {"MLmodel", "model.onnx", "candidate.json", "weights.npz", SIGNATURE}
     Scorer(tmp_path / "here" / "model.onnx", package.onnx_sha256)
     with pytest.raises(ConfigurationError, match="MLflow has no version 999 of lungs"):
-        tracking.fetch("lungs", 999, tmp_path / "there")
+        tracking.fetch("lungs", 999, tmp_path / "there", package.candidate.key)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["here", "package"]
 
 
@@ -292,12 +293,26 @@ def test_a_registered_model_that_somebody_touched_is_not_fetched(
     harm: Callable[[Path], object], received: str, tracking: Tracking, tmp_path: Path
 ) -> None:
     """A flipped byte, a missing file or signature, anything that could carry code: refused; nothing is left."""
-    registered = tracking.register(make_package(tmp_path / "package", tmp_path.name))
+    package = make_package(tmp_path / "package", tmp_path.name)
+    registered = tracking.register(package)
     harm(artifact(tracking, registered.version))
     with pytest.raises(ServiceFailed, match=f"version {registered.version} of lungs was not loaded") as failure:
-        tracking.fetch("lungs", registered.version, tmp_path / "here")
+        tracking.fetch("lungs", registered.version, tmp_path / "here", package.candidate.key)
     assert failure.value.received == received
     assert [path.name for path in tmp_path.iterdir()] == ["package"]
+
+
+def test_a_version_that_was_led_to_another_signed_model_is_not_fetched(tracking: Tracking, tmp_path: Path) -> None:
+    """An older model of the site in the place of a newer: its signature holds, its candidate is another."""
+    packages = [make_package(tmp_path / name, name) for name in ("older-model", "newer-model")]
+    older, newer = (tracking.register(package) for package in packages)
+    places = [artifact(tracking, one.version) for one in (older, newer)]
+    shutil.rmtree(places[1])
+    shutil.copytree(places[0], places[1])
+    with pytest.raises(ServiceFailed, match="MLflow leads to another model of this site") as failure:
+        tracking.fetch("lungs", newer.version, tmp_path / "here", packages[1].candidate.key)
+    assert failure.value.received == f"the candidate {packages[0].candidate.key[:12]}…"
+    assert not (tmp_path / "here").exists()
 
 
 def flip(path: Path) -> None:
@@ -657,7 +672,7 @@ def test_a_server_registers_whole_and_quietly(tmp_path: Path, capfd: pytest.Capt
             artifact_uri=source, dst_path=str(tmp_path / "down"), tracking_uri=address
         )
         Scorer(Path(folder) / "model.onnx", package.onnx_sha256)
-        tracking.fetch("lungs", registered.version, tmp_path / "fetched")
+        tracking.fetch("lungs", registered.version, tmp_path / "fetched", package.candidate.key)
         assert (tmp_path / "fetched" / SIGNATURE).is_file()
         assert not (tmp_path / "unused").exists()
     finally:

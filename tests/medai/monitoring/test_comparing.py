@@ -210,14 +210,68 @@ def test_codes_and_units() -> None:
     before = pl.DataFrame([("L//1//mg", "glucose", 900), ("L//2", None, 100)], schema=schema, orient="row")
     moved = [("L//1//mmol", "glucose", 450), ("L//1//mg", "glucose", 450), ("L//3", None, 100)]
     after = pl.DataFrame(moved, schema=schema, orient="row")
-    found = {one.name: one for one in of_codes(before, after, 50, CONFIG)}
+    found = {one.name: one for one in of_codes(before, after, 200, 50, CONFIG)}
     assert found[WENT, "codes"].value == 0.1
     assert found[CAME, "codes"].value == 0.55
     assert found["glucose", "units"].value == 0.5
     assert {judge(one, BOUNDS) for one in found.values()} == {"outside"}
-    assert {one.why for one in of_codes(before, after, 5, CONFIG)} == {"too few"}
-    empty = of_codes(before, after.clear(), 50, CONFIG)
+    assert {one.why for one in of_codes(before, after, 200, 5, CONFIG)} == {"too few"}
+    empty = of_codes(before, after.clear(), 200, 50, CONFIG)
     assert {one.measure: one.why for one in empty} == {WENT: "", CAME: "nothing recorded"}
+
+
+def test_many_shares_are_no_more_often_outside_than_one() -> None:
+    """Of 60 batches of 50 subjects and 20 alerts of half of them, drawn as the reference was, hardly any has one."""
+    stream = np.random.default_rng(2)
+
+    def drawn(subjects: int) -> Observed:
+        return Observed(alerts={f"alerts, {number}": stream.random(subjects) < 0.5 for number in range(20)})
+
+    before = drawn(1000)
+    windows = [figures(before, drawn(50), 50).values() for _ in range(60)]
+    assert sum(any(judge(one, BOUNDS) == "outside" for one in window) for window in windows) <= 2
+    gone = Observed(alerts=before.alerts | {"alerts, 0": np.zeros(50, bool)})
+    assert judge(figures(before, gone, 50)["alerts, 0", "alerts"], BOUNDS) == "outside"
+
+
+SCHEMA = {"code": pl.String, "variable": pl.String, "readings": pl.Int64, "subjects": pl.Int64}
+
+
+def test_a_small_batch_lacks_rare_codes() -> None:
+    """And a small reference lacked some of them, too; a code that most had is missed, and so is one that is new."""
+    common = [("L//0", None, 5000, 950)]
+    rare = [(f"L//{number}", None, 5, 5) for number in range(1, 301)]
+    here = pl.DataFrame(
+        [("L//0", None, 250, 48), *[(*row[:2], 1, 1) for row in rare[:15]]], schema=SCHEMA, orient="row"
+    )
+    before = pl.DataFrame(common + rare, schema=SCHEMA, orient="row")
+    found = {one.name: one for one in of_codes(before, here, 1000, 50, CONFIG)}
+    went = found[WENT, "codes"]
+    assert (went.value, went.chance) == (pytest.approx(0.219, abs=1e-3), pytest.approx(1500 / 6500))
+    assert {judge(one, BOUNDS) for one in found.values()} == {"within"}
+    assert judge(found[WENT, "codes"].model_copy(update={"chance": None}), BOUNDS) == "outside"
+    without = {one.name: one for one in of_codes(before, here.filter(pl.col("code") != "L//0"), 1000, 50, CONFIG)}
+    assert judge(without[WENT, "codes"], BOUNDS) == "outside"
+
+    new = pl.concat([here, pl.DataFrame([("L//new", None, 90, 40)], schema=SCHEMA, orient="row")])
+    others = [(*row[:2], 1, 1) for row in rare[100:115]]
+    small = pl.DataFrame([("L//0", None, 250, 48), *others], schema=SCHEMA, orient="row")
+    assert judge({one.name: one for one in of_codes(small, here, 50, 50, CONFIG)}[CAME, "codes"], BOUNDS) == "within"
+    found = {one.name: one for one in of_codes(before, new, 1000, 50, CONFIG)}
+    assert judge(found[CAME, "codes"], BOUNDS) == "outside"
+
+
+def test_units_of_few_subjects_differ_by_chance() -> None:
+    """Half of the subjects have each unit: ten of them show six of one; of two hundred a fifth more is no chance."""
+
+    def mix(first: int, second: int, each: int) -> pl.DataFrame:
+        rows = [("L//1//mg", "glucose", first * each, first), ("L//1//mmol", "glucose", second * each, second)]
+        return pl.DataFrame(rows, schema=SCHEMA, orient="row")
+
+    for here, verdict in ((mix(22, 13, 10), "within"), (mix(140, 60, 10), "outside"), (mix(35, 0, 10), "outside")):
+        (units,) = (one for one in of_codes(mix(100, 100, 10), here, 200, 40, CONFIG) if one.statistic == "units")
+        assert units.value > BOUNDS.units  # type: ignore[operator]
+        assert judge(units, BOUNDS) == verdict, units
 
 
 def test_the_table_of_columns_is_read_back(tmp_path: Any) -> None:

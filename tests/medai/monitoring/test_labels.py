@@ -18,6 +18,7 @@ PREDICTIONS = pl.DataFrame(
     {
         "id": ["s1", "s2", "s3", "t1", "t2"],
         "subject": ["p1", "p1", "p3", None, None],
+        "subject_id": [1, 1, 3, 4, 5],
         "candidate": ["c"] * 5,
         "prediction_time": [datetime(2026, 4, 1)] * 4 + [datetime(2150, 1, 1)],
     },
@@ -87,6 +88,16 @@ def test_by_subject(tmp_path: Path, ill: Any) -> None:
     """Where one row alone was predicted for him; a stay that names no other patient is its own."""
     path = written(tmp_path, "subject,outcome", "p1,1", "p3,0", "t1,1")
     assert told(path, "x", ill) == ({"s3": "well", "t1": "Ill"}, {"several_predictions": 1})
+
+
+def test_an_id_that_names_two_patients_joins_neither(tmp_path: Path, ill: Any) -> None:
+    """As where each file of pictures counts its own; predicted twice, or by two champions, a patient is one."""
+    other = PREDICTIONS.filter(pl.col("id") == "s1").with_columns(pl.lit(9, pl.Int64).alias("subject_id"))
+    again = PREDICTIONS.filter(pl.col("id") == "s2").with_columns(pl.lit("d").alias("candidate"))
+    path = written(tmp_path, "id,outcome", "s1,1", "s2,1")
+    joined = join(read_labels(path, "x", ill), pl.concat([PREDICTIONS, other, again]), KNOWN, NOW)
+    assert joined.rows.select("id", "candidate").rows() == [("s2", "c"), ("s2", "d")]
+    assert joined.set_aside == {"several_predictions": 1}
 
 
 def test_findings_in_columns_or_together(tmp_path: Path, findings: Any) -> None:

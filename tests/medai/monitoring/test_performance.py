@@ -21,6 +21,7 @@ from medai.monitoring.performance import (
     predictions_of,
     truth_of,
 )
+from medai.promotion import trained_subjects
 
 EVALUATION = Evaluation(resamples=200)
 BOUNDS = Monitoring()
@@ -109,6 +110,37 @@ def test_a_champion_is_measured_on_outcomes_that_came_later(watched: Any) -> Non
 
     few = measured({"auroc": 0.9}, Monitoring(minimum_positives=50))
     assert {(one.value, one.why) for one in few.figures} == {(None, "too few")}
+
+
+def test_whom_the_champion_was_fitted_on_says_nothing_of_it(watched: Any) -> None:
+    """Patients who come again are left out and counted; where all do, there is no figure."""
+    kept(watched, "same", 60, "again")
+    predictions = predictions_of(watched.workspace, batches(watched.workspace, "again"))
+    assert predictions is not None
+    rows = join(
+        file_of(watched.outcomes("same"), watched.output.names), predictions, known_outcomes(watched.workspace, "again")
+    ).rows
+    fitted = sorted(trained_subjects(watched.workspace, watched.champion))
+    for number, why in ((10, ""), (60, "too few")):
+        subjects = [*(fitted * 2)[:number], *rows["subject_id"].to_list()[number:]]
+        again = rows.with_columns(pl.Series("subject_id", subjects, dtype=pl.Int64), pl.lit(f"{number}").alias("site"))
+        record = keep_outcomes(watched.workspace, "again", watched.champion.key, again).record
+        found = measure(
+            watched.workspace,
+            watched.champion,
+            record,
+            [],
+            "stay",
+            watched.name,
+            watched.output,
+            {},
+            EVALUATION,
+            BOUNDS,
+        ).record
+        assert (found.samples, found.subjects) == (60 - number, 60 - number)
+        assert found.known == len(set(subjects) & set(fitted))
+        assert {one.why for one in found.figures} == {why}
+        assert sum(one.samples for one in found.groups) == 60 - number
 
 
 def test_truth_of_findings(output_of: Any) -> None:

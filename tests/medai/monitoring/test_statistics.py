@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from medai.monitoring.statistics import binned, difference, edges, ks, of_subjects, psi, wilson
+from medai.monitoring.statistics import binned, difference, edges, ks, lacking, mixed, of_subjects, psi, wilson
 
 
 def test_equal_counts_have_no_distance() -> None:
@@ -49,6 +49,25 @@ def test_chance_passes_the_bound_of_chance_as_often_as_it_may() -> None:
         above["ks"] += value > chance
     assert 4 <= above["psi"] <= 50
     assert 4 <= above["ks"] <= 36
+
+
+def test_batches_of_one_population_pass_the_chance_of_codes_and_units_as_seldom_as_they_may() -> None:
+    """300 codes of Zipf's frequencies, one reading each a subject who has them; and two units, one a subject."""
+    stream = np.random.default_rng(4)
+    share = 0.9 / np.arange(1, 301)
+    whole, others = 400, 40
+    above = {"lacking": 0, "mixed": 0}
+    for _ in range(200):
+        held = stream.binomial(whole, share)
+        here = stream.binomial(others, share)
+        lost = held[here == 0].sum() / held.sum()
+        assert lost > 0.1  # which any fixed limit would call a change
+        above["lacking"] += lost > lacking(held, held, whole, others, 0.05)
+        old, new = stream.binomial(whole, 0.3) / whole, stream.binomial(others, 0.3) / others
+        sides = (np.array([one, 1 - one]) for one in (old, new))
+        above["mixed"] += abs(old - new) > mixed(*sides, whole, others, 0.05)
+    assert above["lacking"] <= 10
+    assert 2 <= above["mixed"] <= 20
 
 
 def test_a_constant_column_that_moved() -> None:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from medai.ledger import Ledger
+from medai.locks import FileLocks, StillHeld
 from medai.monitoring import Monitoring
 from medai.monitoring.detection import detect
 from medai.monitoring.page import drawn, write_page
@@ -192,6 +194,21 @@ def test_what_counts_stands_once_in_the_audit(workspace: Workspace) -> None:
         take(workspace, psi(0.5), candidate="d", version=2)
     assert detect(ledger, "ward", standing(workspace, "ward")) is not None
     assert [(entry.problem, entry.kind) for entry in ledger.entries()] == [("ward", "detected")] * 3
+
+
+def test_machines_that_share_a_ledger_take_their_turn_in_its_locks(workspace: Workspace) -> None:
+    """Or two of them would write, and announce, the same drift."""
+    held = []
+
+    class Noted(FileLocks):
+        def hold(self, name: str, seconds: float | None = None) -> AbstractContextManager[StillHeld]:
+            held.append(name)
+            return super().hold(name, seconds)
+
+    for _ in range(2):
+        take(workspace, psi(0.5))
+    assert detect(Ledger(workspace, by="nurse", locks=Noted(workspace)), "ward", standing(workspace, "ward"))
+    assert held == ["act-detect-ward", "ledger"]
 
 
 def test_bounds_that_cannot_be_met_are_refused() -> None:

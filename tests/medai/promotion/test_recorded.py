@@ -54,7 +54,9 @@ def test_a_ledger_of_before_names_no_line(ledger: Ledger) -> None:
 
 
 def test_an_approval_is_open_while_its_champion_stands(ledger: Ledger) -> None:
-    """Noted once; closed by the promotion it waited for, by any other, and by a withdrawal of its candidate."""
+    """Noted once; closed by the promotion it waited for, by any other, by a withdrawal of its candidate, and when it is
+    decided on anew.
+    """
 
     def wanted(candidate: str, champion: str | None) -> None:
         condition = Condition(name="approved by a person", passed=False, figure="", required="", awaits=True)
@@ -82,6 +84,10 @@ def test_an_approval_is_open_while_its_champion_stands(ledger: Ledger) -> None:
     assert waiting() == ["c"]
     ledger.rollback(SEPSIS, "why")
     assert waiting() == ["b"]  # nobody stands again, and "a" was withdrawn
+    ledger.append("decided", SEPSIS, {"candidate": "b", "decision": "of b"})
+    assert waiting() == ["b"]
+    ledger.append("decided", SEPSIS, {"candidate": "b", "decision": "of b by other rules"})
+    assert waiting() == []
 
 
 def test_the_protocol_of_a_candidate_is_its_last_decisions(ledger: Ledger) -> None:

@@ -1,0 +1,110 @@
+"""What is delivered is what a line of the audit decided, and nothing that merely lies in the spool."""
+
+from __future__ import annotations
+
+import shutil
+from typing import Any
+
+import pytest
+
+from flows.sync import catch_up
+from medai.ledger import Ledger
+from medai.records import Decision, Figures
+from medai.spool import Delivery, Spool
+from medai.workspace import Workspace
+
+RULES = "9" * 32
+
+
+def waiting(ledger: Ledger, verdict: Any, key: str, **other: Any) -> Delivery:
+    """A decision on the third version in the store, and what would follow from it."""
+    facts: dict[str, Any] = {
+        "candidate": "3" * 32,
+        "champion": "2" * 32,
+        "conditions": (),
+        "reasons": ("good",),
+    } | other
+    ledger.workspace.materialise("decide", key, Decision, lambda _: Decision(key=key, verdict=verdict, **facts))
+    names = ("snapshot", "quality", "cohort", "splits", "figures")
+    return Delivery.of(
+        problem="p",
+        resolved={},
+        run_key="r" * 32,
+        candidate="3" * 32,
+        decision=key,
+        scorecards=(),
+        rules=RULES,
+        baselines={},
+        seed=0,
+        openings=1,
+        **dict.fromkeys(names, "5" * 32),
+    )
+
+
+@pytest.mark.parametrize(
+    ("key", "decided", "other"),
+    [
+        ("a1" * 16, {"decision": "0" * 32}, {}),
+        ("a2" * 16, {"verdict": "refused"}, {}),
+        ("a3" * 16, {"candidate": "1" * 32}, {}),
+        ("a4" * 16, {"champion": "1" * 32}, {}),
+        ("a5" * 16, {"rules": "8" * 32}, {}),
+        ("a6" * 16, {}, {"candidate": "1" * 32}),
+        ("a7" * 16, None, {}),
+    ],
+)
+def test_what_no_line_decided_is_not_carried_out(
+    registry: tuple[Workspace, Any], ledger: Ledger, key: str, decided: dict[str, Any] | None, other: dict[str, Any]
+) -> None:
+    """A file of the spool, and a record of the store, that somebody without the site's key wrote promote nobody."""
+    _, tracking = registry
+    delivery = waiting(ledger, "promoted", key, **other)
+    said = {"decision": key, "candidate": "3" * 32, "rules": RULES, "verdict": "promoted", "champion": "2" * 32}
+    kind = "settled" if decided is None else "decided"
+    number = ledger.append(kind, "p", said | {"line": "", "models": ""} | (decided or {"decision": "0" * 32})).number
+    spool = Spool(ledger.workspace)
+    spool.put(number, delivery)
+    told = catch_up(ledger, tracking)
+    spool.drop(number)
+    (failure,) = told["failed"]
+    assert failure["wrong"] == f"spool/{number:09d}.json is not what line {number} of the audit decided"
+    assert failure["status"] == 4
+    champion = ledger.champion("p")
+    assert champion is not None
+    assert champion.version == 2
+    assert ledger.entries()[-1].number == number
+
+
+def test_what_a_line_decided_is_carried_out(registry: tuple[Workspace, Any], ledger: Ledger) -> None:
+    """As far as the store has its records; a line of before there were lines of champions is one, too."""
+    _, tracking = registry
+    key = "b1" * 16
+    delivery = waiting(ledger, "promoted", key)
+    said = {"decision": key, "candidate": "3" * 32, "rules": RULES, "verdict": "promoted", "champion": "2" * 32}
+    number = ledger.append("decided", "p", said).number
+    Spool(ledger.workspace).put(number, delivery)
+    (failure,) = catch_up(ledger, tracking)["failed"]
+    Spool(ledger.workspace).drop(number)
+    assert failure["wrong"] == "a decision on p cannot be delivered: a record of it is gone or was altered"
+    assert failure["expected"] == "the record of the stage draw as it was when it was decided"
+
+
+def test_a_file_that_was_put_beside_a_model_is_not_signed_with_it(
+    registry: tuple[Workspace, Any], ledger: Ledger
+) -> None:
+    """What MLflow is handed is what was stored: a stranger among the files stops the delivery before it."""
+    _, tracking = registry
+    key = "c1" * 16
+    delivery = waiting(ledger, "promoted", key)
+    ledger.workspace.materialise("draw", "5" * 32, Figures, lambda _: Figures(key="5" * 32, files={}))
+    said = {"decision": key, "candidate": "3" * 32, "rules": RULES, "verdict": "promoted", "champion": "2" * 32}
+    number = ledger.append("decided", "p", said).number
+    Spool(ledger.workspace).put(number, delivery)
+    stranger = ledger.workspace.folder("fit", "3" * 32) / "weights.npz"
+    stranger.write_bytes(b"x")
+    (failure,) = catch_up(ledger, tracking)["failed"]
+    stranger.unlink()
+    Spool(ledger.workspace).drop(number)
+    shutil.rmtree(ledger.workspace.folder("draw", "5" * 32))
+    assert failure["wrong"] == "the model of a decision on p cannot be registered"
+    assert failure["received"] == "a file that was not there lies among them"
