@@ -47,6 +47,7 @@ STATES = {
     "insufficient_evidence": "Kept",
     "no_gate": "Kept",
     "awaiting_approval": "AwaitingApproval",
+    "waiting": "Waiting",
     "nothing_new": "NothingNew",
 }
 """Outcome → name of the Completed state; the champion is kept in all but the first."""
@@ -58,7 +59,8 @@ class Retraining(Frozen):
     Attributes:
         problem: its name.
         causes: why it ran: ``schedule``, or the events; more than one where it did the work of runs that waited.
-        outcome: the gate's verdict; ``nothing_new``, ``data_refused`` or ``failed`` where it was not asked.
+        outcome: the gate's verdict; ``waiting`` where MLflow could not be told of it; ``nothing_new``, ``data_refused``
+            or ``failed`` where it was not asked.
         reasons: of that, as sentences.
         steps: ``data``, ``check``, ``train``, ``gate``, ``champion`` → how each ended, as far as it came.
         champion, champion_before: versions; None where nobody stands.
@@ -160,11 +162,16 @@ def retrained(
         outcome = train(problem, data, seed, list(overrides))
         workspace.keep_receipt(SETTLED, question.name, {"made_of": made_of, "version": outcome["version"]})
         now = _version(ledger, question.name)
-    judged_before = outcome["stages"]["register"]["reused"] and now == before  # by a run of a person, say
+    version, verdict = outcome["version"], outcome["decision"]
+    if version is None:  # what was decided waits in the spool
+        verdict = "waiting"
+    elif outcome["stages"]["register"]["reused"] and now == before:  # judged before, by a run of a person, say
+        waited = last.get("made_of") == made_of and last["version"] is None
+        verdict = "promoted" if waited and now == version else "nothing_new"
     return Retraining(
         problem=question.name,
         causes=causes,
-        outcome="nothing_new" if judged_before else outcome["decision"],
+        outcome=verdict,
         reasons=tuple(outcome["reasons"]),
         steps={
             "data": "new",
@@ -175,10 +182,10 @@ def retrained(
         },
         champion=now,
         champion_before=before,
-        version=outcome["version"],
+        version=version,
         run_id=outcome["run_id"],
         report=outcome["report"],
-        links=_links(settings, question.name, outcome["version"]),
+        links=_links(settings, question.name, version),
     )
 
 
@@ -203,6 +210,7 @@ def subject_of(became: Retraining) -> str:
         "insufficient_evidence": f"too few patients to judge version {became.version}",
         "no_gate": f"version {became.version} was made; there is no gate",
         "awaiting_approval": f"version {became.version} waits for a person's approval",
+        "waiting": "a decision waits for MLflow; who serves stays meanwhile",
         "nothing_new": "nothing new to learn from",
         "data_refused": "the data were refused",
         "failed": "the retraining failed",
