@@ -145,9 +145,9 @@ def test_a_server_of_another_kind_is_one_that_does_not_answer(settings: Settings
 
 def test_looks_that_saw_nothing_do_not_hide_the_runs(settings: Settings, prefect: Any) -> None:
     """A look every five minutes would fill what is told of the last runs."""
-    TestClient(
-        app(settings.model_copy(update={"prefect_api_url": prefect.address})), base_url="http://127.0.0.1"
-    ).get("/")
+    TestClient(app(settings.model_copy(update={"prefect_api_url": prefect.address})), base_url="http://127.0.0.1").get(
+        "/"
+    )
     state = prefect.asked["/api/flow_runs/filter START_TIME_DESC"]["flow_runs"]["state"]
     assert state == {"type": {"not_any_": ["SCHEDULED"]}, "name": {"not_any_": ["Unchanged"]}}
 
