@@ -324,7 +324,7 @@ def test_an_alias_that_cannot_follow_keeps_no_other_problem_waiting(
 
 
 def test_a_courier_bears_a_machine_that_fails(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    """`medai up` and the stack go on when a look for what waits finds no disk to write on; the next look tries again."""
+    """`medai up` and the stack go on when a look for what waits cannot write; the next one tries again."""
     settings = Settings.load(home=tmp_path)
     Ledger(Workspace(tmp_path), by="ward").promote(
         "p", version=1, candidate="1" * 32, run_id="r", how="gate", reason="good", expected=None
