@@ -17,9 +17,9 @@ import psutil
 import pytest
 
 import flows
-from flows.child import descendants
+from flows.child import PROGRAM, descendants
 from flows.lost import settle_killed
-from flows.services import prefect_server
+from flows.services import prefect_server, process
 from flows.services.network import status_of
 from flows.services.prefect_server import early_prefect_server
 from flows.services.process import Child
@@ -233,6 +233,22 @@ def test_a_configured_server_that_is_down(
             assert (server.place, server.auth) == ("home", None)
             assert server.api_url != address
         assert f"Prefect's server at {address} does not answer ({why}): this run keeps" in caplog.text
+
+
+def test_what_a_service_writes_is_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A server that runs for years fills no disk: what is older than the file before is dropped; the end is kept."""
+    monkeypatch.setattr(process, "LOG_BYTES", 5_000)
+    talks = "n = 0\nwhile True:\n    n += 1\n    print(n, '.' * 100, flush=True)\n    import time; time.sleep(0.002)"
+    words, before = tmp_path / "talker.log", tmp_path / "talker.log.1"
+    child = Child("talker", PROGRAM, ["", sys.executable, "-c", talks], dict(os.environ), words)
+    try:
+        assert within(30, lambda: child.watch() and before.is_file() and words.stat().st_size > 0)
+        assert b"\0" not in words.read_bytes()
+        assert child.last_lines().endswith("." * 100)
+        first = before.read_bytes()
+        assert within(30, lambda: child.watch() and before.read_bytes() != first)
+    finally:
+        child.stop()
 
 
 def test_an_answer_that_is_none_of_prefect_s_never_fails_a_run(
