@@ -141,6 +141,9 @@ def test_a_server_of_another_kind_is_one_that_does_not_answer(settings: Settings
     client = TestClient(app(told), base_url="http://127.0.0.1", raise_server_exceptions=False)
     assert client.get("/").status_code == 200
     assert 'service="Prefect"} 0.0' in client.get("/metrics").text
+    page = client.get(f"/problems/{PROBLEM}").text
+    assert "What is scheduled is not known" in page
+    assert "Nothing is scheduled" not in page
 
 
 def test_looks_that_saw_nothing_do_not_hide_the_runs(settings: Settings, prefect: Any) -> None:
