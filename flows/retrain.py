@@ -26,7 +26,7 @@ from flows.reading import read
 from flows.services.record import running
 from flows.settings import Settings
 from flows.train import train
-from flows.turns import SCHEDULE, take_over
+from flows.turns import SCHEDULE, turn
 from medai import __version__
 from medai.errors import DataRefused, MedaiError, from_machine_failure
 from medai.ledger import Ledger
@@ -111,9 +111,11 @@ def retrain(
     settings = Settings.load()
     settings.apply()
     names = blocks_of(settings.notify if notify is None else notify)
-    causes = tuple(dict.fromkeys([cause, *take_over()]))
+    causes: tuple[str, ...] = (cause,)
     try:
-        became = retrained(settings, problem, data, seed, overrides or [], causes)
+        with turn() as others:
+            causes = tuple(dict.fromkeys([cause, *others]))
+            became = retrained(settings, problem, data, seed, overrides or [], causes)
     except Exception as failure:
         became = _failed(problem, causes, failure)
         tell(became, names, failure if isinstance(failure, MedaiError) else None)

@@ -14,7 +14,7 @@ from prefect.settings import PREFECT_API_URL, temporary_settings
 
 from flows.arrivals import BEGUN
 from flows.retrain import SETTLED, Retraining, body_of, retrain, subject_of
-from flows.turns import take_over
+from flows.turns import turn
 from medai.errors import ConfigurationError, DataRefused, ServiceFailed
 from medai.workspace import Workspace
 
@@ -95,7 +95,8 @@ def test_a_refusal_is_told_with_its_next_step() -> None:
 
 def test_a_run_of_no_deployment_takes_nobody_s_turn() -> None:
     """Called by a person or a test, there is no queue to look at."""
-    assert take_over() == []
+    with turn() as others:
+        assert others == []
 
 
 @pytest.mark.usefixtures("served")
