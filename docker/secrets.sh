@@ -7,7 +7,8 @@ cd "$(dirname "$0")"
 user=$(id -u) group=$(id -g)
 if [ "$user" = 0 ]; then user=10001 group=10001; fi
 word() { od -An -N24 -tx1 /dev/urandom | tr -d ' \n'; }
-keep() { if [ ! -e "secrets/$1" ]; then printf '%s\n' "$2" > "secrets/$1"; echo "made docker/secrets/$1"; fi; }
+# Empty is not there: a server that is told an empty secret asks for none.
+keep() { if [ ! -s "secrets/$1" ]; then printf '%s\n' "$2" > "secrets/$1"; echo "made docker/secrets/$1"; fi; }
 mkdir -p secrets backups data
 keep postgres_password "$(word)"
 keep prefect_database "*:*:*:prefect:$(word)"

@@ -17,8 +17,14 @@ import json
 import logging
 import os
 import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime
-from typing import Any, Literal, get_args
+from typing import TYPE_CHECKING, Any, Literal, get_args
+
+if TYPE_CHECKING:
+    from medai.audit import Entry
+    from medai.workspace import Workspace
 
 log = logging.getLogger("medai.events")
 
@@ -34,16 +40,42 @@ Event = Literal[
 NOBODY = "no Prefect server runs"
 EVENTS: tuple[str, ...] = get_args(Event)
 PATIENCE_SECONDS = 5.0
+ANNOUNCED = "announced"
+"""Receipt: the newest line of the audit of which the server took this event."""
 _TAKEN = range(200, 300)
+_unheard: set[str] = set()
 
 
-def announce(event: str, problem: str, payload: dict[str, Any]) -> None:
+@contextmanager
+def unheard(api_url: str) -> Iterator[None]:
+    """While a command keeps a server of its own, which runs no automation: an event that it took would be lost."""
+    _unheard.add(api_url)
+    try:
+        yield
+    finally:
+        _unheard.discard(api_url)
+
+
+def announce_line(workspace: Workspace, event: str, line: Entry, payload: dict[str, Any]) -> None:
+    """Announce what a line of the audit says, unless a server took it: called again, it makes up for what was lost.
+
+    A kill between the line and its event, or a server that was down, then costs a delay.
+    """
+    key, told = f"{line.problem}-{event}", {"line": line.hash}
+    if workspace.receipt(ANNOUNCED, key) != told and announce(event, line.problem, payload):
+        workspace.keep_receipt(ANNOUNCED, key, told)
+
+
+def announce(event: str, problem: str, payload: dict[str, Any]) -> bool:
     """Send an event of a problem to the Prefect server that the settings name, or to the one of ``medai up``.
 
     Args:
         event: one of ``EVENTS``.
         problem: the problem's name.
         payload: JSON of counts, verdicts and keys.
+
+    Returns:
+        Whether the server took it.
 
     Raises:
         ValueError: there is no such event, or the payload is no JSON: a defect of the caller.
@@ -56,6 +88,7 @@ def announce(event: str, problem: str, payload: dict[str, Any]) -> None:
         log.log(
             logging.INFO if why == NOBODY else logging.WARNING, "%s of %s was not announced: %s", event, problem, why
         )
+    return why is None
 
 
 def _message(event: str, problem: str, payload: dict[str, Any]) -> dict[str, Any]:
@@ -100,8 +133,9 @@ def _send(body: bytes) -> str | None:
     url, auth = settings.prefect_api_url, None
     if url is not None:
         auth = settings.prefect_auth.get_secret_value() if settings.prefect_auth else None
-    elif (services := running(settings)) is not None:
-        url = services.prefect_api_url
+    if url is None or url in _unheard:
+        services = running(settings)
+        url, auth = (None, None) if services is None else (services.prefect_api_url, None)
     if url is None:
         return NOBODY
     try:

@@ -91,7 +91,7 @@ def watch_once(
     Raises:
         ConfigurationError: nobody said where the data lie, or they are generated.
         DataRefused: nothing lies there, or it cannot be listed.
-        ServiceFailed: there is no Prefect server to tell.
+        ServiceFailed: there is no Prefect server to tell, or it does not take the event.
     """
     if settings.prefect_api_url is None and running(settings) is None:
         raise ServiceFailed(
@@ -150,6 +150,8 @@ def look(path: Path, leave_out: Path | None = None) -> Look:
 def _files(path: Path, leave_out: Path | None) -> list[tuple[str, os.stat_result]]:
     found: list[tuple[str, os.stat_result]] = []
     entered: set[tuple[int, int]] = set()
+    if leave_out is not None and leave_out.exists():  # by whatever name it is met
+        entered.add((leave_out.stat().st_dev, leave_out.stat().st_ino))
     below = [path]
     while below:
         place = below.pop()
@@ -157,7 +159,7 @@ def _files(path: Path, leave_out: Path | None) -> list[tuple[str, os.stat_result
             status = place.stat()
             if stat.S_ISREG(status.st_mode):
                 found.append((os.path.relpath(place, path), status))
-            elif stat.S_ISDIR(status.st_mode) and place != leave_out and (status.st_dev, status.st_ino) not in entered:
+            elif stat.S_ISDIR(status.st_mode) and (status.st_dev, status.st_ino) not in entered:
                 entered.add((status.st_dev, status.st_ino))
                 below += place.iterdir()
         except FileNotFoundError:
@@ -191,7 +193,13 @@ def _decide(workspace: Workspace, name: str, path: Path, rest: float) -> dict[st
             log.info("%s: data are still arriving", name)
             return {"problem": name, "seen": "arriving", **facts}
     log.info("%s: data arrived, %d files", name, seen.files)
-    announce("medai.data.arrived", name, facts)
+    if not announce("medai.data.arrived", name, facts):
+        raise ServiceFailed(
+            "Prefect's server was not told that data arrived",
+            expected="a server that takes the event",
+            received="none; the log says why",
+            action="see that the server runs; the next look announces them",
+        )
     _note(workspace, name, {"seen": _dated(seen), "announced": _dated(seen)})
     return {"problem": name, "seen": "arrived", **facts}
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
@@ -62,14 +62,15 @@ def applied(
     from prefect.client.schemas.actions import WorkPoolCreate
     from prefect.client.schemas.objects import ConcurrencyLimitConfig, ConcurrencyLimitStrategy
     from prefect.deployments.runner import RunnerDeployment
-    from prefect.exceptions import ObjectNotFound
+    from prefect.exceptions import ObjectAlreadyExists, ObjectNotFound
     from prefect.schedules import Cron
     from prefect.types.entrypoint import EntrypointType
 
     try:
         client.read_work_pool(WORK_POOL)
     except ObjectNotFound:
-        client.create_work_pool(WorkPoolCreate(name=WORK_POOL, type="process"))
+        with suppress(ObjectAlreadyExists):  # somebody else deploys, too
+            client.create_work_pool(WorkPoolCreate(name=WORK_POOL, type="process"))
     try:
         before = client.read_deployment_by_name(f"{flow.name}/{name}")
     except ObjectNotFound:
@@ -117,10 +118,13 @@ def standing(client: SyncPrefectClient, path: str) -> dict[str, Any] | None:
 
 def removed(client: SyncPrefectClient, path: str) -> dict[str, Any] | None:
     """Take a deployment and its automations from the server; what they were, None where there was none."""
+    from prefect.exceptions import ObjectNotFound
+
     facts = standing(client, path)
     if facts is not None:
         client.delete_resource_owned_automations(f"prefect.deployment.{facts['id']}")
-        client.delete_deployment(facts["id"])
+        with suppress(ObjectNotFound):  # somebody else removes it, too
+            client.delete_deployment(facts["id"])
     return facts
 
 
@@ -166,20 +170,23 @@ def server_of(settings: Settings) -> Iterator[SyncPrefectClient]:
             received="neither",
             action="start medai up, then deploy again",
         )
+    from json import JSONDecodeError
+
     import httpx
     from prefect.client.orchestration import get_client
     from prefect.exceptions import PrefectHTTPStatusError
     from prefect.settings import PREFECT_API_URL, temporary_settings
+    from pydantic import ValidationError
 
     try:
         with temporary_settings({PREFECT_API_URL: api_url}), get_client(sync_client=True) as client:
             yield client
-    except (httpx.HTTPError, PrefectHTTPStatusError) as error:
+    except (httpx.HTTPError, PrefectHTTPStatusError, JSONDecodeError, ValidationError) as error:
         raise ServiceFailed(
             "Prefect's server did not take the schedule",
             expected=f"an answer from {api_url}",
             received=type(error).__name__,
-            action="see that the server runs and takes our credentials, then deploy again",
+            action="see that the server runs, is of our version and takes our credentials, then deploy again",
         ) from None
 
 

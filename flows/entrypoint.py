@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Mapping
+from typing import NoReturn
 
 from flows.recipe import SERVER_AUTH, secrets_read
 from flows.settings import Settings
@@ -22,14 +23,23 @@ def environment(given: Mapping[str, str]) -> dict[str, str]:
     Raises:
         ConfigurationError: a setting is wrong, or a file of a secret cannot be read.
     """
+    return secrets_read(Settings.load().merged(given), (SERVER_AUTH,))
+
+
+def become(command: list[str], told: dict[str, str]) -> NoReturn:
+    """Run a command in this process's place.
+
+    Raises:
+        ConfigurationError: there is no such program.
+    """
     try:
-        return secrets_read(Settings.load().merged(given), (SERVER_AUTH,))
+        os.execvpe(command[0], command, told)  # noqa: S606 no shell is wanted
     except OSError as failure:
         raise ConfigurationError(
-            f"the file that {SERVER_AUTH}_FILE names cannot be read",
-            expected="a secret that this container's user may read",
+            "the command cannot be run",
+            expected="a program of the image, such as medai",
             received=why(failure),
-            action="make secrets; the container runs as their owner (docker/.env)",
+            action="correct the first word after the service's name",
         ) from None
 
 
@@ -38,11 +48,10 @@ def main() -> None:
     if len(sys.argv) < 2:
         sys.exit("a command is expected")
     try:
-        told = environment(os.environ)
+        become(sys.argv[1:], environment(os.environ))
     except MedaiError as error:
         print(f"medai: {error}", file=sys.stderr)  # noqa: T201 nobody listens to a log yet
         raise SystemExit(error.exit_status) from None
-    os.execvpe(sys.argv[1], sys.argv[1:], told)  # noqa: S606 no shell is wanted
 
 
 if __name__ == "__main__":

@@ -10,7 +10,7 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING, Any
 
-from flows.announcing import announce
+from flows.announcing import announce_line
 from flows.champion import ask
 from flows.outcome import Steps
 from flows.places import flow
@@ -68,8 +68,9 @@ def label(problem: str, file: str, overrides: list[str] | None = None) -> dict[s
             _refuse_useless(given, joined.rows.height, joined.set_aside)
             new = joined.rows.join(known.select("candidate", "id").unique(), on=("candidate", "id"), how="anti")
         _keep(workspace, ledger, question, given, new, kept, joined.set_aside, steps)
-    if new.height:
-        announce("medai.labels.arrived", question.name, _counts(given, joined.rows, new, joined.set_aside))
+    if noted := ledger.entries(question.name, LABELLED):
+        counts = _counts(given, joined.rows, new, joined.set_aside)
+        announce_line(workspace, "medai.labels.arrived", noted[-1], counts)
     measured = {window.content.batch for window in windows(workspace, question.name)}
     told = [
         _window(workspace, ledger, question, outcomes, kept, steps)

@@ -19,6 +19,8 @@ LOOKED_AT = 200
 """The server's own limit of one answer."""
 PATIENCE = 3.0
 """Seconds for one answer: a page waits for it."""
+UNCHANGED = "Unchanged"
+"""The state of a look that saw no new data (``flows.arrivals``)."""
 PREFIXES = ("retrain-", "watch-")
 """Of the names of deployments; a problem's name follows."""
 
@@ -39,35 +41,40 @@ def plans(api_url: str, settings: Settings, problems: Iterable[str]) -> dict[str
     if settings.prefect_auth is not None:
         word = base64.b64encode(settings.prefect_auth.get_secret_value().encode()).decode()
         headers["Authorization"] = f"Basic {word}"
+    page = settings.prefect_page or api_url.removesuffix("/api")
     try:
         with httpx.Client(base_url=f"{api_url}/", headers=headers, timeout=PATIENCE, trust_env=False) as client:
-            deployments = _asked(client, "deployments/filter", {"limit": LOOKED_AT})
-            flows = _asked(client, "flows/filter", {"flows": {"name": {"any_": list(FLOWS)}}, "limit": LOOKED_AT})
-            due = _asked(
-                client,
-                "flow_runs/filter",
-                {
-                    "flow_runs": {"state": {"type": {"any_": ["SCHEDULED"]}}},
-                    "sort": "EXPECTED_START_TIME_ASC",
-                    "limit": LOOKED_AT,
-                },
-            )
-            began = _asked(
-                client,
-                "flow_runs/filter",
-                {
-                    "flow_runs": {"state": {"type": {"not_any_": ["SCHEDULED"]}}},
-                    "flows": {"name": {"any_": list(FLOWS)}},
-                    "sort": "START_TIME_DESC",
-                    "limit": LOOKED_AT,
-                },
-            )
-    except (httpx.HTTPError, ValueError) as failure:
-        raise Unanswered(type(failure).__name__) from failure
+            return _plans(client, page, set(problems))
+    except (httpx.HTTPError, httpx.InvalidURL, ValueError, TypeError, LookupError, AttributeError) as failure:
+        raise Unanswered(type(failure).__name__) from failure  # of another version, or no Prefect at all
+
+
+def _plans(client: Any, page: str, problems: set[str]) -> dict[str, Plan]:
+    deployments = _asked(client, "deployments/filter", {"limit": LOOKED_AT})
+    flows = _asked(client, "flows/filter", {"flows": {"name": {"any_": list(FLOWS)}}, "limit": LOOKED_AT})
+    due = _asked(
+        client,
+        "flow_runs/filter",
+        {
+            "flow_runs": {"state": {"type": {"any_": ["SCHEDULED"]}}},
+            "sort": "EXPECTED_START_TIME_ASC",
+            "limit": LOOKED_AT,
+        },
+    )
+    began = _asked(
+        client,
+        "flow_runs/filter",
+        {
+            # A look every few minutes that saw nothing would hide all others.
+            "flow_runs": {"state": {"type": {"not_any_": ["SCHEDULED"]}, "name": {"not_any_": [UNCHANGED]}}},
+            "flows": {"name": {"any_": list(FLOWS)}},
+            "sort": "START_TIME_DESC",
+            "limit": LOOKED_AT,
+        },
+    )
     of = {one["id"]: _problem(one["name"]) for one in deployments}
-    names = set(problems) | {name for name in of.values() if name}
+    names = problems | {name for name in of.values() if name}
     called = {one["id"]: one["name"] for one in flows}
-    page = settings.prefect_page or api_url.removesuffix("/api")
     return {
         name: Plan(
             schedules=tuple(
@@ -83,7 +90,10 @@ def plans(api_url: str, settings: Settings, problems: Iterable[str]) -> dict[str
 def _asked(client: Any, path: str, body: dict[str, Any]) -> list[dict[str, Any]]:
     answer = client.post(path, json=body)
     answer.raise_for_status()
-    return list(answer.json())
+    told = answer.json()
+    if not isinstance(told, list):
+        raise TypeError("a list was asked for")
+    return told
 
 
 def _problem(deployment: str) -> str:

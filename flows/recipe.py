@@ -13,6 +13,8 @@ from pathlib import Path
 
 from flows.services.network import MLFLOW_PORT, PAGES_PORT, PREFECT_PORT
 from flows.services.prefect_server import WORK_POOL
+from medai.errors import ConfigurationError
+from medai.paths import why
 
 POSTGRES_PORT, WORKER_PORT, SCHEDULER_PORT = 5432, 8080, 8786
 FILE = "_FILE"
@@ -229,13 +231,24 @@ def secrets_read(environment: Mapping[str, str], names: tuple[str, ...]) -> dict
     """An environment in which each ``NAME_FILE`` of these names became NAME, with what the file holds.
 
     Raises:
-        OSError: a file cannot be read.
+        ConfigurationError: a file cannot be read, or holds nothing: a server that is told so would ask for no password.
     """
     read = dict(environment)
     for name in names:
         path = read.pop(name + FILE, None)
-        if path is not None:
-            read[name] = Path(path).read_text().strip()
+        if path is None:
+            continue
+        try:
+            read[name], received = Path(path).read_text().strip(), "an empty file"
+        except (OSError, UnicodeDecodeError) as failure:
+            read[name], received = "", why(failure) if isinstance(failure, OSError) else "bytes that are no text"
+        if not read[name]:
+            raise ConfigurationError(
+                f"the file that {name}{FILE} names cannot be read",
+                expected="a secret that this user may read",
+                received=received,
+                action="make the stack's secrets; a container runs as their owner (docker/.env)",
+            )
     return read
 
 

@@ -26,7 +26,7 @@ from flows.reading import read
 from flows.services.record import running
 from flows.settings import Settings
 from flows.train import train
-from flows.turns import SCHEDULE, take_over
+from flows.turns import SCHEDULE, turn
 from medai import __version__
 from medai.errors import DataRefused, MedaiError, from_machine_failure
 from medai.ledger import Ledger
@@ -47,6 +47,7 @@ STATES = {
     "insufficient_evidence": "Kept",
     "no_gate": "Kept",
     "awaiting_approval": "AwaitingApproval",
+    "waiting": "Waiting",
     "nothing_new": "NothingNew",
 }
 """Outcome → name of the Completed state; the champion is kept in all but the first."""
@@ -58,7 +59,8 @@ class Retraining(Frozen):
     Attributes:
         problem: its name.
         causes: why it ran: ``schedule``, or the events; more than one where it did the work of runs that waited.
-        outcome: the gate's verdict; ``nothing_new``, ``data_refused`` or ``failed`` where it was not asked.
+        outcome: the gate's verdict; ``waiting`` where MLflow could not be told of it; ``nothing_new``, ``data_refused``
+            or ``failed`` where it was not asked.
         reasons: of that, as sentences.
         steps: ``data``, ``check``, ``train``, ``gate``, ``champion`` → how each ended, as far as it came.
         champion, champion_before: versions; None where nobody stands.
@@ -109,9 +111,11 @@ def retrain(
     settings = Settings.load()
     settings.apply()
     names = blocks_of(settings.notify if notify is None else notify)
-    causes = tuple(dict.fromkeys([cause, *take_over()]))
+    causes: tuple[str, ...] = (cause,)
     try:
-        became = retrained(settings, problem, data, seed, overrides or [], causes)
+        with turn() as others:
+            causes = tuple(dict.fromkeys([cause, *others]))
+            became = retrained(settings, problem, data, seed, overrides or [], causes)
     except Exception as failure:
         became = _failed(problem, causes, failure)
         tell(became, names, failure if isinstance(failure, MedaiError) else None)
@@ -160,11 +164,16 @@ def retrained(
         outcome = train(problem, data, seed, list(overrides))
         workspace.keep_receipt(SETTLED, question.name, {"made_of": made_of, "version": outcome["version"]})
         now = _version(ledger, question.name)
-    judged_before = outcome["stages"]["register"]["reused"] and now == before  # by a run of a person, say
+    version, verdict = outcome["version"], outcome["decision"]
+    if version is None:  # what was decided waits in the spool
+        verdict = "waiting"
+    elif outcome["stages"]["register"]["reused"] and now == before:  # judged before, by a run of a person, say
+        waited = last.get("made_of") == made_of and last["version"] is None
+        verdict = "promoted" if waited and now == version else "nothing_new"
     return Retraining(
         problem=question.name,
         causes=causes,
-        outcome="nothing_new" if judged_before else outcome["decision"],
+        outcome=verdict,
         reasons=tuple(outcome["reasons"]),
         steps={
             "data": "new",
@@ -175,10 +184,10 @@ def retrained(
         },
         champion=now,
         champion_before=before,
-        version=outcome["version"],
+        version=version,
         run_id=outcome["run_id"],
         report=outcome["report"],
-        links=_links(settings, question.name, outcome["version"]),
+        links=_links(settings, question.name, version),
     )
 
 
@@ -203,6 +212,7 @@ def subject_of(became: Retraining) -> str:
         "insufficient_evidence": f"too few patients to judge version {became.version}",
         "no_gate": f"version {became.version} was made; there is no gate",
         "awaiting_approval": f"version {became.version} waits for a person's approval",
+        "waiting": "a decision waits for MLflow; who serves stays meanwhile",
         "nothing_new": "nothing new to learn from",
         "data_refused": "the data were refused",
         "failed": "the retraining failed",

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import os
 import secrets
+import stat
 import subprocess
 import sys
 import threading
@@ -27,7 +28,7 @@ from flows.recipe import CORE, POSTGRES_PASSWORD, PREFECT_AUTH, SECRETS, clients
 from flows.services.process import stop_signals
 from flows.settings import Settings
 from flows.sync import Courier
-from medai.errors import ServiceFailed
+from medai.errors import ConfigurationError, ServiceFailed
 from medai.paths import read_plain
 from medai.records import Frozen
 from medai.workspace import make_folder, write_durably
@@ -64,12 +65,16 @@ def make_secrets(folder: Path) -> list[str]:
 
     Returns:
         The names of those that were made.
+
+    Raises:
+        ConfigurationError: one that is there is empty, or others than its owner can read it.
     """
     make_folder(folder, 0o700)
     made = []
     for name in SECRETS:
         path = folder / name
         if path.exists():
+            _refuse_open(path)
             continue
         word = secrets.token_urlsafe(24)
         database = name.removesuffix("_database")
@@ -77,6 +82,18 @@ def make_secrets(folder: Path) -> list[str]:
         write_durably(path, f"{text or f'*:*:*:{database}:{word}'}\n".encode(), 0o600)
         made.append(name)
     return made
+
+
+def _refuse_open(path: Path) -> None:
+    status = path.stat()
+    others = stat.S_IMODE(status.st_mode) & 0o077
+    if others or not status.st_size:
+        raise ConfigurationError(
+            f"the secret {path.name} of the stack cannot be used",
+            expected="a file with a word in it, which its owner alone can read",
+            received=f"a file of mode 0{stat.S_IMODE(status.st_mode):o}" if others else "an empty file",
+            action="chmod 600 it; an empty prefect_auth may be removed, the others come from your copy",
+        )
 
 
 def up(settings: Settings, *, ready: Callable[[Stack], None] | None = None) -> None:

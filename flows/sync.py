@@ -5,6 +5,8 @@ from __future__ import annotations
 import logging
 import os
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from flows.delivery import deliver
@@ -12,6 +14,7 @@ from flows.governance import MLFLOW, ledger_of, project
 from flows.settings import Settings
 from medai.errors import ChampionMoved, MedaiError, ServiceDown
 from medai.ledger import Ledger
+from medai.paths import why
 from medai.records import Decision
 from medai.spool import Spool
 from medai.tracking import Tracking
@@ -41,21 +44,28 @@ def catch_up(ledger: Ledger, tracking: Tracking) -> dict[str, Any]:
     outcome: dict[str, Any] = {"delivered": [], "followed": [], "failed": [], "waiting": [], "left": 0}
     try:
         for number in spool.numbers():
-            try:
+            with _noted(outcome):
                 _deliver_one(ledger, tracking, spool, number, outcome)
-            except ServiceDown:
-                raise
-            except MedaiError as failure:
-                log.warning("not delivered: %s", failure.wrong)
-                outcome["failed"].append(failure.as_dict())
         for problem in behind(ledger):
-            with ledger.acting(problem):
+            with _noted(outcome), ledger.acting(problem):
                 outcome["followed"].append(project(ledger, tracking, problem))
     except ServiceDown as down:
         outcome["waiting"] = [MLFLOW]
         log.warning("%s (%s)", down.wrong, down.received)
     outcome["left"] = len(spool.numbers()) + len(behind(ledger))
     return outcome
+
+
+@contextmanager
+def _noted(outcome: dict[str, Any]) -> Iterator[None]:
+    """What cannot be delivered, though MLflow answers, keeps nothing else waiting."""
+    try:
+        yield
+    except ServiceDown:
+        raise
+    except MedaiError as failure:
+        log.warning("not delivered: %s", failure.wrong)
+        outcome["failed"].append(failure.as_dict())
 
 
 def _deliver_one(ledger: Ledger, tracking: Tracking, spool: Spool, number: int, outcome: dict[str, Any]) -> None:
@@ -115,17 +125,20 @@ class Courier:
             return
         self._next = time.monotonic() + LOOK_SECONDS
         try:
-            waits = something_waits(ledger_of(self._settings))
+            if something_waits(ledger_of(self._settings)):
+                self._start()
         except MedaiError as failure:
-            log.warning("what waits cannot be seen: %s", failure.wrong)
-            return
-        if waits:
-            from flows.services.process import Child
+            log.warning("what waits cannot be delivered: %s", failure.wrong)
+        except OSError as failure:  # a full disk, too many processes: the services go on
+            log.warning("what waits cannot be delivered: %s", why(failure))
 
-            environment = self._settings.merged(os.environ)
-            record = self._settings.home / "logs" / "sync.log"
-            make_folder(record.parent)
-            self._child = Child("sync", "flows.sync", [], environment, record)
+    def _start(self) -> None:
+        from flows.services.process import Child
+
+        environment = self._settings.merged(os.environ)
+        record = self._settings.home / "logs" / "sync.log"
+        make_folder(record.parent)
+        self._child = Child("sync", "flows.sync", [], environment, record)
 
     def stop(self) -> None:
         """End the process, which may be killed at any point; may be called twice."""

@@ -15,7 +15,7 @@ from typing import Any
 
 from pydantic import TypeAdapter
 
-from flows.announcing import announce
+from flows.announcing import announce_line
 from flows.lineage import remember_monitoring
 from flows.outcome import Steps
 from medai.cohort import Windows
@@ -23,6 +23,7 @@ from medai.errors import MedaiError, ServiceFailed
 from medai.external import same_question, same_reading
 from medai.ledger import Champion, Ledger
 from medai.monitoring.batches import note_batch
+from medai.monitoring.detection import DETECTED
 from medai.monitoring.records import Compared, Reference
 from medai.monitoring.reference import standing_reference
 from medai.monitoring.windows import Standing, facts_of, judge, keep_window, standing
@@ -109,7 +110,9 @@ def concluded(
             log.warning(
                 "%s of %s: %s is %s, %s", one["statistic"], one["kind"], one["measure"], one["value"], one["bound"]
             )
-        announce("medai.drift.detected", question.name, found)
+    lines = [one for one in ledger.entries(question.name, DETECTED) if one.facts["candidate"] == now.candidate]
+    if now.counting and lines:
+        announce_line(workspace, "medai.drift.detected", lines[-1], lines[-1].facts)
     own = _own_snapshot(workspace, champion)
     known = [*snapshots, *([] if own is None else [own])]
     drawn = steps.take("report", page(workspace, question.name, question.question, known, now))

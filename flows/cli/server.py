@@ -41,8 +41,10 @@ def prefect_server(settings: Settings, ahead: tuple[Problem, str | None, str] | 
             from prefect.context import refresh_global_settings_context
 
             refresh_global_settings_context()
+        from flows.announcing import unheard
+
         try:
-            with marked(settings, server):
+            with unheard(server.api_url) if server.own else contextlib.nullcontext(), marked(settings, server):
                 yield
         except Exception as failure:
             if settings.prefect_own or of_prefect(failure) is None or server.answers():

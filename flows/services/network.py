@@ -89,14 +89,18 @@ def post(url: str, body: dict[str, Any], auth: str | None = None) -> Any:
         if status != _BUSY:
             break
         time.sleep(pause)
-    if status not in (200, 201):
-        raise ServiceFailed(
-            "Prefect's server does not tell its runs",
-            expected=f"an answer from {url}",
-            received=f"status {status}" if status else answer.decode(),
-            action="see logs/prefect.log in MEDAI_HOME",
-        )
-    return json.loads(answer)
+    received = f"status {status}" if status else answer.decode()
+    if status in (200, 201):
+        try:
+            return json.loads(answer)
+        except ValueError:
+            received = "an answer that is no JSON"
+    raise ServiceFailed(
+        "Prefect's server does not tell its runs",
+        expected=f"an answer from {url}",
+        received=received,
+        action="see logs/prefect.log in MEDAI_HOME",
+    )
 
 
 def status_of(url: str, seconds: float, auth: str | None = None) -> int | None:

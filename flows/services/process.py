@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import atexit
 import os
+import shutil
 import signal
 import subprocess
 import sys
 import tempfile
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO
 
@@ -21,6 +22,8 @@ from flows.child import descendants, end
 from medai.errors import ServiceFailed
 
 LOG_LINES = 12
+LOG_BYTES = 10_000_000
+"""Of a service's log, after which it begins anew; the one before is kept beside it. As docker/compose.yaml has it."""
 _BETWEEN_TRACEBACKS = ("During handling of", "The above exception was", "│", "╭", "╰")
 GRACE_SECONDS = 8.0
 
@@ -49,7 +52,10 @@ class Child:
         self.name = name
         self._owner = os.getpid()
         self._started: set[psutil.Process] = set()
-        self._log: IO[bytes] = tempfile.TemporaryFile() if log is None else log.open("wb+")  # noqa: SIM115 closed by stop
+        self._kept = log
+        if log is not None:
+            log.open("wb").close()
+        self._log: IO[bytes] = tempfile.TemporaryFile() if log is None else log.open("ab+")  # noqa: SIM115 closed by stop
         # -P and its variable: a folder named flows or mlflow in the working directory must not pass for the package.
         self._process = subprocess.Popen(
             [sys.executable, "-P", child.__file__, str(self._owner), module, *arguments],
@@ -79,8 +85,15 @@ class Child:
         return "\n".join(_without_tracebacks(lines)[-LOG_LINES:]) or "it wrote nothing"
 
     def watch(self) -> bool:
-        """Whether it still runs. What it started is remembered, to be ended even when it is killed itself."""
+        """Whether it still runs; to be called often.
+
+        What it started is remembered, to be ended even when it is killed itself, and its log kept within bounds.
+        """
         self._started.update(descendants(self.pid))
+        if self._kept is not None and os.fstat(self._log.fileno()).st_size > LOG_BYTES:
+            with suppress(OSError):
+                shutil.copyfile(self._kept, self._kept.with_name(f"{self._kept.name}.1"))
+            self._log.truncate(0)
         return self.ended is None
 
     def stop(self) -> None:

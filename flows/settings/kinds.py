@@ -27,6 +27,10 @@ def _web_address(address: str) -> str:
         raise ValueError("an address that begins with http:// or https://")
     if parts.query or parts.fragment:
         raise ValueError("an address without a query: a secret has a variable of its own")
+    try:
+        parts.port  # noqa: B018 it is read when it is asked for
+    except ValueError:
+        raise ValueError("an address whose port is a number up to 65535") from None
     return address.rstrip("/")
 
 

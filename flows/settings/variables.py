@@ -86,6 +86,13 @@ def from_files(variables: Mapping[str, str | None]) -> dict[str, str]:
                 received=why(failure) if isinstance(failure, OSError) else "bytes that are no text",
                 action=f"correct {variable}, or that file's permissions",
             ) from None
+        if not found[name]:
+            raise ConfigurationError(
+                f"the file that {variable} names cannot be read",
+                expected="a plain file that holds the secret",
+                received="an empty file",
+                action=f"correct {variable}, or write the secret into that file",
+            )
     return found
 
 

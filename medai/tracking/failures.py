@@ -31,7 +31,7 @@ def patiently(work: Callable[[], T], what: str) -> T:
         what: names the work in the message.
 
     Raises:
-        ServiceFailed: the disk is full, or access was refused (at once).
+        ServiceFailed: the disk is full, access was refused, or what was registered was deleted (at once).
         ServiceDown: MLflow still fails after the last try.
     """
     from mlflow.exceptions import MlflowException
@@ -55,6 +55,13 @@ def patiently(work: Callable[[], T], what: str) -> T:
                     expected=f"permission to {what}",
                     received=f"HTTP {status}",
                     action="check the tracking server's user name, password and permissions; finished stages are kept",
+                ) from failure
+            if is_missing(failure):
+                raise ServiceFailed(
+                    f"MLflow no longer has what it takes to {what}",
+                    expected="the registered models, versions and runs that medai made there",
+                    received=f"HTTP {status}: no such thing",
+                    action="ask who deleted it, and restore MLflow's database from a copy; the ledger stands",
                 ) from failure
             if status is not None and status not in PASSING_FAILURES and not _lost_a_race(failure):
                 raise

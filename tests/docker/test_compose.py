@@ -131,6 +131,10 @@ def test_both_ways_to_make_secrets_make_the_same(tmp_path: Path) -> None:
     again = subprocess.run(["sh", script], check=True, capture_output=True, text=True)
     assert again.stdout == ""
     assert {path.name: path.read_bytes() for path in (script.parent / "secrets").iterdir()} == first
+    (script.parent / "secrets" / SECRETS[-1]).write_bytes(b"")  # by a full disk
+    again = subprocess.run(["sh", script], check=True, capture_output=True, text=True)
+    assert again.stdout == f"made docker/secrets/{SECRETS[-1]}\n"
+    first = {path.name: path.read_bytes() for path in (script.parent / "secrets").iterdir()}
     assert make_secrets(tmp_path / "ours") == list(SECRETS)
     assert make_secrets(tmp_path / "ours") == []
     assert set(first) == set(SECRETS)

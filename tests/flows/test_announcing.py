@@ -13,7 +13,9 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from flows.announcing import announce
+from flows.announcing import announce, announce_line, unheard
+from medai.ledger import Ledger
+from medai.workspace import Workspace
 
 
 @pytest.fixture(autouse=True)
@@ -60,7 +62,7 @@ def test_an_event_reaches_the_server(
 def test_no_server_costs_a_line(caplog: pytest.LogCaptureFixture) -> None:
     """Where none is named and none runs, the log says so, and nothing fails."""
     with caplog.at_level(logging.INFO, "medai"):
-        announce("medai.labels.arrived", "alone", {})
+        assert announce("medai.labels.arrived", "alone", {}) is False
     assert [record.message for record in caplog.records if record.name.startswith("medai")] == [
         "medai.labels.arrived of alone was not announced: no Prefect server runs"
     ]
@@ -93,3 +95,30 @@ def test_an_event_of_another_name_is_a_defect() -> None:
     """Automations listen for the names that are agreed."""
     with pytest.raises(ValueError, match=r"there is no event 'medai\.drift'"):
         announce("medai.drift", "alone", {})
+
+
+def test_a_line_of_the_audit_is_announced_until_a_server_took_it(
+    environment: dict[str, str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """After an outage, or a kill between the line and its event, whoever looks next sends it; then nobody does."""
+    workspace = Workspace(tmp_path / "home")
+    line = Ledger(workspace, by="nurse").append("detected", "told_later", {"measures": []})
+    monkeypatch.setenv("PREFECT_API_URL", "http://127.0.0.1:9/api")
+    announce_line(workspace, "medai.drift.detected", line, {"measures": []})
+    monkeypatch.setenv("PREFECT_API_URL", environment["PREFECT_API_URL"])
+    for _ in range(2):
+        announce_line(workspace, "medai.drift.detected", line, {"measures": []})
+    assert [event["event"] for event in events_of(environment["PREFECT_API_URL"], "told_later")] == [
+        "medai.drift.detected"
+    ]
+
+
+def test_a_server_of_a_command_s_own_is_nobody(
+    environment: dict[str, str], monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """It takes events and runs no automation: what it took would be lost."""
+    monkeypatch.setenv("PREFECT_API_URL", environment["PREFECT_API_URL"])
+    with unheard(environment["PREFECT_API_URL"]), caplog.at_level(logging.INFO, "medai"):
+        assert announce("medai.data.arrived", "alone", {}) is False
+    assert caplog.messages == ["medai.data.arrived of alone was not announced: no Prefect server runs"]
+    assert announce("medai.data.arrived", "heard", {}) is True

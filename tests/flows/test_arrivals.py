@@ -86,6 +86,8 @@ def test_a_look_follows_links_and_leaves_the_state_folder_out(folder: Path) -> N
     (folder / ".medai").mkdir()
     (folder / ".medai" / "audit.jsonl").write_text("x")
     assert look(folder, folder / ".medai").files == 2
+    (folder.parent / "mounted").symlink_to(folder)
+    assert look(folder.parent / "mounted", folder / ".medai").files == 2
 
 
 @pytest.mark.parametrize("left", ["nothing", "an empty folder"])
@@ -194,6 +196,19 @@ def test_an_arrival_that_nobody_answered_is_announced_again(
     if began is not None:
         workspace.keep_receipt(arrivals.BEGUN, "watched", {"began": began})
     assert once()["seen"] == seen
+
+
+def test_an_arrival_that_the_server_did_not_take_is_not_noted(
+    once: Any, told: list[dict[str, Any]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The look fails, so that somebody sees it, and the next one announces."""
+    with monkeypatch.context() as patch:
+        patch.setenv("MEDAI_PREFECT_API_URL", "http://127.0.0.1:9/api")
+        with pytest.raises(ServiceFailed, match="Prefect's server was not told that data arrived"):
+            once()
+    assert once()["seen"] == "arrived"
+    assert once()["seen"] == "unchanged"
+    assert [event["event"] for event in told] == ["medai.data.arrived"]
 
 
 def test_generated_data_and_an_absent_server_are_told(

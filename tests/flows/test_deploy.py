@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import http.server
 import inspect
+import os
 import re
+import threading
+from collections.abc import Iterator
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -14,11 +18,14 @@ import yaml
 from prefect.client.orchestration import SyncPrefectClient
 
 import flows
+from flows import deploy, deployments
 from flows.announcing import EVENTS
 from flows.arrivals import watch
 from flows.automations import CAUSES
 from flows.deployments import falls_due
 from flows.retrain import retrain
+from flows.settings import Settings
+from medai.errors import ServiceFailed
 from medai.problem import load_problem
 
 SHIPPED = yaml.safe_load((Path(flows.__file__).parents[1] / "prefect.yaml").read_text())["deployments"]
@@ -163,3 +170,57 @@ def test_an_unknown_recipient_is_refused(medai: Any, home: Path, problems: Any) 
     assert answer.status == 2
     assert "hooks" not in answer.out + answer.err
     assert medai("deploy", problem, "--list", "--json", home=home).json["deployments"] == []
+
+
+@pytest.fixture
+def kept() -> Iterator[None]:
+    """What a call in this process puts into the environment is taken back."""
+    before = dict(os.environ)
+    yield
+    os.environ.clear()
+    os.environ.update(before)
+
+
+@pytest.mark.usefixtures("kept")
+def test_a_deployment_that_somebody_else_removes_meanwhile_is_gone(
+    medai: Any, home: Path, problems: Any, environment: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two people at once: the second is told what stood, as the first is."""
+    assert medai("deploy", problems.pictures("removed_twice"), home=home).status == 0
+    settings = Settings.load(home=home, prefect_api_url=environment["PREFECT_API_URL"])
+    seen = deployments.standing
+
+    def overtaken(client: SyncPrefectClient, path: str) -> dict[str, Any] | None:
+        found = seen(client, path)
+        if found is not None:
+            client.delete_deployment(found["id"])
+        return found
+
+    with monkeypatch.context() as patch:
+        patch.setattr(deployments, "standing", overtaken)
+        (gone,) = deploy.remove(settings, "removed_twice")
+    assert gone["name"] == "retrain-removed_twice"
+    assert deploy.deployed(settings, "removed_twice") == []
+
+
+@pytest.mark.usefixtures("kept")
+@pytest.mark.parametrize("answer", [b"<html>", b'{"detail": "no"}', b"[]"])
+def test_a_server_that_is_none_of_prefect_s_is_told(tmp_path: Path, answer: bytes) -> None:
+    """Or one of a version that this medai cannot read: status 4 and what to look at."""
+
+    class Server(http.server.BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(200)
+            self.send_header("Content-Length", str(len(answer)))
+            self.end_headers()
+            self.wfile.write(answer)
+
+        def log_message(self, *_: object) -> None:
+            return
+
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Server) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        settings = Settings.load(home=tmp_path, prefect_api_url=f"http://127.0.0.1:{server.server_address[1]}/api")
+        with pytest.raises(ServiceFailed, match="Prefect's server did not take the schedule"):
+            deploy.deployed(settings, "anything")
+        server.shutdown()

@@ -35,7 +35,10 @@ def test_a_secret_setting_may_stand_in_a_file(here: Path, monkeypatch: pytest.Mo
     assert found.get_secret_value() == "other:one"
 
 
-@pytest.mark.parametrize(("content", "told"), [(None, "nothing of that name"), (b"\xff\xfe", "bytes that are no text")])
+@pytest.mark.parametrize(
+    ("content", "told"),
+    [(None, "nothing of that name"), (b"\xff\xfe", "bytes that are no text"), (b" \n", "an empty file")],
+)
 def test_a_secret_that_cannot_be_read(
     content: bytes | None, told: str, here: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -58,6 +61,10 @@ def test_a_server_is_told_its_secret_and_not_where_it_lies(here: Path) -> None:
     assert (told["PATH"], told["MLFLOW_ALLOW_PICKLE_DESERIALIZATION"]) == ("/bin", "false")
     with pytest.raises(ConfigurationError, match="cannot be read"):
         environment({f"{name}_FILE": str(here / "nothing")})
+    for content in (b"\n", b"\xff"):  # a server that is told an empty secret asks for none
+        (here / "broken").write_bytes(content)
+        with pytest.raises(ConfigurationError, match=f"{name}_FILE names cannot be read"):
+            environment({f"{name}_FILE": str(here / "broken")})
 
 
 def test_the_command_takes_its_place(here: Path) -> None:
@@ -77,3 +84,5 @@ def test_the_command_takes_its_place(here: Path) -> None:
     )
     assert wrong.returncode == 2
     assert wrong.stderr.startswith("medai: the variable MEDAI_THREADZ is no setting of medai")
+    absent = subprocess.run([*begun, "no-such-command"], env=told, check=False, capture_output=True, text=True)
+    assert (absent.returncode, absent.stderr.splitlines()[0]) == (2, "medai: the command cannot be run.")

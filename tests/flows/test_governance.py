@@ -9,6 +9,8 @@ from typing import Any
 import pytest
 
 from flows.governance import project, promote_by_hand, roll_back
+from flows.settings import Settings
+from flows.sync import Courier, catch_up
 from medai.errors import ChampionMoved, ConfigurationError, NotChampion, ServiceFailed
 from medai.ledger import Ledger
 from medai.records import Candidate
@@ -304,3 +306,31 @@ def test_nobody_stands_again_whose_files_are_gone(registry: tuple[Workspace, Any
     assert champion.version == 2
     workspace.materialise("fit", "1" * 32, Candidate, lambda _folder: fitted("1" * 32))
     assert roll_back(ledger, tracking, "p", "2 harms")["champion"] == 1
+
+
+def test_an_alias_that_cannot_follow_keeps_no_other_problem_waiting(
+    registry: tuple[Workspace, Any], ledger: Ledger, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Where somebody deleted a registered model, that is told of its problem, and all others follow."""
+    _, tracking = registry
+    for problem, before in (("deleted", None), ("p", "2" * 32)):
+        facts: dict[str, Any] = {"version": 3, "candidate": "3" * 32, "run_id": "r"}
+        ledger.append("registered", problem, facts)
+        ledger.promote(problem, **facts, how="gate", reason="good", expected=before)
+    told = catch_up(ledger, tracking)
+    assert [one["problem"] for one in told["followed"]] == ["p"]
+    assert tracking.alias("p", "champion") == 3
+    assert [one["wrong"] for one in told["failed"]] == ["MLflow no longer has what it takes to move an alias"]
+    assert told["left"] == 1
+    assert caplog.messages == [f"not delivered: {told['failed'][0]['wrong']}"]
+
+
+def test_a_courier_bears_a_machine_that_fails(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """`medai up` and the stack go on when a look for what waits cannot write; the next one tries again."""
+    settings = Settings.load(home=tmp_path)
+    Ledger(Workspace(tmp_path), by="ward").promote(
+        "p", version=1, candidate="1" * 32, run_id="r", how="gate", reason="good", expected=None
+    )
+    (tmp_path / "logs").touch()  # in the way of the folder of its log
+    Courier(settings).look()
+    assert "what waits cannot be delivered: " in caplog.text

@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import http.server
+import json
+import threading
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from starlette.testclient import TestClient
@@ -100,6 +105,54 @@ def test_outside_loopback_a_password_is_asked_for() -> None:
     with pytest.raises(ConfigurationError, match="the pages would be open to the network") as failure:
         refuse_open("0.0.0.0", None)  # noqa: S104 nothing listens
     assert "MEDAI_PAGES_AUTH" in failure.value.action
+
+
+@pytest.fixture
+def prefect() -> Iterator[Any]:
+    """A server at the address of Prefect's that gives one answer to all, and keeps what it was asked."""
+
+    class Server(http.server.BaseHTTPRequestHandler):
+        answer: bytes = b"[]"
+        asked: dict[str, Any] = {}  # noqa: RUF012 of the one test
+
+        def do_POST(self) -> None:
+            body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+            self.asked[f"{self.path} {body.get('sort', '')}"] = body
+            self.send_response(200)
+            self.send_header("Content-Length", str(len(self.answer)))
+            self.end_headers()
+            self.wfile.write(self.answer)
+
+        def log_message(self, *_: object) -> None:
+            return
+
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Server) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        Server.asked, Server.address = {}, f"http://127.0.0.1:{server.server_address[1]}/api"  # type: ignore[attr-defined]
+        yield Server
+        server.shutdown()
+
+
+@pytest.mark.parametrize("answer", [b"<html>", b'{"detail": "no"}', b'[{"name": "x"}]', b"null", b"[null]", b"3"])
+def test_a_server_of_another_kind_is_one_that_does_not_answer(settings: Settings, prefect: Any, answer: bytes) -> None:
+    """What stands in production is shown whatever Prefect's server, or what sits at its address, says."""
+    prefect.answer = answer
+    told = settings.model_copy(update={"prefect_api_url": prefect.address})
+    client = TestClient(app(told), base_url="http://127.0.0.1", raise_server_exceptions=False)
+    assert client.get("/").status_code == 200
+    assert 'service="Prefect"} 0.0' in client.get("/metrics").text
+    page = client.get(f"/problems/{PROBLEM}").text
+    assert "What is scheduled is not known" in page
+    assert "Nothing is scheduled" not in page
+
+
+def test_looks_that_saw_nothing_do_not_hide_the_runs(settings: Settings, prefect: Any) -> None:
+    """A look every five minutes would fill what is told of the last runs."""
+    TestClient(app(settings.model_copy(update={"prefect_api_url": prefect.address})), base_url="http://127.0.0.1").get(
+        "/"
+    )
+    state = prefect.asked["/api/flow_runs/filter START_TIME_DESC"]["flow_runs"]["state"]
+    assert state == {"type": {"not_any_": ["SCHEDULED"]}, "name": {"not_any_": ["Unchanged"]}}
 
 
 def test_pages_are_written_as_files(settings: Settings, tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ from prefect.settings import PREFECT_API_URL, temporary_settings
 
 from flows.arrivals import BEGUN
 from flows.retrain import SETTLED, Retraining, body_of, retrain, subject_of
-from flows.turns import take_over
+from flows.turns import turn
 from medai.errors import ConfigurationError, DataRefused, ServiceFailed
 from medai.workspace import Workspace
 
@@ -42,6 +42,7 @@ def became(outcome: str, **facts: Any) -> Retraining:
         ("insufficient_evidence", "sepsis: too few patients to judge version 3"),
         ("awaiting_approval", "sepsis: version 3 waits for a person's approval"),
         ("no_gate", "sepsis: version 3 was made; there is no gate"),
+        ("waiting", "sepsis: a decision waits for MLflow; who serves stays meanwhile"),
         ("nothing_new", "sepsis: nothing new to learn from"),
         ("data_refused", "sepsis: the data were refused"),
         ("failed", "sepsis: the retraining failed"),
@@ -94,7 +95,8 @@ def test_a_refusal_is_told_with_its_next_step() -> None:
 
 def test_a_run_of_no_deployment_takes_nobody_s_turn() -> None:
     """Called by a person or a test, there is no queue to look at."""
-    assert take_over() == []
+    with turn() as others:
+        assert others == []
 
 
 @pytest.mark.usefixtures("served")
@@ -172,3 +174,26 @@ def test_what_a_person_ran_is_nothing_new(
     medai.run(problem, "--seed", "1", home=home)
     assert retrain(problem, seed=1)["version"] == 2
     assert Workspace(home).receipt(SETTLED, "run_by_hand")["made_of"] != made_of
+
+
+@pytest.mark.slow
+def test_a_retraining_while_mlflow_is_down_ends_and_its_promotion_is_told_once_it_holds(
+    medai: Any, problems: Any, home: Path, served: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is no failure, and nobody is called champion who is not; after the delivery the next run tells of it, once."""
+    problem = problems.pictures("retrained_without_mlflow")
+    told: list[str] = []
+    monkeypatch.setattr("flows.retrain.notify", lambda _names, subject, _body: told.append(subject) or {})
+    monkeypatch.setenv("MEDAI_HOME", str(home))
+    monkeypatch.setenv("MEDAI_NOTIFY", "slack-webhook/ward")
+    monkeypatch.setenv("MEDAI_TRACKING_URI", "http://127.0.0.1:9")
+    for waiting in (retrain(problem), retrain(problem)):
+        assert (waiting["outcome"], waiting["version"], waiting["champion"]) == ("waiting", None, None)
+        assert waiting["steps"]["gate"] == "promoted"
+        assert waiting["steps"]["champion"] == "none"
+    monkeypatch.delenv("MEDAI_TRACKING_URI")
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    assert medai("sync", home=home).status == 0
+    assert (retrain(problem)["outcome"], retrain(problem)["outcome"]) == ("promoted", "nothing_new")
+    waits = "medai: retrained_without_mlflow: a decision waits for MLflow; who serves stays meanwhile"
+    assert told == [waits, waits, "medai: retrained_without_mlflow: version 1 is champion"]

@@ -84,6 +84,7 @@ def test_the_test_suites_variable_is_ignored(monkeypatch: pytest.MonkeyPatch) ->
         ("MEDAI_ONEDNN", "perhaps", "'perhaps'"),
         ("MEDAI_LOCK_SECONDS", "nan", "'nan'"),
         ("MEDAI_PREFECT_API_URL", "ftp://host", "'ftp://host'"),
+        ("MEDAI_PREFECT_API_URL", "http://host:42OO/api", "'http://host:42OO/api'"),
     ],
 )
 def test_a_wrong_value_names_its_variable(name: str, value: str, shown: str, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -52,6 +52,18 @@ def test_the_services_come_after_what_they_need(bare: None, tmp_path: Path) -> N
     assert not any(word in said for word in words)
 
 
+@pytest.mark.parametrize("left", ["", "medai:word\n"])
+def test_a_secret_that_is_none_is_refused(left: str, tmp_path: Path) -> None:
+    """An empty one would open Prefect's server to everybody; one that others can read is none."""
+    make_secrets(tmp_path)
+    path = tmp_path / "prefect_auth"
+    path.write_text(left)
+    path.chmod(0o640 if left else 0o600)
+    with pytest.raises(ConfigurationError, match="the secret prefect_auth of the stack cannot be used") as caught:
+        make_secrets(tmp_path)
+    assert caught.value.received == ("a file of mode 0640" if left else "an empty file")
+
+
 def test_postgres_that_is_not_there_or_cannot_serve(
     bare: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

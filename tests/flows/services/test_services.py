@@ -17,8 +17,9 @@ import psutil
 import pytest
 
 import flows
-from flows.child import descendants
-from flows.services import prefect_server
+from flows.child import PROGRAM, descendants
+from flows.lost import settle_killed
+from flows.services import prefect_server, process
 from flows.services.network import status_of
 from flows.services.prefect_server import early_prefect_server
 from flows.services.process import Child
@@ -115,6 +116,8 @@ def page() -> Iterator[tuple[str, list[str], dict[str, int]]]:
             asked.append(self.path + " " + str(self.headers.get("Authorization")))
             self.send_response(answer["status"])
             self.end_headers()
+
+        do_POST = do_GET
 
         def log_message(self, *_: object) -> None:
             return
@@ -230,6 +233,36 @@ def test_a_configured_server_that_is_down(
             assert (server.place, server.auth) == ("home", None)
             assert server.api_url != address
         assert f"Prefect's server at {address} does not answer ({why}): this run keeps" in caplog.text
+
+
+def test_what_a_service_writes_is_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A server that runs for years fills no disk: what is older than the file before is dropped; the end is kept."""
+    monkeypatch.setattr(process, "LOG_BYTES", 5_000)
+    talks = "n = 0\nwhile True:\n    n += 1\n    print(n, '.' * 100, flush=True)\n    import time; time.sleep(0.002)"
+    words, before = tmp_path / "talker.log", tmp_path / "talker.log.1"
+    child = Child("talker", PROGRAM, ["", sys.executable, "-c", talks], dict(os.environ), words)
+    try:
+        assert within(30, lambda: child.watch() and before.is_file() and words.stat().st_size > 0)
+        assert b"\0" not in words.read_bytes()
+        assert child.last_lines().endswith("." * 100)
+        first = before.read_bytes()
+        assert within(30, lambda: child.watch() and before.read_bytes() != first)
+    finally:
+        child.stop()
+
+
+def test_an_answer_that_is_none_of_prefect_s_never_fails_a_run(
+    tmp_path: Path, page: tuple[str, list[str], dict[str, int]], caplog: pytest.LogCaptureFixture
+) -> None:
+    """A proxy's page with status 200, say: what a killed command left is then not settled, and the log says so."""
+    url, _, answer = page
+    answer["status"] = 200
+    (tmp_path / "locks").mkdir()
+    (tmp_path / "locks" / "command-0123abcd-home.lock").touch()
+    settings = Settings.load(home=tmp_path, prefect_api_url=url)
+    assert not early_prefect_server(settings).answers()
+    settle_killed(settings, url, "home")
+    assert "what a killed command left could not be settled: Prefect's server does not tell its runs" in caplog.text
 
 
 def test_an_own_server_for_each_run(tmp_path: Path, page: tuple[str, list[str], dict[str, int]]) -> None:
