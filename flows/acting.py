@@ -9,6 +9,7 @@ from flows.judging import judge
 from flows.outcome import Run, Steps
 from medai.audit import Entry
 from medai.errors import ServiceDown, ServiceFailed
+from medai.integrity import files_sha256
 from medai.ledger import Ledger
 from medai.promotion import VERSION as PROMOTION_VERSION
 from medai.records import Arrays, Decision, sha256_of
@@ -68,6 +69,7 @@ def act(
                 "champion": decision.champion,
                 "line": decision.line,
                 "models": decision.models,
+                "files_sha256": files_sha256(workspace.folder("fit", chosen.key)),
             },
         )
     else:

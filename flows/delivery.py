@@ -59,8 +59,8 @@ def deliver(
         return Registered(run_id=settled.facts["run_id"], version=settled.facts["version"])
     tell, point, carry_out = (register, set_alias, promote) if in_flow else (register.fn, set_alias.fn, promote.fn)
     decision = _found(workspace, delivery, "decide", delivery.decision, Decision)
-    _refuse_undecided(ledger, number, delivery, decision)
-    package = _package(workspace, delivery, decision)
+    line = _decided(ledger, number, delivery, decision)
+    package = _package(workspace, delivery, decision, line.facts.get("files_sha256"))
     candidate = package.candidate
     with timed("register"):
         refuse_unattested(ledger, tracking, name)
@@ -115,17 +115,17 @@ def deliver(
     return registered
 
 
-def _refuse_undecided(ledger: Ledger, number: int, delivery: Delivery, decision: Decision) -> None:
-    """Only what a signed line of the audit says was decided: whoever can write files has no key to promote with.
+def _decided(ledger: Ledger, number: int, delivery: Delivery, decision: Decision) -> Entry:
+    """The signed line of the audit that says so: whoever can write files has no key to promote with.
 
     Raises:
         ServiceFailed: the line is of something else, or the record of the decision says another thing than it.
     """
     claimed = decision.model_dump(mode="json", include={"candidate", "verdict", "champion", "line", "models"})
     claimed |= {"decision": delivery.decision, "rules": delivery.rules}
-    lines = [entry.facts for entry in ledger.entries(delivery.problem, "decided") if entry.number == number]
+    lines = [entry for entry in ledger.entries(delivery.problem, "decided") if entry.number == number]
     # Lines of before there were lines of champions name none.
-    said = [{name: facts.get(name, "") for name in claimed} for facts in lines]
+    said = [{name: entry.facts.get(name, "") for name in claimed} for entry in lines]
     if said != [claimed] or decision.candidate != delivery.candidate:
         raise ServiceFailed(
             f"{SPOOL}/{number:09d}.json is not what line {number} of the audit decided",
@@ -133,6 +133,7 @@ def _refuse_undecided(ledger: Ledger, number: int, delivery: Delivery, decision:
             received="no such decision in that line" if not lines else "another decision, or one that was altered",
             action="nothing was carried out; look who may write to MEDAI_HOME, remove the file, run the problem again",
         )
+    return lines[0]
 
 
 def _refuse_lapsed(ledger: Ledger, number: int, delivery: Delivery) -> None:
@@ -182,15 +183,19 @@ def _found(workspace: Workspace, delivery: Delivery, stage: str, key: str, kind:
     return found
 
 
-def _package(workspace: Workspace, delivery: Delivery, decision: Decision) -> Package:
-    """What MLflow is told, from the records that the delivery names."""
+def _package(workspace: Workspace, delivery: Delivery, decision: Decision, files: str | None) -> Package:
+    """What MLflow is told, from the records that the delivery names.
+
+    Args:
+        files: hash of the model's files when it was decided; lines of before it was written have none.
+    """
 
     def find(stage: str, key: str, kind: type[R]) -> R:
         return _found(workspace, delivery, stage, key, kind)
 
     figures = find("draw", delivery.figures, Figures)
     candidate, folder = find("fit", delivery.candidate, Candidate), workspace.folder("fit", delivery.candidate)
-    if wrong := damage(folder):  # one file more would be signed and registered with the others
+    if wrong := damage(folder, files):  # one file more would be signed and registered with the others
         raise ServiceFailed(
             f"the model of a decision on {delivery.problem} cannot be registered",
             expected="its files as they were stored, and no others",

@@ -24,7 +24,7 @@ def damage(folder: Path, expected: str | None = None) -> str | None:
     """
     try:
         if expected is not None and files_sha256(folder) != expected:
-            return f"{MANIFEST} is not the one that was registered"
+            return f"{MANIFEST} is not the one that the audit knows"
         files = json.loads(read_plain(folder / MANIFEST))
         for name, (size, sha256) in sorted(files.items()):
             path = folder / name

@@ -89,22 +89,30 @@ def test_what_a_line_decided_is_carried_out(registry: tuple[Workspace, Any], led
     assert failure["expected"] == "the record of the stage draw as it was when it was decided"
 
 
-def test_a_file_that_was_put_beside_a_model_is_not_signed_with_it(
-    registry: tuple[Workspace, Any], ledger: Ledger
+@pytest.mark.parametrize(
+    ("forged", "files", "told"),
+    [
+        ("weights.npz", None, "a file that was not there lies among them"),
+        (None, "0" * 64, "manifest.json is not the one that the audit knows"),
+    ],
+)
+def test_only_the_files_that_were_decided_on_are_signed(
+    registry: tuple[Workspace, Any], ledger: Ledger, forged: str | None, files: str | None, told: str
 ) -> None:
-    """What MLflow is handed is what was stored: a stranger among the files stops the delivery before it."""
+    """A stranger among a model's files, or another model with a manifest of its own, stops the delivery before it."""
     _, tracking = registry
-    key = "c1" * 16
+    key = ("c1" if forged else "c2") * 16
     delivery = waiting(ledger, "promoted", key)
     ledger.workspace.materialise("draw", "5" * 32, Figures, lambda _: Figures(key="5" * 32, files={}))
     said = {"decision": key, "candidate": "3" * 32, "rules": RULES, "verdict": "promoted", "champion": "2" * 32}
-    number = ledger.append("decided", "p", said).number
+    number = ledger.append("decided", "p", said | ({"files_sha256": files} if files else {})).number
     Spool(ledger.workspace).put(number, delivery)
     stranger = ledger.workspace.folder("fit", "3" * 32) / "weights.npz"
-    stranger.write_bytes(b"x")
+    if forged:
+        stranger.write_bytes(b"x")
     (failure,) = catch_up(ledger, tracking)["failed"]
-    stranger.unlink()
+    stranger.unlink(missing_ok=True)
     Spool(ledger.workspace).drop(number)
     shutil.rmtree(ledger.workspace.folder("draw", "5" * 32))
     assert failure["wrong"] == "the model of a decision on p cannot be registered"
-    assert failure["received"] == "a file that was not there lies among them"
+    assert failure["received"] == told

@@ -45,7 +45,7 @@ def test_what_is_not_as_it_was_stored_is_told(folder: Path, harm: Callable[[Path
     said = files_sha256(folder)
     assert damage(folder) is None
     assert damage(folder, said) is None
-    assert damage(folder, "0" * 64) == "manifest.json is not the one that was registered"
+    assert damage(folder, "0" * 64) == "manifest.json is not the one that the audit knows"
     harm(folder)
     assert damage(folder) == told
     assert damage(folder, said) is not None
