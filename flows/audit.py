@@ -84,7 +84,8 @@ def _second_place(
             f"MLflow does not know the audit of {problem}",
             expected=f"a tag {TAG} on its registered model",
             received="none",
-            action="ask who took it away; `medai audit sign` writes it again",
+            action="see whether MEDAI_TRACKING_URI names the MLflow that registered it, or who took the tag away;"
+            " `medai audit sign` writes it again",
         )
         for problem in unattested(entries, told)
     ]

@@ -65,6 +65,7 @@ def deliver(
     with timed("register"):
         refuse_unattested(ledger, tracking, name)
         registered = tell(tracking, package)
+        refuse_renumbered(ledger, name, registered.version, candidate.key)
         if registered.version not in ledger.registered(name):
             ledger.append(
                 "registered",
@@ -113,6 +114,23 @@ def deliver(
     tell_of(name, decision, registered.version)
     spool.drop(number)
     return registered
+
+
+def refuse_renumbered(ledger: Ledger, problem: str, version: int, candidate: str) -> None:
+    """Refuse a number that the audit knows of another candidate: the aliases would point at the wrong model.
+
+    Raises:
+        ServiceFailed: MLflow counts anew, as one does that never had the earlier versions.
+    """
+    known = ledger.registered(problem)
+    if version in known and known[version]["candidate"] != candidate:
+        raise ServiceFailed(
+            f"MLflow gave a candidate of {problem} the number {version}, which is another's",
+            expected=f"a number after {max(known)}, the last that the audit knows",
+            received=f"version {version}",
+            action="let MEDAI_TRACKING_URI name the MLflow in which the earlier versions were registered, or restore"
+            " its copy; then `medai sync`",
+        )
 
 
 def _decided(ledger: Ledger, number: int, delivery: Delivery, decision: Decision) -> Entry:

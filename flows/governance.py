@@ -14,7 +14,7 @@ from typing import Any
 from flows.announcing import announce
 from flows.settings import Settings, user
 from medai.attestation import TAG, contradiction, text
-from medai.errors import ChampionMoved, ConfigurationError, ServiceDown
+from medai.errors import ChampionMoved, ConfigurationError, ServiceDown, ServiceFailed
 from medai.integrity import damage
 from medai.ledger import Champion, Ledger
 from medai.locks import DatabaseLocks
@@ -235,12 +235,21 @@ def attest(ledger: Ledger, tracking: Tracking, problem: str) -> None:
 
 
 def refuse_unattested(ledger: Ledger, tracking: Tracking, problem: str) -> None:
-    """Refuse to promote on an audit that is not the one whose head MLflow remembers.
+    """Refuse to promote on an audit that is not the one whose head MLflow remembers, or beside another MLflow.
 
     Raises:
-        ServiceFailed: the audit was cut or written anew.
+        ServiceFailed: the audit was cut or written anew, or this MLflow never had the versions that the audit knows: it
+            would number other models from 1 anew.
     """
     model = tracking.model(problem)
+    if model is None and (versions := ledger.registered(problem)):
+        raise ServiceFailed(
+            f"MLflow knows no version of {problem}",
+            expected=f"the MLflow in which version {max(versions)} was registered, or a copy of it",
+            received="an MLflow without a model of that name",
+            action="let MEDAI_TRACKING_URI name that one (without it: the one in MEDAI_HOME), or restore its copy; what"
+            " was decided waits for `medai sync`",
+        )
     told = {problem: model.tags[TAG]} if model and TAG in model.tags else {}
     if told and (wrong := contradiction(ledger.entries(), told, ledger.audit.key(make=True))):
         raise wrong

@@ -7,7 +7,10 @@ from typing import Any
 
 import pytest
 
+from flows.delivery import refuse_renumbered
+from flows.governance import promote_by_hand, refuse_unattested
 from flows.sync import catch_up
+from medai.errors import ServiceFailed
 from medai.ledger import Ledger
 from medai.records import Decision, Figures
 from medai.spool import Delivery, Spool
@@ -116,3 +119,25 @@ def test_only_the_files_that_were_decided_on_are_signed(
     shutil.rmtree(ledger.workspace.folder("draw", "5" * 32))
     assert failure["wrong"] == "the model of a decision on p cannot be registered"
     assert failure["received"] == told
+
+
+def test_an_mlflow_that_never_had_the_versions_is_told_of_none(registry: tuple[Workspace, Any], ledger: Ledger) -> None:
+    """It would number another model from 1 anew, and the alias of the champion would point at that one."""
+    _, tracking = registry
+    ledger.append("registered", "elsewhere", {"version": 4, "run_id": "r", "candidate": "3" * 32})
+    with pytest.raises(ServiceFailed, match="MLflow knows no version of elsewhere") as refused:
+        refuse_unattested(ledger, tracking, "elsewhere")
+    assert refused.value.expected == "the MLflow in which version 4 was registered, or a copy of it"
+    with pytest.raises(ServiceFailed, match="MLflow knows no version of elsewhere"):
+        promote_by_hand(ledger, tracking, "elsewhere", 4, "good")
+    assert tracking.model("elsewhere") is None
+    assert ledger.entries()[-1].kind == "registered"
+
+
+def test_a_number_that_is_another_candidates_is_refused(ledger: Ledger) -> None:
+    """The audit's version stays the model that it names."""
+    refuse_renumbered(ledger, "p", 3, "3" * 32)
+    refuse_renumbered(ledger, "p", 4, "4" * 32)
+    with pytest.raises(ServiceFailed, match="the number 2, which is another's") as refused:
+        refuse_renumbered(ledger, "p", 2, "4" * 32)
+    assert refused.value.expected == "a number after 3, the last that the audit knows"
