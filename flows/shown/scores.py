@@ -83,7 +83,29 @@ def prediction(outcome: dict[str, Any]) -> None:
     if outcome["seen_in_training"] is None:
         typer.echo("unknown: whether the champion was fitted on these patients, as not every picture tells whose it is")
     elif outcome["seen_in_training"]:
-        typer.echo(f"{outcome['seen_in_training']} subjects are among those that the champion was fitted on")
+        from medai.reporting.numbers import several
+
+        typer.echo(f"fitted on by the champion before: {several(outcome['seen_in_training'], 'subject')} of them")
     if outcome["seen_pictures"]:
         typer.echo(f"{outcome['seen_pictures']} pictures are pictures of patients that the champion was fitted on")
+    _met(outcome["monitoring"])
     typer.echo(f"answers: {outcome['out']}")
+
+
+def _met(found: dict[str, Any] | None) -> None:
+    """In short, what ``medai monitor`` tells at length of the batch beside what the champion learnt from."""
+    if found is None or not found["windows"]:
+        return  # why is told by a warning
+    outside = [one for one in found["standing"]["outside"] if one["kind"] != "performance"]
+    once = [one for one in outside if not one["counts"]]
+    if counting := [one for one in outside if one["counts"]]:
+        typer.echo(f"drift that counts: {_measures(counting)}")
+    if once:
+        typer.echo(f"outside of what the champion learnt from, drift if it repeats: {_measures(once)}")
+    if not outside:
+        typer.echo("within all bounds of what the champion learnt from")
+    typer.echo(f"page: {found['page']}")
+
+
+def _measures(figures: list[dict[str, Any]]) -> str:
+    return ", ".join(dict.fromkeys(one["measure"].replace("_", " ") for one in figures))

@@ -13,7 +13,7 @@ def test_pictures_of_an_unknown_patient_may_have_been_seen(capsys: pytest.Captur
     """Not known is said, and is not none; what equal pixels tell is said beside it."""
     outcome: dict[str, Any] = {
         "scored": 3, "rows": 3, "version": 1, "labels": {"ill": 3}, "set_aside": {}, "excluded": {}, "not_judged": [],
-        "seen_in_training": None, "seen_pictures": 2, "out": "answers.csv",
+        "seen_in_training": None, "seen_pictures": 2, "out": "answers.csv", "monitoring": None,
     }  # fmt: skip
     shown.prediction(outcome)
     told = capsys.readouterr().out
@@ -21,3 +21,30 @@ def test_pictures_of_an_unknown_patient_may_have_been_seen(capsys: pytest.Captur
     assert "2 pictures are pictures of patients that the champion was fitted on" in told
     shown.prediction(outcome | {"seen_in_training": 0, "seen_pictures": None})
     assert "fitted on" not in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("outside", "told"),
+    [
+        ([], "within all bounds of what the champion learnt from\n"),
+        ([("score", "predictions", False)], "outside of what the champion learnt from, drift if it repeats: score\n"),
+        ([("heart_rate", "data", True), ("heart_rate", "data", True)], "drift that counts: heart rate\n"),
+        ([("calibration", "performance", True)], "within all bounds of what the champion learnt from\n"),
+    ],
+)
+def test_what_the_batch_is_beside_the_champions_own_data_is_told(
+    capsys: pytest.CaptureFixture[str], outside: list[tuple[str, str, bool]], told: str
+) -> None:
+    """In a line, with the page; outcomes that came later are no part of it, and a batch of nobody says nothing."""
+    figures = [{"measure": name, "kind": kind, "counts": counts} for name, kind, counts in outside]
+    found = {"windows": [{}], "standing": {"outside": figures}, "page": "monitor.html"}
+    outcome: dict[str, Any] = {
+        "scored": 3, "rows": 3, "version": 1, "labels": {"ill": 3}, "set_aside": {}, "excluded": {}, "not_judged": [],
+        "seen_in_training": 1, "seen_pictures": None, "out": "answers.csv", "monitoring": found,
+    }  # fmt: skip
+    shown.prediction(outcome)
+    said = capsys.readouterr().out
+    assert told + "page: monitor.html\n" in said
+    assert "fitted on by the champion before: 1 subject of them" in said
+    shown.prediction(outcome | {"monitoring": found | {"windows": []}})
+    assert "champion learnt" not in capsys.readouterr().out
