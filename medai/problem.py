@@ -373,7 +373,7 @@ def load_problem(name_or_path: str, overrides: Iterable[str] = ()) -> Problem:
                 f"there is no problem {name_or_path!r}",
                 expected="a catalogue name, or a path to a .yaml file",
                 received=f"{name_or_path!r}; {near_match(name_or_path, known)}",
-                action="`medai problems` lists the catalogue",
+                action="`medai problems` lists the catalogue; your own is given by its file, such as ./mine.yaml",
             )
     data = read_yaml(path)
     for override in overrides:
