@@ -130,9 +130,21 @@ class Sqlite:
         self.file = file
 
     def freeze(self, path: Path) -> None:
-        """Copy it at once, in one step: sqlite exports no snapshot. A writer waits meanwhile."""
-        with closing(sqlite3.connect(self.file, timeout=60)) as source, closing(sqlite3.connect(path)) as copy:
-            source.backup(copy)
+        """Copy it at once, in one step: sqlite exports no snapshot. A writer waits meanwhile.
+
+        Raises:
+            ServiceFailed: it is damaged, held by a writer, or the disk does not take its copy.
+        """
+        try:
+            with closing(sqlite3.connect(self.file, timeout=60)) as source, closing(sqlite3.connect(path)) as copy:
+                source.backup(copy)
+        except sqlite3.Error as failure:
+            raise ServiceFailed(
+                f"the database {self.name.removesuffix(SQLITE)} cannot be copied",
+                expected="a whole database of SQLite, and room for its copy",
+                received=getattr(failure, "sqlite_errorname", type(failure).__name__),
+                action="make room, or end what writes in it, then run the same command again",
+            ) from None
 
     def dump(self, path: Path) -> None:
         """Nothing is left to do."""

@@ -15,6 +15,7 @@ run, as after a kill).
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import logging
 import os
@@ -23,14 +24,18 @@ import stat
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime
+from io import BufferedReader
 from pathlib import Path, PurePosixPath
 from typing import Literal, Protocol
+
+from pydantic import Field
 
 from medai import __version__
 from medai.audit import AUDIT, HEAD
 from medai.errors import ConfigurationError, DataRefused, ServiceFailed
 from medai.integrity import damage
 from medai.ledger import Ledger
+from medai.paths import NotPlain, read_plain, why
 from medai.records import HASH_BLOCK, Candidate, Frozen, canonical_json
 from medai.spool import SPOOL
 from medai.workspace import Workspace, make_folder, sync_directory, write_durably
@@ -79,9 +84,9 @@ class Database(Protocol):
 class Copied(Frozen):
     """A file of a copy."""
 
-    size: int
+    size: int = Field(ge=0)
     sha256: str
-    mode: int
+    mode: int = Field(ge=0, le=0o777)
 
 
 class Backup(Frozen):
@@ -128,7 +133,7 @@ def back_up(ledger: Ledger, out: Path, databases: Sequence[Database], artifacts:
     """
     home = ledger.workspace.root
     out = out.absolute()
-    if out.exists() or out.is_symlink() or out.is_relative_to(home):
+    if os.path.lexists(out) or out.is_relative_to(home):
         raise ConfigurationError(
             "the copy cannot be written there",
             expected="a name at which nothing is, outside MEDAI_HOME",
@@ -136,7 +141,15 @@ def back_up(ledger: Ledger, out: Path, databases: Sequence[Database], artifacts:
             action="name another folder",
         )
     beside = out.with_name(f".{out.name}.{os.getpid()}.partial")
-    beside.mkdir(0o700, parents=True)
+    try:
+        beside.mkdir(0o700, parents=True)
+    except OSError as failure:
+        raise ConfigurationError(
+            "the copy cannot be written there",
+            expected="a folder of ours in which a new one can be made",
+            received=f"{out}: {why(failure)}",
+            action="name another folder",
+        ) from None
     copier = _Copier(beside)
     try:
         (beside / DATABASES).mkdir()
@@ -183,7 +196,7 @@ def read_backup(source: Path) -> Backup:
         DataRefused: it is no copy of ours, or one of its files is gone or was altered.
     """
     try:
-        data = (source / MANIFEST).read_bytes()
+        data = read_plain(source / MANIFEST)
         backup = Backup.model_validate_json(data)
     except (OSError, ValueError):
         raise DataRefused(
@@ -193,14 +206,18 @@ def read_backup(source: Path) -> Backup:
             action="name the folder that `medai backup` wrote",
         ) from None
     for name, file in backup.files.items():
-        if not _is_inside(name) or not _is_intact(source / name, file):
-            raise DataRefused(
-                "the copy was altered",
-                expected=f"file {list(backup.files).index(name) + 1} of {MANIFEST} as it was written",
-                received="one that is gone, or has other bytes",
-                action="take another copy: this one cannot be trusted",
-            )
+        if not _is_ours(name) or not _is_intact(source / name, file):
+            raise _altered(backup, name)
     return backup
+
+
+def _altered(backup: Backup, name: str) -> DataRefused:
+    return DataRefused(
+        "the copy was altered",
+        expected=f"file {list(backup.files).index(name) + 1} of {MANIFEST} as it was written",
+        received="one that is gone, has other bytes, or would lie where no copy puts one",
+        action="take another copy: this one cannot be trusted",
+    )
 
 
 def restore(workspace: Workspace, source: Path, databases: Sequence[Database], artifacts: Path | None = None) -> Backup:
@@ -244,8 +261,8 @@ def restore(workspace: Workspace, source: Path, databases: Sequence[Database], a
     ]:
         kind, _, rest = name.partition("/")
         target = {HOME: home, ARTIFACTS: artifacts}.get(kind)
-        if target is not None:
-            _put(source / name, target / rest, backup.files[name].mode)
+        if target is not None and not _put(source / name, target / rest, backup.files[name]):
+            raise _altered(backup, name)
     (home / RESTORING).unlink()
     sync_directory(home)
     return backup
@@ -290,7 +307,7 @@ class _Copier:
             descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW)
             with os.fdopen(descriptor, "rb") as file:
                 make_folder(target.parent, 0o700)
-                self.files[name] = _write(file.fileno(), target, stat.S_IMODE(os.fstat(descriptor).st_mode))
+                self.files[name] = _write(file.fileno(), target, os.fstat(descriptor).st_mode & 0o777)
 
     def note(self, path: Path, name: str) -> None:
         """A file that was written in the copy itself."""
@@ -333,12 +350,27 @@ def _write(source: int, target: Path, mode: int) -> Copied:
     return Copied(size=size, sha256=digest.hexdigest(), mode=mode)
 
 
-def _put(source: Path, target: Path, mode: int) -> None:
+def _put(source: Path, target: Path, file: Copied) -> bool:
+    """Put a file in its place; whether it still was what it was when the copy was checked."""
     make_folder(target.parent)
-    with source.open("rb") as file:
-        _write(file.fileno(), target, mode)
-    target.chmod(mode)
+    with _opened(source) as opened:
+        written = _write(opened.fileno(), target, file.mode)
+    target.chmod(file.mode)
     sync_directory(target.parent)
+    return written == file
+
+
+def _opened(path: Path) -> BufferedReader:
+    """A plain file of a copy, which holds no links; a pipe is not waited for.
+
+    Raises:
+        OSError: it is something else.
+    """
+    descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        raise NotPlain(errno.ENXIO, "not a plain file")
+    return os.fdopen(descriptor, "rb")
 
 
 def _without_files(ledger: Ledger) -> list[str]:
@@ -354,19 +386,27 @@ def _without_files(ledger: Ledger) -> list[str]:
     return lost
 
 
-def _is_inside(name: str) -> bool:
-    path = PurePosixPath(name)
-    return not path.is_absolute() and ".." not in path.parts and path.parts[:1] in ((HOME,), (DATABASES,), (ARTIFACTS,))
+def _is_ours(name: str) -> bool:
+    """Whether a copy may hold a file of this name, spelt as it spells it: `home//etc/x` would lead out of the home."""
+    kind, *rest = PurePosixPath(name).parts or ("",)
+    return (
+        PurePosixPath(name).as_posix() == name
+        and "\0" not in name
+        and ".." not in rest
+        and kind in (HOME, DATABASES, ARTIFACTS)
+        and bool(rest)
+        and not (kind == HOME and rest[0] in NOT_COPIED)
+    )
 
 
 def _is_intact(path: Path, file: Copied) -> bool:
     try:
-        with path.open("rb") as opened:
+        with _opened(path) as opened:
             return (
                 os.fstat(opened.fileno()).st_size == file.size
                 and hashlib.file_digest(opened, "sha256").hexdigest() == file.sha256
             )
-    except OSError:
+    except (OSError, ValueError):  # a name that no file can have, too
         return False
 
 
@@ -377,7 +417,7 @@ def _refuse_used(home: Path, backup: Backup) -> bool:
         ConfigurationError: there are results in the state folder.
     """
     try:
-        if backup.sha256 in (home / RESTORING).read_text():
+        if backup.sha256.encode() in read_plain(home / RESTORING):
             return True
     except OSError:
         pass

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
+import os
 import shutil
 import sqlite3
 import threading
@@ -12,7 +15,7 @@ from typing import Any
 import pytest
 
 from flows.databases import Sqlite
-from medai.backup import ARTIFACTS, MANIFEST, RESTORING, Backup, back_up, read_backup, refuse_broken, restore
+from medai.backup import ARTIFACTS, MANIFEST, RESTORING, Backup, Copied, back_up, read_backup, refuse_broken, restore
 from medai.errors import ConfigurationError, DataRefused, ServiceFailed
 from medai.integrity import files_sha256
 from medai.ledger import Ledger
@@ -186,6 +189,69 @@ def test_a_copy_that_was_altered_is_refused(damage: str, tmp_path: Path) -> None
     assert not (tmp_path / "new").exists()
 
 
+@pytest.mark.parametrize(
+    ("name", "more"),
+    [
+        ("home/{outside}", {}),
+        ("./home/more", {}),
+        ("home/more/", {}),
+        ("home", {}),
+        ("home/more\0", {}),
+        ("home/stack.json", {}),
+        ("home/more", {"mode": 0o4755}),
+        ("home/more", {"mode": -1}),
+        ("home/more", {"mode": 10**30}),
+        ("home/pipe", {}),
+        ("home/link", {}),
+    ],
+)
+def test_a_copy_whose_record_was_forged_is_refused(name: str, more: dict[str, Any], tmp_path: Path) -> None:
+    """Names that lead out of the home or are spelt as none is, a privilege, a pipe (without waiting), a link."""
+    out, new, outside = tmp_path / "out", tmp_path / "new", tmp_path / "outside"
+    back_up(home_at(tmp_path / "home"), out, [])
+    name = name.format(outside=outside)
+    inside = out / "home" / str(outside).removeprefix("/")
+    inside.parent.mkdir(parents=True)
+    for path in (inside, out / "home" / "more", out / "home" / "stack.json"):
+        path.touch()
+    os.mkfifo(out / "home" / "pipe")
+    (out / "home" / "link").symlink_to(inside)
+    told = json.loads((out / MANIFEST).read_text())
+    told["files"][name] = {"size": 0, "sha256": hashlib.sha256().hexdigest(), "mode": 0o644} | more
+    (out / MANIFEST).write_text(json.dumps(told))
+    with pytest.raises(DataRefused):
+        restore(Workspace(new), out, [])
+    assert not new.exists()
+    assert not outside.exists()
+
+
+def test_a_record_that_is_a_pipe_is_not_waited_for(tmp_path: Path) -> None:
+    """A folder with a pipe of the record's name is no copy."""
+    os.mkfifo(tmp_path / MANIFEST)
+    with pytest.raises(DataRefused, match="is no copy that medai made"):
+        read_backup(tmp_path)
+
+
+def test_a_place_in_which_no_copy_can_be_made_is_refused(tmp_path: Path) -> None:
+    """Below a file, or under a name that is too long: told with the place; a dead link is something, too."""
+    ledger = home_at(tmp_path / "home")
+    (tmp_path / "file").touch()
+    (tmp_path / "dead").symlink_to(tmp_path / "nothing")
+    for place in (tmp_path / "file" / "out", tmp_path / ("x" * 300), tmp_path / "dead"):
+        with pytest.raises(ConfigurationError, match="the copy cannot be written there"):
+            back_up(ledger, place, [])
+
+
+def test_a_database_that_cannot_be_copied_leaves_no_copy(tmp_path: Path) -> None:
+    """What SQLite says of it is told, and nothing stands at the copy's name."""
+    ledger = home_at(tmp_path / "home")
+    (tmp_path / "mlflow.db").write_bytes(b"no database at all" * 100)
+    with pytest.raises(ServiceFailed, match="the database mlflow cannot be copied") as caught:
+        back_up(ledger, tmp_path / "out", [Sqlite("mlflow", tmp_path / "mlflow.db")])
+    assert caught.value.received == "SQLITE_NOTADB"
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["home", "mlflow.db"]
+
+
 def test_a_copy_is_put_only_where_nothing_is(tmp_path: Path) -> None:
     """Neither a state folder with results nor an existing database is written over."""
     out = tmp_path / "out"
@@ -216,11 +282,11 @@ def test_an_interrupted_restore_goes_on(tmp_path: Path, monkeypatch: pytest.Monk
     back_up(ledger, out, [], tmp_path / "a")
     put, done = backup._put, []
 
-    def killed(source: Path, target: Path, mode: int) -> None:
+    def killed(source: Path, target: Path, file: Copied) -> bool:
         done.append(target)
         if len(done) == 3:
             raise KeyboardInterrupt
-        put(source, target, mode)
+        return put(source, target, file)
 
     monkeypatch.setattr(backup, "_put", killed)
     with pytest.raises(KeyboardInterrupt):
@@ -262,7 +328,7 @@ def test_a_champion_of_other_files_than_the_audits_is_told(tmp_path: Path) -> No
 def test_a_copy_that_fails_leaves_nothing(tmp_path: Path) -> None:
     """Also not a half one under another name."""
     ledger = home_at(tmp_path / "home")
-    with pytest.raises(sqlite3.Error):
+    with pytest.raises(ServiceFailed, match="the database mlflow cannot be copied"):
         back_up(ledger, tmp_path / "out", [Sqlite("mlflow", tmp_path / "no" / "folder.db")])
     assert [path.name for path in tmp_path.iterdir()] == ["home"]
     (tmp_path / "home" / "store" / "link").symlink_to(tmp_path / "home" / "audit.jsonl")
