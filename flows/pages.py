@@ -17,6 +17,7 @@ from __future__ import annotations
 import base64
 import hmac
 import ipaddress
+import os
 import socket
 import sys
 import threading
@@ -180,11 +181,15 @@ def serve(settings: Settings, listener: socket.socket | None, host: str, port: i
 
     Args:
         listener: an open socket; one is opened at ``host`` and ``port`` when left out.
+
+    Raises:
+        ConfigurationError: it would be open to the network; or nothing can listen at ``host`` and ``port``.
     """
     import uvicorn
 
     auth = None if settings.pages_auth is None else settings.pages_auth.get_secret_value()
     refuse_open(host, auth)
+    opened = listener or _listening(host, port)
     config = uvicorn.Config(
         app(settings, tuple(filter(None, settings.pages_hosts.split(","))), auth),
         host=host,
@@ -193,7 +198,29 @@ def serve(settings: Settings, listener: socket.socket | None, host: str, port: i
         access_log=False,
         server_header=False,
     )
-    uvicorn.Server(config).run(sockets=None if listener is None else [listener])
+    uvicorn.Server(config).run(sockets=[opened])
+
+
+def _listening(host: str, port: int) -> socket.socket:
+    """A socket of our own: where it gets none, uvicorn ends with a status that means refused data."""
+    try:
+        family, kind, *_, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0]
+        found = socket.socket(family, kind)
+        try:
+            found.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            found.bind(address)
+        except BaseException:
+            found.close()
+            raise
+    except (OSError, UnicodeError) as failure:
+        number = (isinstance(failure, OSError) and failure.errno) or 0
+        raise ConfigurationError(
+            "the pages cannot be served there",
+            expected="an address of this machine, and a port that nobody else has",
+            received=f"{host}, port {port}: {os.strerror(number).lower() if number > 0 else 'no such address'}",
+            action="end what listens there, or name another --host and --port",
+        ) from None
+    return found
 
 
 def main(arguments: list[str]) -> None:

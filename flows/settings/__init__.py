@@ -15,7 +15,17 @@ from typing import Any, Self
 from pydantic import AliasChoices, Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from flows.settings.kinds import Address, Blocks, DatabaseAddress, Folder, Home, WebAddress
+from flows.settings.kinds import (
+    Address,
+    Blocks,
+    DatabaseAddress,
+    Folder,
+    Home,
+    Hosts,
+    Login,
+    TrackingAddress,
+    WebAddress,
+)
 from flows.settings.variables import PREFIX, dotenv, from_files, named, refuse_unknown
 from medai.errors import ConfigurationError
 
@@ -96,7 +106,7 @@ class Settings(BaseSettings):
     data: Folder | None = None
     threads: int = Field(default_factory=_default_threads, ge=1, le=1024)
     onednn: bool = True
-    tracking_uri: Address | None = Field(
+    tracking_uri: TrackingAddress | None = Field(
         None, validation_alias=AliasChoices("MEDAI_TRACKING_URI", "MLFLOW_TRACKING_URI")
     )
     tracking_username: str | None = None
@@ -116,8 +126,8 @@ class Settings(BaseSettings):
     secrets: Folder | None = None
     prefect_page: WebAddress | None = None
     mlflow_page: WebAddress | None = None
-    pages_auth: SecretStr | None = None
-    pages_hosts: str = ""
+    pages_auth: Login | None = None
+    pages_hosts: Hosts = ""
     lock_seconds: float = Field(4 * 3600, gt=0, allow_inf_nan=False)
     service_seconds: float = Field(120, gt=0, allow_inf_nan=False)
 

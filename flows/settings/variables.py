@@ -17,6 +17,8 @@ IGNORED = frozenset({"MEDAI_TEST_DATA"})
 """Variables with our prefix that belong to the test suite."""
 
 SECRET_WORDS = ("password", "secret", "token", "key", "auth", "credential", "database", "notify")
+LONGEST_SHOWN = 500
+"""Characters of a value that a message shows."""
 SECRET_FILES = {
     "MEDAI_PREFECT_AUTH_FILE": "prefect_auth",
     "MEDAI_TRACKING_PASSWORD_FILE": "tracking_password",
@@ -121,6 +123,8 @@ def named(error: ValidationError) -> ConfigurationError:
     received = repr(first["input"])
     if any(word in variable.lower() for word in SECRET_WORDS) or "@" in received:
         received = "a value that is not shown, as it may be a secret"
+    elif len(received) > LONGEST_SHOWN:
+        received = received[:LONGEST_SHOWN] + "…"
     return ConfigurationError(
         f"the setting {variable} cannot be used",
         expected=first["msg"].removeprefix("Value error, "),

@@ -107,6 +107,61 @@ def test_credentials_in_an_address_are_refused_and_not_shown(name: str, monkeypa
     assert "without a user name or password" in caught.value.expected
 
 
+@pytest.mark.parametrize(
+    ("name", "value", "expected"),
+    [
+        ("PREFECT_API_URL", "http://host:99999/api", "an address whose port is a number from 0 to 65535"),
+        ("MEDAI_PREFECT_API_URL", "http://host:abc", "an address whose port is a number from 0 to 65535"),
+        ("MEDAI_MLFLOW_PAGE", "http://host /x", "an address without blanks and control characters"),
+        ("MLFLOW_TRACKING_URI", "http://host:99999", "an address whose port is a number from 0 to 65535"),
+        ("MEDAI_TRACKING_URI", "mlruns", "an address that begins with http:// or https://, or sqlite:/// and a file"),
+        ("MEDAI_TRACKING_URI", "ftp://host", "an address that begins with http:// or https://, or sqlite:/// and"),
+        ("MEDAI_TRACKING_URI", "postgresql://host/d?password=hunter2", "an address without a password in it"),
+        ("MEDAI_TRACKING_URI", "http://host/?token=hunter2", "an address without a query"),
+        ("MEDAI_PAGES_AUTH", " ", "user:password, neither of them empty"),
+        ("MEDAI_PAGES_AUTH", "hunter2", "user:password, neither of them empty"),
+        ("MEDAI_PAGES_AUTH", "anna: ", "user:password, neither of them empty"),
+        ("MEDAI_PAGES_HOSTS", "*", "names of hosts with commas between them"),
+        ("MEDAI_PAGES_HOSTS", "ward.example,a*b", "names of hosts with commas between them"),
+        ("MEDAI_PAGES_HOSTS", "http://ward.example", "names of hosts with commas between them"),
+    ],
+)
+def test_what_no_client_or_server_could_use_is_refused_before_any_work(
+    name: str, value: str, expected: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An address, a login or a list of hosts; a secret in one is not shown."""
+    monkeypatch.setenv(name, value)
+    with pytest.raises(ConfigurationError) as caught:
+        Settings.load()
+    assert caught.value.expected.startswith(expected)
+    assert "hunter2" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("MEDAI_TRACKING_URI", "sqlite:////srv/mlflow.db"),
+        ("MEDAI_TRACKING_URI", "postgresql+psycopg://host/mlflow?sslmode=require"),
+        ("MEDAI_TRACKING_URI", "https://mlflow.example:8443/base"),
+        ("MEDAI_PAGES_HOSTS", "ward.example,*.site.example,[2001:db8::1],10.0.0.1"),
+        ("MEDAI_PAGES_AUTH", "anna:p:ä ß"),
+    ],
+)
+def test_what_they_can_use_is_taken_as_it_is(name: str, value: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Databases that MLflow speaks to by a driver, subdomains, addresses, colons in a password."""
+    monkeypatch.setenv(name, value)
+    assert Settings.load().environment()[name] == value
+
+
+def test_a_long_value_is_shown_in_part(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The message stays one that can be read."""
+    monkeypatch.setenv("MEDAI_THREADS", "9" * 100_000)
+    with pytest.raises(ConfigurationError) as caught:
+        Settings.load()
+    assert caught.value.received.startswith("'999")
+    assert len(str(caught.value)) < 1000
+
+
 def test_secrets_are_redacted(monkeypatch: pytest.MonkeyPatch) -> None:
     """Printing or dumping settings shows no secret; the libraries receive it."""
     monkeypatch.setenv("MEDAI_TRACKING_PASSWORD", "hunter2")
