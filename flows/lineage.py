@@ -5,11 +5,14 @@ Content records do not name what they come from; who asks for a report, or what 
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from pathlib import Path
 
 from medai.pruning import LINEAGE, MONITORED
 from medai.workspace import Workspace
+
+_KEY = re.compile(r"[0-9A-Za-z_]{1,64}")
 
 
 def remember_lineage(
@@ -31,9 +34,8 @@ def remember_lineage(
 
 def report_of(workspace: Workspace, candidate: str, decision: str) -> Path | None:
     """The page on which a decision is explained; None where it is not there."""
-    page = workspace.receipt(LINEAGE, candidate).get("pages", {}).get(decision)
-    found = sorted(workspace.folder("report", page).glob("*.html")) if page else []
-    return found[0] if found else None
+    pages = workspace.receipt(LINEAGE, candidate).get("pages", {})
+    return _page(workspace, pages.get(decision) if isinstance(pages, dict) else None)
 
 
 def remember_monitoring(workspace: Workspace, problem: str, page: str) -> None:
@@ -45,6 +47,12 @@ def remember_monitoring(workspace: Workspace, problem: str, page: str) -> None:
 
 def monitoring_file(workspace: Workspace, problem: str) -> Path | None:
     """A problem's newest page of windows; None where it is not there."""
-    key = workspace.receipt(MONITORED, problem).get("page")
-    found = sorted(workspace.folder("report", str(key)).glob("*.html")) if key else []
+    return _page(workspace, workspace.receipt(MONITORED, problem).get("page"))
+
+
+def _page(workspace: Workspace, key: object) -> Path | None:
+    """The page of a key; None for what is no key: a receipt is a plain file, and its page is handed out by a server."""
+    if not isinstance(key, str) or not _KEY.fullmatch(key):
+        return None
+    found = sorted(workspace.folder("report", key).glob("*.html"))
     return found[0] if found else None

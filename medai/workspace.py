@@ -298,12 +298,16 @@ class Workspace:
         write_durably(self.root / "receipts" / stage / f"{key}.json", canonical_json(facts) + b"\n")
 
     def receipt(self, stage: str, key: str) -> dict[str, Any]:
-        """Facts kept with ``keep_receipt``; empty when there are none."""
+        """Facts kept with ``keep_receipt``; empty when there are none, or none that can be read."""
         try:
-            facts = json.loads((self.root / "receipts" / stage / f"{key}.json").read_bytes())
-        except (FileNotFoundError, ValueError):
+            facts = json.loads(read_plain(self.root / "receipts" / stage / f"{key}.json"))
+        except (ValueError, RecursionError):
             return {}
-        return dict(facts)
+        except OSError as failure:
+            if failure.errno in (errno.ENOENT, *_IN_THE_WAY):
+                return {}
+            raise
+        return facts if isinstance(facts, dict) else {}
 
     def hash_file(self, path: Path) -> str:
         """SHA-256 of a file, computed once and remembered by path, size, modification and change time, and inode.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import http.server
 import json
+import socket
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,7 +14,7 @@ import pytest
 from starlette.testclient import TestClient
 
 from flows.overview import write
-from flows.pages import app, refuse_open
+from flows.pages import app, refuse_open, serve
 from flows.settings import Settings
 from medai.errors import ConfigurationError
 from medai.ledger import Ledger
@@ -72,6 +73,17 @@ def test_what_is_not_there_is_said_to_be_missing(settings: Settings, path: str) 
     """404 in a line of text."""
     answer = TestClient(app(settings), base_url="http://localhost").get(path)
     assert (answer.status_code, answer.text.count("\n")) == (404, 1)
+
+
+@pytest.mark.parametrize("page", ["../../elsewhere", "{root}/elsewhere", "x" * 300, "a\0b", 5, ["p1"]])
+def test_a_forged_receipt_hands_out_no_other_page(settings: Settings, page: object) -> None:
+    """What is no key of a report leads nowhere, and above all not out of the store."""
+    (settings.home / "elsewhere").mkdir()
+    (settings.home / "elsewhere" / "private.html").write_text("of its owner")
+    told = page.format(root=settings.home) if isinstance(page, str) else page
+    Workspace(settings.home).keep_receipt("monitored", PROBLEM, {"page": told})
+    answer = TestClient(app(settings), base_url="http://127.0.0.1").get(f"/problems/{PROBLEM}/monitoring")
+    assert (answer.status_code, answer.text) == (404, "nothing was monitored under this name\n")
 
 
 def test_a_page_with_pictures_of_patients_is_not_handed_out(settings: Settings) -> None:
@@ -153,6 +165,19 @@ def test_looks_that_saw_nothing_do_not_hide_the_runs(settings: Settings, prefect
     )
     state = prefect.asked["/api/flow_runs/filter START_TIME_DESC"]["flow_runs"]["state"]
     assert state == {"type": {"not_any_": ["SCHEDULED"]}, "name": {"not_any_": ["Unchanged"]}}
+
+
+def test_an_address_that_cannot_be_listened_at_is_named(bare: None, tmp_path: Path) -> None:
+    """A port that somebody has, and a host that is none: status 2, not the one of refused data."""
+    settings = Settings.load(home=tmp_path)
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        with pytest.raises(ConfigurationError, match="the pages cannot be served there") as failure:
+            serve(settings, None, "127.0.0.1", port)
+    assert failure.value.received == f"127.0.0.1, port {port}: address already in use"
+    with pytest.raises(ConfigurationError) as failure:
+        serve(Settings.load(home=tmp_path, pages_auth="anna:secret"), None, "no host", 4300)
+    assert failure.value.received == "no host, port 4300: no such address"
 
 
 def test_pages_are_written_as_files(settings: Settings, tmp_path: Path) -> None:

@@ -115,6 +115,20 @@ def test_a_stage_is_made_once_and_then_found(workspace: Workspace) -> None:
     ]
 
 
+@pytest.mark.parametrize("kind", ["list", "deep", "pipe", "folder"])
+def test_a_receipt_that_is_none_counts_as_missing(kind: str, workspace: Workspace) -> None:
+    """Receipts only make things faster or plainer: what lies in the place of one is neither waited for nor believed."""
+    path = workspace.root / "receipts" / "report" / f"{KEY}.json"
+    path.parent.mkdir(parents=True)
+    if kind == "pipe":
+        os.mkfifo(path)
+    elif kind == "folder":
+        path.mkdir()
+    else:
+        path.write_text("[1]" if kind == "list" else "[" * 100_000)
+    assert workspace.receipt("report", KEY) == {}
+
+
 def test_the_manifest_names_every_file_with_its_hash(workspace: Workspace) -> None:
     """The record is among them, so that a changed threshold is noticed as a changed weight is."""
     make(workspace)
