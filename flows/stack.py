@@ -15,7 +15,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
 import psutil
@@ -150,7 +150,7 @@ def up_in_background(settings: Settings) -> Stack:
         )
     while process.poll() is None:
         found = running(settings)
-        if found is not None and found.pids["stack"] == process.pid:
+        if found is not None and found.pids.get("stack") == process.pid:
             return found
         time.sleep(0.2)
     raise ServiceFailed(
@@ -178,12 +178,23 @@ def down(settings: Settings, patience: float = 60) -> Stack | None:
     """End the stack of this home, and wait until nothing of it runs; what ran, None when nothing did.
 
     Raises:
-        ServiceFailed: it does not end in time.
+        ServiceFailed: it does not end in time; or its record names a process that does not hold this home's stack,
+            which is then left alone.
     """
     found = running(settings)
     if found is None:
         return None
-    end([psutil.Process(found.pids["stack"])] if psutil.pid_exists(found.pids["stack"]) else [], patience)
+    holder = _holder(settings, found)
+    if holder is None:
+        with suppress(Timeout), _lock(settings):
+            return found  # it ended meanwhile
+        raise ServiceFailed(
+            "the process of the stack is not known",
+            expected=f"{RECORD} in MEDAI_HOME to name the process that holds the stack",
+            received="one that does not, or none",
+            action="nothing was ended; look who may write to MEDAI_HOME, then end that `medai stack up` itself",
+        )
+    end([holder], patience)
     try:
         with _lock(settings, patience):
             return found
@@ -194,6 +205,16 @@ def down(settings: Settings, patience: float = 60) -> Stack | None:
             received="one that still runs",
             action="see the logs of its services, then end that process",
         ) from None
+
+
+def _holder(settings: Settings, found: Stack) -> psutil.Process | None:
+    """The process that a record names, if it has the stack's lock open: numbers are used again, and records written."""
+    lock = (settings.home / "locks" / LOCK).resolve()
+    try:
+        process = psutil.Process(found.pids["stack"])
+        return process if any(Path(file.path) == lock for file in process.open_files()) else None
+    except (KeyError, ValueError, OverflowError, psutil.Error):
+        return None
 
 
 def _record(settings: Settings, keeper: Keeper) -> Stack:

@@ -27,7 +27,7 @@ from flows.keeper import Keeper, place
 from flows.postgres import Account, Cluster, program
 from flows.recipe import CORE, SECRETS, Service, recipe
 from flows.settings import Settings
-from flows.stack import make_secrets, up
+from flows.stack import _lock, down, make_secrets, up
 from medai.errors import ConfigurationError, ServiceFailed
 from medai.ledger import Ledger
 from medai.workspace import Workspace
@@ -92,6 +92,24 @@ def test_a_folder_that_postgres_may_not_enter(bare: None, tmp_path: Path) -> Non
         cluster.make()
     assert caught.value.wrong == f"PostgreSQL's account {account.name} cannot reach {closed / 'postgres'}"
     assert "MEDAI_STACK" in caught.value.action
+
+
+def test_a_process_that_does_not_hold_the_stack_is_left_alone(bare: None, tmp_path: Path) -> None:
+    """A record that names another process, or none, ends nothing: numbers are used again, and files are written."""
+    settings = Settings.load(home=tmp_path)
+    bystander = subprocess.Popen(["sleep", "60"])
+    try:
+        with _lock(settings):
+            for pids in ({"stack": bystander.pid}, {"stack": -1}, {"stack": 10**30}, {}):
+                told = {"prefect_url": "", "mlflow_url": "", "pages_url": "", "postgres": "", "told": {}, "logs": ""}
+                (tmp_path / "stack.json").write_text(json.dumps(told | {"pids": pids}))
+                with pytest.raises(ServiceFailed, match="the process of the stack is not known"):
+                    down(settings, patience=0.1)
+        assert bystander.poll() is None
+        assert down(settings) is None  # nobody holds it: nothing runs
+    finally:
+        bystander.kill()
+        bystander.wait()
 
 
 def test_a_service_that_ends_again_and_again_ends_the_stack(
