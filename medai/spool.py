@@ -12,6 +12,8 @@ import re
 from pathlib import Path
 from typing import Any, Self
 
+from pydantic import Field
+
 from medai.errors import ServiceFailed
 from medai.paths import read_plain
 from medai.records import Record, sha256_of
@@ -38,7 +40,7 @@ class Delivery(Record):
         openings: how many candidates were scored on this test set when it was decided.
     """
 
-    problem: str
+    problem: str = Field(pattern=r"^[a-z][a-z0-9_]{0,63}$")  # a lock is named by it
     resolved: dict[str, Any]
     run_key: str
     candidate: str
@@ -90,7 +92,7 @@ class Spool:
             left.unlink(missing_ok=True)
         data = delivery.canonical()
         try:
-            if path.read_bytes() == data:
+            if read_plain(path) == data:
                 return
         except OSError:
             pass

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from medai.errors import ServiceFailed
+from medai.records import sha256_of
 from medai.spool import Delivery, Spool
 from medai.workspace import Workspace
 
@@ -80,6 +81,16 @@ def test_an_altered_delivery_is_refused_by_its_line(how: str, spool: Spool) -> N
     if how != "a folder":
         spool.put(7, delivery())
         assert spool.read(7) == delivery()
+
+
+def test_a_problem_that_is_a_path_is_refused(spool: Spool) -> None:
+    """A lock is named by the problem: a forged one would be made elsewhere, under a hash that holds."""
+    told = json.loads(delivery().canonical()) | {"problem": "../../p"}
+    told["key"] = sha256_of({name: value for name, value in told.items() if name != "key"})
+    spool.folder.mkdir()
+    spool._path(3).write_text(json.dumps(told))
+    with pytest.raises(ServiceFailed, match=r"spool/000000003\.json was altered"):
+        spool.read(3)
 
 
 def test_what_a_kill_left_beside_is_no_delivery(spool: Spool) -> None:
