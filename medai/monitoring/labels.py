@@ -26,12 +26,14 @@ contradicts_earlier   another outcome is known already, and stands
 
 from __future__ import annotations
 
+import csv
 import io
+import os
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from medai.errors import ConfigurationError, DataRefused, near_match
+from medai.errors import ConfigurationError, DataRefused
 from medai.outputs import Mask, Multilabel, Output
 from medai.records import sha256_of_file
 
@@ -110,9 +112,12 @@ def read_labels(path: Path, name: str, output: Output) -> LabelFile:
     if isinstance(output, Multilabel) and any(finding in raw.columns for finding in (*output.names, *output.classes)):
         truth = _findings(raw, output)
     else:
-        column = next((one for one in (name, OUTCOME, *output.labels) if one in raw.columns), None)
-        if column is None:
+        found = [one for one in dict.fromkeys((name, OUTCOME, *output.labels)) if one in raw.columns]
+        if not found:
             raise _lacks(f"the outcome in a column {name} or {OUTCOME}", raw)
+        if len(found) > 1:
+            raise _twice(f"the outcome in one column, {name} or {OUTCOME}", f"{len(found)} columns of outcomes")
+        column = found[0]
         truth = raw[column].map_elements(lambda text: _class_of(str(text), output), pl.String, skip_nulls=True)
         truth = pl.select(pl.when(raw[column].is_null()).then(pl.lit("")).otherwise(truth)).to_series()
     times, readable = _times(raw[TIME] if TIME in raw.columns else None, raw.height)
@@ -200,7 +205,7 @@ def _read(path: Path) -> pl.DataFrame:
     from medai.tables import read_table
 
     suffix = path.suffix.lower()
-    if suffix not in (".csv", ".parquet") or not path.is_file():
+    if suffix not in (".csv", ".parquet") or not os.path.isfile(path):  # noqa: PTH113 False, too, for a name that is too long
         raise ConfigurationError(
             "the file of outcomes is not there" if suffix in (".csv", ".parquet") else "the file has another format",
             expected="a file named ….csv or ….parquet",
@@ -210,20 +215,24 @@ def _read(path: Path) -> pl.DataFrame:
     try:
         if suffix == ".csv":
             text = path.read_bytes().decode("utf-8-sig")
+            names = next(csv.reader(io.StringIO(text, newline="")), [])
             table = pl.read_csv(io.StringIO(text), infer_schema=False) if text.strip() else pl.DataFrame()
         else:
             table = pl.DataFrame(read_table(path))
+            names = table.columns
             table = table.with_columns(
                 pl.col(name).dt.to_string("iso") if kind.is_temporal() else pl.col(name).cast(pl.String)
                 for name, kind in table.schema.items()
             )
-    except (UnicodeDecodeError, pl.exceptions.PolarsError) as failure:
+    except (UnicodeDecodeError, csv.Error, pl.exceptions.PolarsError, DataRefused) as failure:
         raise DataRefused(
             "the file of outcomes cannot be read",
             expected="CSV in UTF-8 with a line of column names, or Parquet of plain columns",
             received=type(failure).__name__,
             action="write it again",
         ) from None
+    if len({*names}) < len(names):  # polars has given the second another name
+        raise _twice("each column's name once", "a name that two columns have")
     if not table.height:
         raise DataRefused(
             "the file of outcomes is empty",
@@ -236,11 +245,21 @@ def _read(path: Path) -> pl.DataFrame:
     )
 
 
+def _twice(expected: str, received: str) -> DataRefused:
+    return DataRefused(
+        "the file of outcomes says something twice",
+        expected=expected,
+        received=received,
+        action="remove the column that is not meant",
+    )
+
+
 def _lacks(what: str, table: pl.DataFrame) -> DataRefused:
+    """The names that were found are not told: of a file without a header they are the first patient's values."""
     return DataRefused(
         "the file of outcomes lacks a column",
         expected=what,
-        received=f"{table.width} columns of other names; {near_match(OUTCOME, table.columns)}",
+        received=f"{table.width} columns of other names",
         action="name the columns as `medai label --help` tells",
     )
 

@@ -131,6 +131,10 @@ def test_parquet_with_sites_and_dates(tmp_path: Path, ill: Any) -> None:
         (("id,outcome",), "received: no row"),
         ((), "received: no row"),
         (("id,outcome", "s1,1,2,3"), "the file of outcomes cannot be read"),
+        (("id,outcome,outcome", "s1,1,0"), "a name that two columns have"),
+        (("id,id,outcome", "s1,t1,1"), "a name that two columns have"),
+        (("id,x,outcome", "s1,1,0"), "received: 2 columns of outcomes"),
+        (("s1,1", "s2,0"), "received: 2 columns of other names"),  # no header: its names are a patient's
     ],
 )
 def test_files_that_are_refused(tmp_path: Path, ill: Any, lines: tuple[str, ...], message: str, refusal: Any) -> None:
@@ -147,6 +151,12 @@ def test_files_that_are_not_there(tmp_path: Path, ill: Any, output_of: Any) -> N
         read_labels(tmp_path / "late.csv", "x", ill)
     with pytest.raises(ConfigurationError, match="another suffix"):
         read_labels(written(tmp_path, "id", name="late.txt"), "x", ill)
+    with pytest.raises(ConfigurationError, match="no such file"):
+        read_labels(tmp_path / ("x" * 300 + ".csv"), "x", ill)
+    (tmp_path / "miller.parquet").write_bytes(b"PAR1 and no more PAR1")
+    with pytest.raises(DataRefused, match="the file of outcomes cannot be read") as caught:
+        read_labels(tmp_path / "miller.parquet", "x", ill)
+    assert "miller" not in str(caught.value)
     (tmp_path / "bytes.csv").write_bytes(b"id,outcome\n\xff,1\n")
     with pytest.raises(DataRefused, match="UnicodeDecodeError"):
         read_labels(tmp_path / "bytes.csv", "x", ill)
