@@ -27,6 +27,13 @@ from medai.workspace import Workspace
 log = logging.getLogger("medai.run")
 
 LONGEST_REASON = 2000
+UNWRITTEN = ("Cc", "Cs", "Zl", "Zp")
+"""Categories of Unicode that no line of text has: controls, half characters, separators of lines and paragraphs."""
+TURNING = ("LRE", "RLE", "LRO", "RLO", "PDF", "LRI", "RLI", "FSI", "PDI")
+"""Bidirectional controls (Unicode Standard Annex 9), by which a reader is shown another order of words than is signed
+(Boucher and Anderson 2023, Trojan Source). Text of either direction needs none in one line."""
+TAGS = frozenset(map(chr, range(0xE0000, 0xE0080)))
+"""Unicode's tag characters: nobody sees them."""
 MLFLOW = "mlflow"
 """What an outcome's ``waiting`` names."""
 
@@ -285,7 +292,7 @@ def _refuse_damaged(ledger: Ledger, problem: str, version: int, candidate: str) 
 
 
 def check_reason(reason: str) -> None:
-    """Refuse a reason without words, or one that no line of the audit can hold."""
+    """Refuse a reason without words, or one that no line of the audit can hold or that reads otherwise than it is."""
     if not any(unicodedata.category(sign)[0] in "LNPS" for sign in reason[: LONGEST_REASON + 1]):
         raise ConfigurationError(
             "what the audit keeps needs a reason",
@@ -293,7 +300,11 @@ def check_reason(reason: str) -> None:
             received="nothing",
             action="say why: the auditor will ask",
         )
-    strange = [sign for sign in reason[:LONGEST_REASON] if unicodedata.category(sign) in ("Cc", "Cs")]
+    strange = [
+        sign
+        for sign in reason[:LONGEST_REASON]
+        if unicodedata.category(sign) in UNWRITTEN or unicodedata.bidirectional(sign) in TURNING or sign in TAGS
+    ]
     if strange or len(reason) > LONGEST_REASON:
         raise ConfigurationError(
             "the reason cannot be written in the audit",

@@ -25,7 +25,7 @@ def history(ledger: Ledger, problem: str, at: str | None = None) -> dict[str, An
     Raises:
         ConfigurationError: the date cannot be read.
     """
-    until = moment(at) if at else None
+    until = None if at is None else moment(at)
     champion = ledger.champion(problem, until)
     known = ledger.entries(problem)
     entries = [entry for entry in known if until is None or entry.at <= until]

@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 
-from flows.governance import project, promote_by_hand, roll_back
+from flows.governance import check_reason, project, promote_by_hand, roll_back
+from flows.history import history
 from flows.settings import Settings
 from flows.sync import Courier, catch_up
 from medai.errors import ChampionMoved, ConfigurationError, NotChampion, ServiceFailed
@@ -122,6 +123,21 @@ def test_what_a_person_decides_stays(medai: Any, home: Path, problems: Any, alia
     past = medai("history", problem, "--at", nobody, "--json", home=home).json
     assert [entry["kind"] for entry in past["entries"]] == ["champion", "settled", "champion"]
     assert [version["version"] for version in past["versions"]] == [1]
+
+
+@pytest.mark.parametrize("sign", ["\u202e", "\u2066", "\u2028", "\u2029", "\U000e0041", "\0"])
+def test_a_reason_that_reads_otherwise_than_it_is_signed_is_refused(sign: str) -> None:
+    """Turned words, hidden tags and separators of lines; whatever language it is in otherwise."""
+    check_reason("better on the ward's patients; \u0628\u0647\u062a\u0631 \u0645\u06cc\u200c\u0634\u0648\u062f")
+    with pytest.raises(ConfigurationError, match="the reason cannot be written in the audit") as refused:
+        check_reason(f"better {sign}on the ward")
+    assert refused.value.received == f"the character {sign!a}"
+
+
+def test_an_empty_date_is_not_today(tmp_path: Path) -> None:
+    """A script whose variable is empty must not be told who is champion now."""
+    with pytest.raises(ConfigurationError, match="a date cannot be read"):
+        history(Ledger(Workspace(tmp_path), "anna"), "ward", at="")
 
 
 @pytest.mark.parametrize(
