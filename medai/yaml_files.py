@@ -153,8 +153,20 @@ def _events(text: str) -> Iterator[Any]:
 
     if hasattr(yaml, "CSafeLoader"):
         with suppress(yaml.YAMLError):
-            return iter(list(yaml.parse(text, Loader=yaml.CSafeLoader)))
+            return iter(list(_to_the_deepest(yaml.parse(text, Loader=yaml.CSafeLoader))))
     return yaml.parse(text, Loader=yaml.SafeLoader)
+
+
+def _to_the_deepest(events: Iterator[Any]) -> Iterator[Any]:
+    """Events up to one nested too deeply, which is refused: each further level costs libyaml more than the last."""
+    import yaml
+
+    levels = 0
+    for event in events:
+        levels += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
+        yield event
+        if levels > DEEPEST + 1:
+            return
 
 
 def _document(events: Iterator[Any], name: str) -> Any:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Annotated
+
 from pydantic import Field, model_validator
 
 from medai.records import Frozen
@@ -28,7 +30,8 @@ class Monitoring(Frozen):
         codes: largest share of readings whose code the other side does not have.
         alerts: largest change of the share of subjects over the threshold.
         loss: how much worse than on the champion's own test a metric may be, by the favourable end of its interval.
-        floors: metric → value that the favourable end of its interval must reach; the gate's when left out.
+        floors: metric → value that the favourable end of its interval must reach, from 0 to 1;
+            the gate's when left out.
         calibration_intercept: largest distance from 0 of the recalibration's intercept, in log-odds.
         calibration_slope: smallest slope of the recalibration; its inverse is the largest.
     """
@@ -47,7 +50,7 @@ class Monitoring(Frozen):
     codes: float = Field(0.05, gt=0, le=1)
     alerts: float = Field(0.1, gt=0, le=1)
     loss: float = Field(0.05, gt=0, le=1)
-    floors: dict[str, float] | None = None
+    floors: dict[str, Annotated[float, Field(ge=0, le=1)]] | None = None
     calibration_intercept: float = Field(0.5, gt=0)
     calibration_slope: float = Field(0.5, gt=0, lt=1)
 

@@ -66,6 +66,7 @@ def test_plain_data() -> None:
         ("[a]: b", "has a key that is neither text nor a whole number (line 1)"),
         ("true: b", "has a key that is neither text nor a whole number (line 1)"),
         ("a: " + "[" * 40 + "]" * 40, "is nested too deeply (line 1)"),
+        ("a: " + "[" * 500_000, "is nested too deeply (line 1)"),  # an hour, where all of it is read first
         ("a: \x00", "is not YAML"),
         ('a: "\\UFFFFFFFF"', "is not YAML"),
         ('a: "\\0"', "holds a character that is no text (line 1)"),
