@@ -112,6 +112,26 @@ def test_a_process_that_does_not_hold_the_stack_is_left_alone(bare: None, tmp_pa
         bystander.wait()
 
 
+def test_the_process_that_holds_the_stack_is_ended(bare: None, tmp_path: Path) -> None:
+    """It is known by the lock that it has open, also where the home is reached through a link."""
+    (tmp_path / "home").mkdir()
+    (tmp_path / "link").symlink_to(tmp_path / "home")
+    code = "import sys, filelock; held = filelock.FileLock(sys.argv[1]); held.acquire(); print(flush=True); input()"
+    lock = tmp_path / "link" / "locks" / "stack.lock"
+    lock.parent.mkdir()
+    holder = subprocess.Popen([sys.executable, "-c", code, lock], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+    try:
+        assert holder.stdout is not None
+        holder.stdout.readline()
+        told = {"prefect_url": "", "mlflow_url": "", "pages_url": "", "postgres": "", "told": {}, "logs": ""}
+        (tmp_path / "home" / "stack.json").write_text(json.dumps(told | {"pids": {"stack": holder.pid}}))
+        found = down(Settings.load(home=tmp_path / "link"), patience=5)
+        assert found is not None
+        assert not psutil.pid_exists(holder.pid)
+    finally:
+        holder.kill()
+
+
 def test_a_service_that_ends_again_and_again_ends_the_stack(
     bare: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
