@@ -34,6 +34,8 @@ from medai.workspace import make_folder
 
 log = logging.getLogger("medai.stack")
 
+POSTGRES = "postgres"
+"""PostgreSQL's data in a stack's folder."""
 PAUSES = (0.5, 1, 2, 4, 8, 16)
 """Seconds before a service that ended by itself is started again, each time it ends; then the stack gives up."""
 STEADY_SECONDS = 60
@@ -67,7 +69,7 @@ def place(settings: Settings) -> Place:
 def cluster_of(settings: Settings, here: Place) -> Cluster:
     """The stack's PostgreSQL."""
     port = int(here.postgres.rpartition(":")[2])
-    return Cluster(settings.stack_folder / "postgres", settings.secrets_folder, port, recipe(here)["postgres"])
+    return Cluster(settings.stack_folder / POSTGRES, settings.secrets_folder, port, recipe(here)["postgres"])
 
 
 class Keeper:

@@ -12,7 +12,7 @@ import json
 import re
 import secrets
 from collections.abc import Callable, Mapping
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Any, ParamSpec, TypeVar
 
 from prefect import Flow
@@ -46,10 +46,20 @@ class PlacedFlow(Flow[P, R]):
 
 
 def flow(*, name: str, flow_run_name: str) -> Callable[[Callable[P, R]], Flow[P, R]]:
-    """Prefect's decorator, for a flow whose parameters may name places; its result is not stored either."""
+    """Prefect's decorator, for a flow whose parameters may name places; its result is not stored either.
+
+    Args:
+        flow_run_name: template of a run's name, from the flow's parameters; of a Problem's file its name alone.
+    """
+
+    def named() -> str:
+        from prefect.runtime import flow_run
+
+        parameters: dict[str, Any] = flow_run.parameters
+        return flow_run_name.format(**parameters | {"problem": PurePath(parameters["problem"]).stem})
 
     def decorated(function: Callable[P, R]) -> Flow[P, R]:
-        return PlacedFlow(function, name=name, flow_run_name=flow_run_name, persist_result=False)
+        return PlacedFlow(function, name=name, flow_run_name=named, persist_result=False)
 
     return decorated
 

@@ -25,6 +25,14 @@ PREFIXES = ("retrain-", "watch-")
 """Of the names of deployments; a problem's name follows."""
 
 
+_TAG = "medai.problem."
+
+
+def tag_of(problem: str) -> str:
+    """By which Prefect's server finds the runs of a problem, however it was called."""
+    return _TAG + problem
+
+
 class Unanswered(Exception):
     """Prefect's server does not answer, or not as it should."""
 
@@ -81,7 +89,7 @@ def _plans(client: Any, page: str, problems: set[str]) -> dict[str, Plan]:
                 sorted(_schedule(one) for one in deployments if of[one["id"]] == name and one.get("schedules"))
             ),
             next=next((one["expected_start_time"] for one in due if of.get(one["deployment_id"]) == name), None),
-            runs=tuple(_run(one, called, page) for one in began if _of(one, of, names) == name)[:SHOWN],
+            runs=tuple(_run(one, called, page) for one in began if of_problem(one, of, names) == name)[:SHOWN],
         )
         for name in sorted(names)
     }
@@ -100,10 +108,13 @@ def _problem(deployment: str) -> str:
     return next((deployment.removeprefix(prefix) for prefix in PREFIXES if deployment.startswith(prefix)), "")
 
 
-def _of(run: dict[str, Any], deployments: dict[str, str], names: set[str]) -> str | None:
-    """Whose a run is: its deployment's problem, or the one it was called with, by name or by a file of that name."""
+def of_problem(run: dict[str, Any], deployments: dict[str, str], names: set[str]) -> str | None:
+    """Whose a run is: as its deployment or its tag says, or the problem that it was called with, if by name."""
     if run.get("deployment_id") in deployments:
         return deployments[run["deployment_id"]]
+    for tag in map(str, run.get("tags") or ()):
+        if tag.startswith(_TAG):
+            return tag.removeprefix(_TAG)
     asked = str(run.get("parameters", {}).get("problem", ""))
     called = asked.rpartition("/")[2].removesuffix(".yaml").removesuffix(".yml")
     return called if called in names else None

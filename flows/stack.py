@@ -23,11 +23,13 @@ from filelock import FileLock, Timeout
 
 from flows.child import end
 from flows.databases import driver
-from flows.keeper import Keeper, cluster_of, place
+from flows.governance import ledger_of
+from flows.keeper import POSTGRES, Keeper, cluster_of, place
 from flows.recipe import CORE, POSTGRES_PASSWORD, PREFECT_AUTH, SECRETS, clients
 from flows.services.process import stop_signals
 from flows.settings import Settings
 from flows.sync import Courier
+from medai.chain import AUDIT
 from medai.errors import ConfigurationError, ServiceFailed
 from medai.paths import read_plain
 from medai.records import Frozen
@@ -104,7 +106,8 @@ def up(settings: Settings, *, ready: Callable[[Stack], None] | None = None) -> N
         ready: told once all services answer.
 
     Raises:
-        ConfigurationError: PostgreSQL or what MLflow needs for it is not installed, or the folder cannot serve.
+        ConfigurationError: PostgreSQL or what MLflow needs for it is not installed, or the folder cannot serve; or the
+            home has versions, and a stack that begins now would have an MLflow without them.
         ServiceFailed: another stack runs on this home, or a service does not start, or ends again and again.
     """
     driver()
@@ -113,6 +116,7 @@ def up(settings: Settings, *, ready: Callable[[Stack], None] | None = None) -> N
         _hold(settings, stack)
         (settings.home / RECORD).unlink(missing_ok=True)  # left by a kill
         stack.enter_context(stop_signals(stopped))
+        _refuse_versions_elsewhere(settings)
         make_secrets(settings.secrets_folder)
         here = place(settings)
         keeper = Keeper(settings, here, stopped)
@@ -129,6 +133,18 @@ def up(settings: Settings, *, ready: Callable[[Stack], None] | None = None) -> N
             if keeper.mend():
                 _record(settings, keeper)
             courier.look()
+
+
+def _refuse_versions_elsewhere(settings: Settings) -> None:
+    if (settings.stack_folder / POSTGRES).exists() or not (settings.home / AUDIT).exists():
+        return
+    if versions := ledger_of(settings).entries(kind="registered"):
+        raise ConfigurationError(
+            "a stack that begins in this home would have an MLflow without its versions",
+            expected="a home in which nothing was registered yet, or one in which the stack ran before",
+            received=f"{len(versions)} registered versions in {AUDIT}",
+            action="let MEDAI_HOME name a new folder for the stack; `medai up` serves this home as it is",
+        )
 
 
 def up_in_background(settings: Settings) -> Stack:

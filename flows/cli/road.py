@@ -8,7 +8,7 @@ import typer
 
 from flows.cli.arguments import Data, Json, Name, Overrides, Seed, load
 from flows.cli.frame import answer
-from flows.cli.server import prefect_server
+from flows.cli.server import about, prefect_server
 from flows.shown import road as shown
 from flows.shown import scores, windows
 
@@ -43,7 +43,7 @@ def run(
             from flows.spreading import check
 
             check(dask, shards, settings)  # refused before any work
-        with prefect_server(settings, (question, data, f"medai run {problem}")):
+        with prefect_server(settings, (question, data, f"medai run {problem}")), about(question):
             from flows.train import train
 
             return train(problem, data, seed, overrides, dask, shards)
@@ -57,7 +57,7 @@ def check(problem: Name, data: Data = None, overrides: Overrides = None, as_json
 
     def act(settings: Settings) -> dict[str, Any]:
         question = load(problem, overrides)
-        with prefect_server(settings, (question, data, f"medai check {problem}")):
+        with prefect_server(settings, (question, data, f"medai check {problem}")), about(question):
             from flows.check import check as judge
 
             return judge(problem, data, overrides)
@@ -87,8 +87,8 @@ def evaluate(
     del champion  # nothing else can be measured
 
     def act(settings: Settings) -> dict[str, Any]:
-        load(problem, overrides)
-        with prefect_server(settings):
+        question = load(problem, overrides)
+        with prefect_server(settings), about(question):
             from flows.evaluate import evaluate as measure
 
             return measure(problem, data, include_seen, overrides, source)
@@ -113,11 +113,11 @@ def predict(
     def act(settings: Settings) -> dict[str, Any]:
         from pathlib import Path
 
-        load(problem, overrides)
+        question = load(problem, overrides)
         from medai.prediction import Destination
 
         Destination(Path(out), overwrite=overwrite, inputs=[Path(one) for one in inputs])  # refused before any work
-        with prefect_server(settings):
+        with prefect_server(settings), about(question):
             from flows.predict import predict as score
 
             return score(problem, inputs, out, overwrite, overrides)
@@ -130,8 +130,8 @@ def monitor(problem: Name, data: Data = None, overrides: Overrides = None, as_js
     """Compare data, and the champion's answers to them, with what it learnt from."""
 
     def act(settings: Settings) -> dict[str, Any]:
-        load(problem, overrides)
-        with prefect_server(settings):
+        question = load(problem, overrides)
+        with prefect_server(settings), about(question):
             from flows.monitor import monitor as compare
 
             return compare(problem, data, overrides)
@@ -151,8 +151,8 @@ def label(
     """Join outcomes that came later to the predictions, and measure the champion on them."""
 
     def act(settings: Settings) -> dict[str, Any]:
-        load(problem, overrides)
-        with prefect_server(settings):
+        question = load(problem, overrides)
+        with prefect_server(settings), about(question):
             from flows.label import label as join
 
             return join(problem, file, overrides)
@@ -169,6 +169,10 @@ def demo(seed: Seed = 0, overrides: Overrides = None, as_json: Json = False) -> 
         with prefect_server(settings, (questions[0], None, "medai demo")):
             from flows.train import train
 
-            return {"runs": [train(problem, None, seed, overrides) for problem in DEMO], "home": str(settings.home)}
+            runs = []
+            for problem, question in zip(DEMO, questions, strict=True):
+                with about(question):
+                    runs.append(train(problem, None, seed, overrides))
+            return {"runs": runs, "home": str(settings.home)}
 
     answer(act, as_json, shown.demo)

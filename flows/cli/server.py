@@ -54,6 +54,17 @@ def prefect_server(settings: Settings, ahead: tuple[Problem, str | None, str] | 
         _take_up_again()
 
 
+@contextlib.contextmanager
+def about(question: Problem) -> Iterator[None]:
+    """Around a flow: Prefect's server finds its runs by the problem, however that was called."""
+    from prefect import tags
+
+    from flows.plans import tag_of
+
+    with tags(tag_of(question.name)):
+        yield
+
+
 def _take_up_again() -> NoReturn:
     """Begin the command anew in this process's place, with a Prefect server of its own; finished stages are reused.
 

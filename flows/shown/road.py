@@ -60,6 +60,9 @@ def run(outcome: dict[str, Any]) -> None:
     champion = outcome["champion"]
     if outcome["awaits_approval"]:
         typer.echo(f"`medai promote {outcome['problem']} {version} --reason …` approves it")
+    if outcome["decision"] == "insufficient_evidence" and version is not None and since is None:
+        person = f"a person may `medai promote {outcome['problem']} {version} --reason …`"
+        typer.echo(f"data of more patients let the gate judge it; {person}")
     typer.echo("champion: " + ("none" if champion is None else f"version {champion}"))
     typer.echo(f"report: {outcome['report']}")
     typer.echo(f"to make it again: {outcome['reproduce']}")

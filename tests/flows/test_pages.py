@@ -15,6 +15,7 @@ from starlette.testclient import TestClient
 
 from flows.overview import write
 from flows.pages import app, refuse_open, serve
+from flows.plans import of_problem
 from flows.settings import Settings
 from medai.errors import ConfigurationError
 from medai.ledger import Ledger
@@ -165,6 +166,21 @@ def test_looks_that_saw_nothing_do_not_hide_the_runs(settings: Settings, prefect
     )
     state = prefect.asked["/api/flow_runs/filter START_TIME_DESC"]["flow_runs"]["state"]
     assert state == {"type": {"not_any_": ["SCHEDULED"]}, "name": {"not_any_": ["Unchanged"]}}
+
+
+@pytest.mark.parametrize(
+    ("run", "whose"),
+    [
+        ({"deployment_id": "d", "tags": ["medai.problem.other"]}, "planned"),
+        ({"tags": ["command-7", "medai.problem.mine"], "parameters": {"problem": "./file.yaml"}}, "mine"),
+        ({"parameters": {"problem": "sepsis"}}, "sepsis"),
+        ({"tags": [], "parameters": {"problem": "wards/sepsis.yaml"}}, "sepsis"),
+        ({"tags": None, "parameters": {"problem": "./file.yaml"}}, None),
+    ],
+)
+def test_a_run_belongs_to_the_problem_however_that_was_called(run: dict[str, Any], whose: str | None) -> None:
+    """By its deployment, by its tag, or by the word that it was called with."""
+    assert of_problem(run, {"d": "planned"}, {"sepsis", "mine"}) == whose
 
 
 def test_an_address_that_cannot_be_listened_at_is_named(bare: None, tmp_path: Path) -> None:

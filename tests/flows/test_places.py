@@ -85,7 +85,7 @@ def test_a_mark_of_another_state_folder_is_refused(settings: Settings, tmp_path:
 def test_prefect_is_not_told_where_data_lie(
     folder: Path, leaks: Any, medai: Any, problems: Any, prefect_home: Path, tmp_path: Path
 ) -> None:
-    """Neither by a run's parameters nor by what is said where nothing is found."""
+    """Neither by a run's parameters nor by what is said where nothing is found; a run is found by its problem."""
     home, problem = tmp_path / "home", problems.stays("of_a_ward")
     assert medai("check", problem, "--data", str(folder), "--json", home=home).status == 0
     missing = medai("check", problem, "--data", str(folder / "none"), "--json", home=home)
@@ -93,6 +93,10 @@ def test_prefect_is_not_told_where_data_lie(
     assert NAMED not in missing.out + missing.err
     (asked,) = [run["data"] for run in parameters(prefect_home) if run["problem"] == problem]
     assert asked.startswith("place:")
+    with closing(sqlite3.connect(prefect_home / "prefect" / "prefect.db")) as database:
+        question = "select name, tags from flow_run where json_extract(parameters, '$.problem') = ?"
+        runs = database.execute(question, (problem,)).fetchall()
+    assert [(name, "medai.problem.of_a_ward" in json.loads(tags)) for name, tags in runs] == [("of_a_ward", True)]
     assert json.loads((home / FILE).read_bytes())[asked] == str(folder)
     assert leaks(home) == []
 

@@ -64,6 +64,19 @@ def test_a_secret_that_is_none_is_refused(left: str, tmp_path: Path) -> None:
     assert caught.value.received == ("a file of mode 0640" if left else "an empty file")
 
 
+def test_a_home_with_versions_begins_no_stack(bare: None, tmp_path: Path) -> None:
+    """Its MLflow would be empty, and give the next candidate the number of one that the audit knows."""
+    settings = Settings.load(home=tmp_path)
+    ledger = Ledger(Workspace(tmp_path), by="anna")
+    ledger.append("ingested", "sepsis", {})
+    ledger.append("registered", "sepsis", {"version": 1})
+    with pytest.raises(ConfigurationError, match="a stack that begins in this home would have an MLflow without") as no:
+        up(settings)
+    assert no.value.received == "1 registered versions in audit.jsonl"
+    assert "medai up" in no.value.action
+    assert not (tmp_path / "stack").exists()
+
+
 def test_postgres_that_is_not_there_or_cannot_serve(
     bare: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -77,6 +77,15 @@ def test_each_condition_has_its_mark_and_an_open_approval_its_command(capsys: py
     assert "`medai promote death 1 --reason …` approves it\nchampion: none" in told
 
 
+def test_too_little_evidence_tells_what_would_help(capsys: pytest.CaptureFixture[str]) -> None:
+    """More patients, or a person; nothing where there is no version yet."""
+    shown.run(outcome_of(decision="insufficient_evidence"))
+    told = "data of more patients let the gate judge it; a person may `medai promote death 1 --reason …`\n"
+    assert told in capsys.readouterr().out
+    shown.run(outcome_of(decision="insufficient_evidence", version=None))
+    assert "a person may" not in capsys.readouterr().out
+
+
 @pytest.mark.parametrize(
     ("failure", "told"),
     [
