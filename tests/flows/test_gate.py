@@ -32,6 +32,7 @@ def asked(problems: Any) -> str:
     return path
 
 
+@pytest.mark.slow
 def test_what_passes_waits_for_a_person_whose_approval_is_signed(medai: Any, asked: str, tmp_path: Path) -> None:
     """Nothing is promoted before; the approval names the decision, and its signature holds for these facts alone."""
     home = tmp_path / "home"

@@ -251,6 +251,7 @@ def test_criteria_that_ask_for_the_outcome_are_left_unjudged(
     problems.stays("stayed")
 
 
+@pytest.mark.slow
 def test_predicting_loads_no_training_library_and_writes_no_registry(
     home: Path, pictures: tuple[str, dict[str, Any]], npz: Path, environment: dict[str, str], tmp_path: Path
 ) -> None:

@@ -32,6 +32,7 @@ def test_another_gate_decides_anew_and_fits_nothing(medai: Any, home: Path, prob
     assert strict["test_openings"] == first["test_openings"]
 
 
+@pytest.mark.slow
 def test_another_model_is_fitted_on_the_same_arrays(medai: Any, home: Path, problems: Any) -> None:
     """From fit on; the baseline, which did not change, is reused."""
     problem = problems.pictures("model")
@@ -119,6 +120,7 @@ def test_grown_data_move_nobody_and_are_judged_on_new_eyes_only(medai: Any, tmp_
     assert {"prepare:champion", "evaluate:champion", "evaluate:gate"} <= set(found["stages"])
 
 
+@pytest.mark.slow
 def test_a_champion_of_another_reading_is_not_compared(medai: Any, home: Path, problems: Any) -> None:
     """A Problem that predicts earlier than its champion did begins a new line, which is left to a person."""
     problem = problems.stays("reread")
@@ -157,7 +159,9 @@ SYSTEMS: dict[str, tuple[dict[str, Any], dict[str, Any], dict[str, Any]]] = {
 }
 
 
-@pytest.mark.parametrize("system", SYSTEMS)
+@pytest.mark.parametrize(
+    "system", [pytest.param(name, marks=pytest.mark.slow if name != "s1" else ()) for name in SYSTEMS]
+)
 def test_pictures_of_other_shapes_and_outputs(system: str, medai: Any, home: Path, problems: Any) -> None:
     """Ten classes grey and RGB, and several findings: one YAML each, the same road to the end."""
     generator, encoder, output = SYSTEMS[system]
@@ -187,6 +191,7 @@ def test_pictures_of_other_shapes_and_outputs(system: str, medai: Any, home: Pat
     assert "decision: promoted" in shown.out
 
 
+@pytest.mark.slow
 def test_an_lstm_in_place_of_the_gru(medai: Any, home: Path, problems: Any) -> None:
     """SYSTEMS S6: another kind of encoder is one override."""
     problem = problems.stays("lstm")

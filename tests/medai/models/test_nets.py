@@ -203,7 +203,9 @@ def test_two_builds_give_the_same_bytes(name: str) -> None:
     assert len(set(names)) == len(names)
 
 
-@pytest.mark.parametrize("name", NETS)
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=pytest.mark.slow if name in ("cnn3d", "gru") else ()) for name in NETS]
+)
 def test_a_fit_repeats_and_learns(name: str) -> None:
     """Two fits of equal seed end with equal weights, augmentation and dropout included, and the loss falls."""
     import keras
