@@ -91,7 +91,7 @@ def test_prefect_is_not_told_where_data_lie(
     missing = medai("check", problem, "--data", str(folder / "none"), "--json", home=home)
     assert (missing.status, missing.error["wrong"]) == (3, "the data path is missing")
     assert NAMED not in missing.out + missing.err
-    (asked,) = [run["data"] for run in parameters(prefect_home) if run["problem"] == problem]
+    (asked,) = [run["data"] for run in parameters(prefect_home) if run.get("problem") == problem]
     assert asked.startswith("place:")
     with closing(sqlite3.connect(prefect_home / "prefect" / "prefect.db")) as database:
         question = "select name, tags from flow_run where json_extract(parameters, '$.problem') = ?"
