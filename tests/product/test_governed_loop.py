@@ -12,6 +12,7 @@ import os
 import shutil
 import subprocess
 import sys
+import tempfile
 import time
 import urllib.request
 from collections.abc import Callable, Iterator
@@ -115,19 +116,21 @@ def told(step: str) -> None:
 
 
 @pytest.fixture
-def site(tmp_path: Path) -> Iterator[Site]:
-    """A home whose stack runs in the background."""
-    tmp_path.chmod(0o755)  # PostgreSQL's own account must pass
-    for above in tmp_path.parents:
-        if above.is_relative_to("/tmp") and above != Path("/tmp"):  # noqa: S108
-            above.chmod(above.stat().st_mode | 0o055)
-    site = Site(tmp_path)
-    answer = site.medai("stack", "up", "--detach")
-    site.environment |= answer["told"]
-    try:
-        yield site
-    finally:
-        site.medai("stack", "down")
+def site() -> Iterator[Site]:
+    """A home whose stack runs in the background, in a folder that PostgreSQL's own account can pass.
+
+    Not pytest's: whoever starts it anew closes that to all other accounts.
+    """
+    with tempfile.TemporaryDirectory(prefix="medai-loop-", ignore_cleanup_errors=True) as name:
+        folder = Path(name)
+        folder.chmod(0o755)
+        site = Site(folder)
+        answer = site.medai("stack", "up", "--detach")
+        site.environment |= answer["told"]
+        try:
+            yield site
+        finally:
+            site.medai("stack", "down")
 
 
 def test_the_governed_loop(site: Site) -> None:
