@@ -169,7 +169,8 @@ def test_the_governed_loop(site: Site) -> None:
     site.medai(*deployed, "--cron", "0 0 1 1 *")
     site.arrives(better)
     assert within(PATIENCE, lambda: len(site.decisions()) == 3)
-    assert site.decisions()[2] == (3, "promoted"), site.history()["entries"][-3:]
+    settled = [entry for entry in site.history()["entries"] if entry["kind"] == "settled"]
+    assert site.decisions()[2] == (3, "promoted"), settled[-1]["reasons"]
     told(f"data arrived and were at rest: version 3 promoted, {site.history()['versions'][2]['figure']}")
 
     overview = site.page("/")
