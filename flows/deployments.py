@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import os
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from datetime import datetime
+from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
+from uuid import UUID
 
 from flows.automations import CAUSES
 from flows.places import marked, told
@@ -19,6 +22,12 @@ from medai.records import Frozen
 
 FIELDS = 5
 """Of a cron expression: minute, hour, day, month, weekday."""
+
+START_LOOKS = 60
+"""How often, a second apart, a removal looks whether the runs that are about to begin have begun."""
+
+LIMITS_A_PAGE = 200
+"""The most that Prefect's server lists at once."""
 
 if TYPE_CHECKING:
     from prefect import Flow
@@ -117,15 +126,76 @@ def standing(client: SyncPrefectClient, path: str) -> dict[str, Any] | None:
 
 
 def removed(client: SyncPrefectClient, path: str) -> dict[str, Any] | None:
-    """Take a deployment and its automations from the server; what they were, None where there was none."""
+    """Take a deployment and its automations from the server; what they were, None where there was none.
+
+    A run at work goes on to its end. Prefect deletes a deployment's concurrency limit with it, and then refuses every
+    state that ends such a run, since there is no limit whose slot it could give back: so the limit is taken off first,
+    and deleted when nobody holds a slot of it, now or at a later removal.
+    """
     from prefect.exceptions import ObjectNotFound
 
     facts = standing(client, path)
     if facts is not None:
         client.delete_resource_owned_automations(f"prefect.deployment.{facts['id']}")
         with suppress(ObjectNotFound):  # somebody else removes it, too
+            client.pause_deployment(facts["id"])
+            _let_start(client, UUID(facts["id"]))
+            _unlimited(client, facts["id"])
             client.delete_deployment(facts["id"])
+    _sweep_limits(client)
     return facts
+
+
+def _let_start(client: SyncPrefectClient, identity: UUID) -> None:
+    """A process that begins a run asks for its deployment until it runs: a minute at most is given to it."""
+    from prefect.client.schemas.filters import FlowRunFilter
+
+    starting = FlowRunFilter.model_validate(
+        {"deployment_id": {"any_": [identity]}, "state": {"type": {"any_": ["PENDING"]}}}
+    )
+    for _ in range(START_LOOKS):
+        if not client.read_flow_runs(flow_run_filter=starting, limit=1):
+            return
+        time.sleep(1)
+
+
+def _unlimited(client: SyncPrefectClient, identity: str) -> None:
+    """Take the concurrency limit off a deployment; the limit itself stays."""
+    from prefect.exceptions import ObjectNotFound, PrefectHTTPStatusError
+
+    try:
+        # The client's own model of an update does not know the field that the server has.
+        client.request(
+            "PATCH",
+            "/deployments/{id}",
+            path_params={"id": identity},
+            json={"global_concurrency_limit_id": None},
+        )
+    except PrefectHTTPStatusError as error:
+        if error.response.status_code == HTTPStatus.NOT_FOUND:
+            raise ObjectNotFound(http_exc=error) from error
+        raise
+
+
+def _sweep_limits(client: SyncPrefectClient) -> None:
+    """Delete the limits of deployments that are gone, once no run holds a slot of them."""
+    from prefect.exceptions import ObjectNotFound
+
+    seen = 0
+    while limits := client.read_global_concurrency_limits(limit=LIMITS_A_PAGE, offset=seen):
+        seen += len(limits)
+        for limit in limits:
+            kind, _, identity = limit.name.partition(":")
+            if kind != "deployment" or limit.active_slots > 0:
+                continue
+            try:
+                client.read_deployment(UUID(identity))
+            except ObjectNotFound:
+                with suppress(ObjectNotFound):
+                    client.delete_global_concurrency_limit_by_name(limit.name)
+                    seen -= 1
+            except ValueError:
+                continue  # somebody's own limit that is called so
 
 
 def falls_due(name: str, cron: str, timezone: str = "UTC", start: datetime | None = None) -> datetime:

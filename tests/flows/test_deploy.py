@@ -7,7 +7,9 @@ import inspect
 import os
 import re
 import threading
+import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -16,6 +18,9 @@ from zoneinfo import ZoneInfo
 import pytest
 import yaml
 from prefect.client.orchestration import SyncPrefectClient
+from prefect.client.schemas.responses import SetStateStatus
+from prefect.exceptions import ObjectNotFound
+from prefect.states import Completed, Pending, Running
 
 import flows
 from flows import deploy, deployments
@@ -157,6 +162,54 @@ def test_what_is_deployed_is_told_replaced_and_removed(
     assert medai("deploy", problem, "--list", home=home).out == "looked_after: nothing is deployed\n"
     with SyncPrefectClient(environment["PREFECT_API_URL"]) as client:
         assert client.read_automations_by_name("retrain-looked_after") == []
+
+
+def test_a_run_at_work_ends_well_after_its_deployment_is_removed(
+    medai: Any, home: Path, problems: Any, environment: dict[str, str]
+) -> None:
+    """Prefect takes its last state, and the limit whose slot it held goes with the next removal."""
+    problem = problems.pictures("removed_at_work")
+    with SyncPrefectClient(environment["PREFECT_API_URL"]) as client:
+        assert medai("deploy", problem, home=home).status == 0
+        kept = client.read_deployment_by_name("retrain/retrain-removed_at_work")
+        run = client.create_flow_run_from_deployment(kept.id)
+        for state in (Pending(), Running()):
+            assert client.set_flow_run_state(run.id, state).status == SetStateStatus.ACCEPT
+        limit = f"deployment:{kept.id}"
+        assert client.read_global_concurrency_limit_by_name(limit).active_slots == 1
+
+        assert medai("deploy", problem, "--remove", home=home).status == 0
+        assert client.read_flow_run(run.id).state.is_running()
+        assert client.read_global_concurrency_limit_by_name(limit).active_slots == 1
+        assert client.set_flow_run_state(run.id, Completed()).status == SetStateStatus.ACCEPT
+        assert client.read_global_concurrency_limit_by_name(limit).active_slots == 0
+
+        assert medai("deploy", problem, "--remove", home=home).status == 0
+        with pytest.raises(ObjectNotFound):
+            client.read_global_concurrency_limit_by_name(limit)
+
+
+def test_a_run_that_begins_still_finds_its_deployment(
+    medai: Any, home: Path, problems: Any, environment: dict[str, str]
+) -> None:
+    """A removal waits until a process that was started for a run has read what it is to do."""
+    problem = problems.pictures("removed_at_start")
+    with SyncPrefectClient(environment["PREFECT_API_URL"]) as client:
+        assert medai("deploy", problem, home=home).status == 0
+        kept = client.read_deployment_by_name("retrain/retrain-removed_at_start")
+        run = client.create_flow_run_from_deployment(kept.id)
+        client.set_flow_run_state(run.id, Pending())
+        with ThreadPoolExecutor(1) as pool:
+            removal = pool.submit(medai, "deploy", problem, "--remove", home=home)
+            while not client.read_deployment(kept.id).paused:
+                time.sleep(0.1)
+            time.sleep(3)
+            assert client.read_deployment(kept.id).name == "retrain-removed_at_start"
+            client.set_flow_run_state(run.id, Running())
+            assert removal.result().status == 0
+        with pytest.raises(ObjectNotFound):
+            client.read_deployment(kept.id)
+        assert client.set_flow_run_state(run.id, Completed()).status == SetStateStatus.ACCEPT
 
 
 def test_an_unknown_recipient_is_refused(medai: Any, home: Path, problems: Any) -> None:
