@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -135,9 +136,9 @@ def site() -> Iterator[Site]:
 
 def test_the_governed_loop(site: Site) -> None:
     """Promoted by schedule, drift that retrains, refused with reasons, promoted again, rolled back, told, verified."""
-    first = site.made("first", seed=1)
-    noise = site.made("noise", seed=1, signal=0.0, shift=1.0)
-    better = site.made("better", seed=1, signal=1.2, shift=1.0)
+    first = site.made("first", seed=1, subjects=4000, signal=1.2)
+    noise = site.made("noise", seed=1, subjects=4000, signal=0.0, shift=1.0)
+    better = site.made("better", seed=1, subjects=4000, shift=1.0)
     batches = [site.made(f"batch{number}", seed=number, shift=1.0) for number in (11, 12)]
 
     site.arrives(first)
@@ -171,7 +172,10 @@ def test_the_governed_loop(site: Site) -> None:
     assert within(PATIENCE, lambda: len(site.decisions()) == 3)
     settled = [entry for entry in site.history()["entries"] if entry["kind"] == "settled"]
     assert site.decisions()[2] == (3, "promoted"), settled[-1]["reasons"]
-    told(f"data arrived and were at rest: version 3 promoted, {site.history()['versions'][2]['figure']}")
+    (gained,) = (reason for reason in settled[-1]["reasons"] if reason.startswith("death auroc, candidate"))
+    told(f"data arrived and were at rest: version 3 promoted, {site.history()['versions'][2]['figure']}; {gained}")
+    difference, lower = re.findall(r"[+-]\d\.\d{4}", gained)[:2]
+    assert 0 < float(lower) < float(difference)
 
     overview = site.page("/")
     assert PROBLEM in overview
