@@ -50,6 +50,9 @@ PINNED = frozenset(
 )
 """Variables that ``merged`` sets even where the user set them otherwise; MEDAI_THREADS and MEDAI_ONEDNN steer them."""
 
+RUNS_KEPT_DAYS = 400
+"""How long Prefect's server keeps a run that ended, so that this time last year can still be looked at."""
+
 
 def _default_threads() -> int:
     return min(2, os.cpu_count() or 1)
@@ -195,6 +198,9 @@ class Settings(BaseSettings):
             "PREFECT_LOGGING_COLORS": "false",
             "PREFECT_LOGGING_INTERNAL_LEVEL": "CRITICAL",  # what it says of a server that is gone, our errors say
             "PREFECT_SERVER_LOGGING_LEVEL": "WARNING",
+            # A look every five minutes is 100,000 runs a year; the audit and MLflow keep what became of them.
+            "PREFECT_SERVER_SERVICES_DB_VACUUM_ENABLED": "events,flow_runs",
+            "PREFECT_SERVER_SERVICES_DB_VACUUM_RETENTION_PERIOD": str(RUNS_KEPT_DAYS * 86_400),
             "PREFECT_RESULTS_PERSIST_BY_DEFAULT": "false",
             "PREFECT_RESULTS_DEFAULT_SERIALIZER": "json",  # a failed flow's exception is kept all the same: no pickle
             # A database that restarts under the server is waited for; a server that is gone, half a minute.

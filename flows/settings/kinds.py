@@ -45,6 +45,9 @@ def _tracking_address(address: str) -> str:
         if parts.scheme not in ("http", "https"):
             raise ValueError("an address that begins with http:// or https://, or sqlite:/// and a file")
         return _web_address(address)
+    if parts.scheme == "sqlite" and not (parts.path.startswith("//") and parts.path.strip("/")):
+        # Every process must find the same file: in memory nothing lasts, and a worker works in another directory.
+        raise ValueError("an absolute path after sqlite:///, as in sqlite:////srv/mlflow.db")
     if any(word in parts.query.lower() for word in _SECRETS):
         raise ValueError("an address without a password in it; a server that asks for one has variables of its own")
     return address

@@ -220,12 +220,21 @@ class Tracking:
 
     def _connect(self) -> Any:
         from mlflow import MlflowClient
+        from sqlalchemy.exc import NoSuchModuleError
 
         # "Creating initial MLflow database tables" at INFO, past our log: nothing that a reader must know.
         logging.getLogger("mlflow.store.db.utils").setLevel(logging.WARNING)
 
         def ask(uri: str) -> Any:
-            client = MlflowClient(uri, uri)
+            try:
+                client = MlflowClient(uri, uri)
+            except (ModuleNotFoundError, NoSuchModuleError) as missing:
+                raise ConfigurationError(
+                    "MLflow cannot speak to the database of the tracking address",
+                    expected=f"the driver of {uri.partition(':')[0]} beside medai",
+                    received=str(missing),
+                    action="install it, or name another driver after a + in MEDAI_TRACKING_URI",
+                ) from None
             client.search_experiments(max_results=1)  # the first question makes the tables
             client.search_registered_models(max_results=1)
             return client

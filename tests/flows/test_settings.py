@@ -115,6 +115,10 @@ def test_credentials_in_an_address_are_refused_and_not_shown(name: str, monkeypa
         ("MEDAI_MLFLOW_PAGE", "http://host /x", "an address without blanks and control characters"),
         ("MLFLOW_TRACKING_URI", "http://host:99999", "an address whose port is a number from 0 to 65535"),
         ("MEDAI_TRACKING_URI", "mlruns", "an address that begins with http:// or https://, or sqlite:/// and a file"),
+        ("MEDAI_TRACKING_URI", "sqlite://", "an absolute path after sqlite:///, as in sqlite:////srv/mlflow.db"),
+        ("MEDAI_TRACKING_URI", "sqlite:///:memory:", "an absolute path after sqlite:///"),
+        ("MLFLOW_TRACKING_URI", "sqlite:///mlflow.db", "an absolute path after sqlite:///"),
+        ("MEDAI_TRACKING_URI", "sqlite:////", "an absolute path after sqlite:///"),
         ("MEDAI_TRACKING_URI", "ftp://host", "an address that begins with http:// or https://, or sqlite:/// and"),
         ("MEDAI_TRACKING_URI", "postgresql://host/d?password=hunter2", "an address without a password in it"),
         ("MEDAI_TRACKING_URI", "http://host/?token=hunter2", "an address without a query"),
@@ -194,6 +198,18 @@ def test_a_users_variable_stays_unless_reproducibility_or_safety_needs_ours() ->
     assert merged["TF_NUM_INTRAOP_THREADS"] == "1"
     assert merged["MLFLOW_ALLOW_PICKLE_DESERIALIZATION"] == "false"
     assert merged["TF_ENABLE_ONEDNN_OPTS"] == "1"
+
+
+def test_prefect_forgets_runs_that_ended_long_ago(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As Prefect itself reads what its server is told: runs go after 400 days, events sooner."""
+    from prefect.settings.models.server.services import ServerServicesDBVacuumSettings
+
+    for name, value in Settings.load().environment().items():
+        if "_DB_VACUUM_" in name:
+            monkeypatch.setenv(name, value)
+    told = ServerServicesDBVacuumSettings()
+    assert told.enabled_vacuum_types == {"events", "flow_runs", "orphans"}
+    assert told.retention_period.days == 400
 
 
 def test_dotenv_that_is_not_text(here: Path) -> None:

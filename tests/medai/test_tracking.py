@@ -247,6 +247,16 @@ def test_importing_the_room_does_not_import_mlflow() -> None:
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "[]\n"
 
 
+@pytest.mark.parametrize("dialect", ["mssql", "mysql+none"])
+def test_a_database_without_its_driver_is_told(dialect: str, tmp_path: Path) -> None:
+    """At once, by its dialect; nothing else of the address is shown."""
+    tracking = Tracking(f"{dialect}://host.ward/db", tmp_path, Workspace(tmp_path / "home"), key_of(tmp_path))
+    with pytest.raises(ConfigurationError, match="cannot speak to the database") as caught:
+        tracking.alias("mortality", "champion")
+    assert caught.value.expected == f"the driver of {dialect} beside medai"
+    assert "ward" not in str(caught.value)
+
+
 def test_a_package_is_registered_whole_and_once(
     tracking: Tracking, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
