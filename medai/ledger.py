@@ -141,13 +141,17 @@ class Ledger:
 
     def withdrawal(self, problem: str, candidate: str) -> Entry | None:
         """The rollback by which a person withdrew this candidate, if it still holds."""
-        withdrawal = None
+        return self.withdrawals(problem).get(candidate)
+
+    def withdrawals(self, problem: str) -> dict[str, Entry]:
+        """Candidate → the rollback by which a person withdrew it; of those that still hold."""
+        holding: dict[str, Entry] = {}
         for entry in self.entries(problem, "champion"):
             if entry.facts["how"] == "rollback":
-                withdrawal = entry if entry.facts["withdrawn"] == candidate else withdrawal
-            elif entry.facts["how"] == "person" and entry.facts["candidate"] == candidate:
-                withdrawal = None
-        return withdrawal
+                holding[entry.facts["withdrawn"]] = entry
+            elif entry.facts["how"] == "person":
+                holding.pop(entry.facts["candidate"], None)
+        return holding
 
     def registered(self, problem: str) -> dict[int, dict[str, Any]]:
         """Version → facts of its registration."""

@@ -17,11 +17,13 @@ class VersionPoint(Frozen):
 
     Attributes:
         verdict: what the gate last said of it; empty where it never did.
+        withdrawn: a person rolled it back, and nobody promoted it since.
     """
 
     version: int
     at: str
     verdict: str
+    withdrawn: bool = False
     metric: str = ""
     value: float | None = None
     low: float | None = None

@@ -57,7 +57,7 @@ def _view(ledger: Ledger, name: str, entries: list[Entry], plan: Plan, links: di
         problem=name,
         question=_question(name),
         **_standing(champion),
-        versions=_versions(ours),
+        versions=_versions(ours, ledger.withdrawals(name)),
         turns=tuple(turn for entry in reversed(ours) if (turn := _turn(entry)) is not None)[:RUNS],
         quality=tuple(_judged(entry) for entry in ours if entry.kind == "judged")[-RUNS:],
         drifting=_drifting(ledger, name, champion),
@@ -94,7 +94,7 @@ def _question(name: str) -> str:
         return ""
 
 
-def _versions(entries: list[Entry]) -> tuple[VersionPoint, ...]:
+def _versions(entries: list[Entry], withdrawals: Mapping[str, Entry]) -> tuple[VersionPoint, ...]:
     verdicts = {entry.facts.get("version"): entry.facts for entry in entries if entry.kind == "settled"}
     points = []
     for entry in entries:
@@ -107,6 +107,7 @@ def _versions(entries: list[Entry]) -> tuple[VersionPoint, ...]:
                 version=entry.facts["version"],
                 at=entry.at,
                 verdict=said.get("verdict", ""),
+                withdrawn=entry.facts["candidate"] in withdrawals,
                 metric=measure.get("metric", ""),
                 value=measure.get("value"),
                 low=measure.get("low"),

@@ -51,6 +51,17 @@ def test_a_problem_is_told_from_the_ledger(ledger: Ledger) -> None:
     assert overview.lines == len(ledger.entries())
 
 
+def test_a_version_that_a_person_withdrew_says_so(ledger: Ledger) -> None:
+    """Until a person promotes it again; what the gate had said of it stays."""
+    ledger.rollback(NAME, reason="the ward distrusts it")
+    (view,) = gather(ledger).problems
+    assert [(one.version, one.verdict) for one in view.versions if one.withdrawn] == [(3, "promoted")]
+    assert 'promoted, then <span class="mark unmet">withdrawn</span>' in problem(gather(ledger), view)
+    ledger.promote(NAME, version=3, candidate="c3", run_id="r", how="person", reason="the scanner was", expected="c1")
+    (view,) = gather(ledger).problems
+    assert not any(one.withdrawn for one in view.versions)
+
+
 def test_a_broken_audit_is_told_and_nothing_that_rests_on_it(ledger: Ledger) -> None:
     """The page says which line is broken; no champion is shown, and nothing is raised."""
     data = ledger.path.read_bytes()
