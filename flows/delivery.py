@@ -20,8 +20,6 @@ from medai.records import Candidate, Cohort, Decision, Figures, QualityReport, R
 from medai.spool import SPOOL, Delivery, Spool
 from medai.tracking import Package, Registered, Tracking
 from medai.workspace import Workspace
-from tasks.promote import promote
-from tasks.register import register, set_alias
 
 R = TypeVar("R", bound=Record)
 
@@ -50,6 +48,10 @@ def deliver(
         ServiceFailed: the line decided something else, a record that it names is gone or was altered, access was
             refused, or the audit is not the one whose head MLflow remembers.
     """
+    # Whoever only asks about what waits, or restores a home, needs no Prefect.
+    from tasks.promote import promote
+    from tasks.register import register, set_alias
+
     name, workspace = delivery.problem, ledger.workspace
     spool = Spool(workspace)
     settled = ledger.settled(name, delivery.candidate, delivery.rules)

@@ -84,3 +84,5 @@ def copied(outcome: dict[str, Any]) -> None:
     typer.echo(f"databases: {', '.join(outcome['databases']) or 'none'}")
     typer.echo(f"audit: {audit['lines']} lines, the last {audit['head'][:16]}…, as of {outcome['at'][:19]} UTC")
     typer.echo(f"SHA-256 of backup.json: {outcome['sha256']}")
+    if "home" in outcome:
+        typer.echo("next: compare that SHA-256 with the one that `medai backup` printed, then `medai audit verify`")

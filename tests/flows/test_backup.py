@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import sqlite3
+import subprocess
+import sys
 from contextlib import closing
 from pathlib import Path
 
@@ -94,3 +96,14 @@ def test_what_a_person_reads(home: Path, tmp_path: Path, capsys: pytest.CaptureF
     assert "databases: prefect.sqlite, mlflow.sqlite\n" in said
     assert f"audit: 2 lines, the last {told['audit']['head'][:16]}…, as of {told['at'][:19]} UTC\n" in said
     assert f"SHA-256 of backup.json: {told['sha256']}\n" in said
+    assert "next:" not in said
+    copied(restore(Settings.load(home=tmp_path / "new"), str(tmp_path / "copy")))
+    said = capsys.readouterr().out
+    assert f"7 files, 0.0 MB restored into {tmp_path / 'new'}\n" in said
+    assert "next: compare that SHA-256 with the one that `medai backup` printed, then `medai audit verify`\n" in said
+
+
+def test_nothing_of_prefect_is_needed() -> None:
+    """Its import would make its folder in a home that is still to be filled, or warn that it cannot."""
+    look = "import sys, flows.backup; sys.exit('prefect' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", look], check=False).returncode == 0
