@@ -70,12 +70,7 @@ def _second_place(
     if not entries and not ledger.audit.key_is_there():
         return []  # another site's state folder on the same server: nothing here was ever audited
     key = ledger.audit.key()
-    ours = {entry.problem for entry in entries}
-    mine = {
-        problem: tag
-        for problem, tag in told.items()
-        if problem in ours or ((head := heads[problem]) is not None and head.key == key.fingerprint)
-    }
+    mine = _remembered(entries, told, key)
     wrong = contradiction(entries, mine, key)
     if wrong is not None:
         return [wrong]
@@ -89,6 +84,16 @@ def _second_place(
         )
         for problem in unattested(entries, told)
     ]
+
+
+def _remembered(entries: list[Entry], told: dict[str, str], key: SiteKey) -> dict[str, str]:
+    """Problem → tag, of those in which MLflow remembers this audit: it tells of the problem, or its key signed."""
+    ours = {entry.problem for entry in entries}
+    return {
+        problem: tag
+        for problem, tag in told.items()
+        if problem in ours or ((head := Head.parse(tag + "\n")) is not None and head.key == key.fingerprint)
+    }
 
 
 def _champions(ledger: Ledger, entries: list[Entry], outcome: dict[str, Any]) -> list[MedaiError]:
@@ -183,8 +188,15 @@ def sign(ledger: Ledger, tracking: Tracking, reason: str | None = None) -> dict[
             action="restore it from a copy, if there was one; a new state folder signs by itself",
         )
     problems = sorted({entry.problem for entry in entries if entry.kind == "registered"})
-    told = {problem: model.tags[TAG] for problem, model in tracking.models(TAG).items() if problem in problems}
-    if told and (wrong := contradiction(entries, told, ledger.audit.key() if reason is None else None)):
+    tags = {problem: model.tags[TAG] for problem, model in tracking.models(TAG).items()}
+    if reason is not None:
+        wrong = contradiction(entries, {problem: tag for problem, tag in tags.items() if problem in problems}, None)
+    elif entries or ledger.audit.key_is_there():
+        key = ledger.audit.key()
+        wrong = contradiction(entries, _remembered(entries, tags, key), key)
+    else:
+        wrong = None
+    if wrong is not None:
         raise wrong
     if reason is not None:
         ledger.sign_anew(reason)
@@ -196,5 +208,5 @@ def sign(ledger: Ledger, tracking: Tracking, reason: str | None = None) -> dict[
         if "moved" in answer:
             moved[problem] = answer["moved"]
     lines = len(ledger.entries())
-    key = ledger.audit.key().fingerprint if lines else None
-    return {"lines": lines, "key": key, "problems": problems, "moved": moved}
+    fingerprint = ledger.audit.key().fingerprint if lines else None
+    return {"lines": lines, "key": fingerprint, "problems": problems, "moved": moved}

@@ -33,6 +33,7 @@ def history(ledger: Ledger, problem: str, at: str | None = None) -> dict[str, An
         "problem": problem,
         "at": at,
         "home": str(ledger.workspace.root),
+        "emptied": ledger.audit.key_is_there() and not ledger.entries(),
         "first_champion": next((entry.at for entry in known if entry.kind == "champion"), None),
         "champion": None if champion is None else _standing(ledger, champion, entries),
         "versions": [

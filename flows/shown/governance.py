@@ -20,6 +20,8 @@ def history(outcome: dict[str, Any]) -> None:
             typer.echo(f"  the first one stood from {outcome['first_champion'][:19]} UTC on")
         elif not outcome["entries"]:
             typer.echo(f"  nothing is told of it in the ledger of {outcome['home']}; MEDAI_HOME names another")
+            if outcome["emptied"]:
+                typer.echo("  this home has a site key and no audit: was it removed? `medai audit verify` asks MLflow")
     else:
         since = f"since {current['since'][:19]} UTC by {current['by']}"
         typer.echo(f"{outcome['problem']}: version {current['version']}{when}, {since}")
@@ -116,6 +118,9 @@ def audit(outcome: dict[str, Any]) -> None:
 
 def signed(outcome: dict[str, Any]) -> None:
     """What ``medai audit sign`` did."""
+    if not outcome["lines"]:
+        typer.echo("nothing was audited here yet")
+        return
     typer.echo(f"{outcome['lines']} lines, signed by the site key {outcome['key']}")
     for problem in outcome["problems"]:
         typer.echo(f"MLflow knows them by the model {problem}")

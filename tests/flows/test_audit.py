@@ -14,6 +14,7 @@ from flows.audit import sign, verify
 from flows.governance import ledger_of, promote_by_hand, roll_back
 from flows.history import history
 from flows.settings import Settings
+from flows.shown import governance as shown
 from medai.attestation import TAG
 from medai.errors import ConfigurationError, ServiceFailed
 from medai.ledger import Ledger
@@ -121,6 +122,25 @@ def test_an_approval_of_other_facts_is_named(registry: tuple[Workspace, Any], le
     (finding,) = verify(ledger, tracking)["findings"]
     assert finding["wrong"] == f"the approval in line {line.number} of audit.jsonl is not signed by this site"
     assert finding["received"] == "a signature of other facts"
+
+
+def test_an_audit_that_was_removed_is_not_begun_anew_in_silence(
+    registry: tuple[Workspace, Any], ledger: Ledger, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Nothing is signed in its place, and the history says where to look; a home in which nothing was is told so."""
+    _, tracking = registry
+    for path in (ledger.path, ledger.path.with_name("audit.head")):
+        path.unlink()
+    with pytest.raises(ServiceFailed, match="the audit ends before line 1, which MLflow's tags know"):
+        sign(ledger, tracking)
+    shown.history(history(ledger, "p"))
+    assert "this home has a site key and no audit: was it removed?" in capsys.readouterr().out
+    fresh = Ledger(Workspace(tmp_path / "fresh"), by="x")
+    shown.signed(sign(fresh, tracking))
+    shown.history(history(fresh, "p"))
+    told = capsys.readouterr().out
+    assert told.startswith("nothing was audited here yet\n")
+    assert "site key" not in told
 
 
 def test_a_lost_key_is_replaced_and_the_second_place_follows(registry: tuple[Workspace, Any], ledger: Ledger) -> None:

@@ -18,6 +18,7 @@ def test_history_has_the_caveat_too_and_the_overrides(capsys: pytest.CaptureFixt
             "problem": "death",
             "at": None,
             "home": ".medai",
+            "emptied": False,
             "first_champion": None,
             "champion": None,
             "versions": [
