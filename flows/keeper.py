@@ -106,6 +106,7 @@ class Keeper:
             if self.stopped.is_set():
                 return False
             answering.update(wave)
+            log.info("%s: ready", ", ".join(wave))
         return True
 
     def mend(self) -> bool:

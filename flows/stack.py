@@ -7,6 +7,7 @@ process, which starts one that ended by itself again, as a container engine woul
 from __future__ import annotations
 
 import json
+import logging
 import os
 import secrets
 import stat
@@ -34,6 +35,8 @@ from medai.errors import ConfigurationError, ServiceFailed
 from medai.paths import read_plain
 from medai.records import Frozen
 from medai.workspace import make_folder, write_durably
+
+log = logging.getLogger("medai.stack")
 
 RECORD, LOCK = "stack.json", "stack.lock"
 PREFECT_USER = "medai"
@@ -164,6 +167,7 @@ def up_in_background(settings: Settings) -> Stack:
             stderr=subprocess.STDOUT,
             start_new_session=True,
         )
+    log.info("the stack starts, which may take a minute; what it says stands in %s", words)
     while process.poll() is None:
         found = running(settings)
         if found is not None and found.pids.get("stack") == process.pid:

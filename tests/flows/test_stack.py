@@ -214,6 +214,9 @@ class Site:
     def up(self) -> dict[str, Any]:
         """Start the stack; later commands use it."""
         found = self("stack", "up", "--detach")
+        assert "the stack starts, which may take a minute" in self.words
+        said = (self.home / "stack.log").read_text()
+        assert said.startswith("postgres: ready\nprefect, mlflow: ready\nworker, pages: ready\n")
         self.environment |= found["told"]
         return found
 
