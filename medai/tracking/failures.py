@@ -32,7 +32,7 @@ def patiently(work: Callable[[], T], what: str) -> T:
 
     Raises:
         ServiceFailed: the disk is full, access was refused, or what was registered was deleted (at once).
-        ServiceDown: MLflow still fails after the last try.
+        ServiceDown: MLflow hangs, or still fails after the last try.
     """
     from mlflow.exceptions import MlflowException
     from requests import RequestException
@@ -65,7 +65,7 @@ def patiently(work: Callable[[], T], what: str) -> T:
                 ) from failure
             if status is not None and status not in PASSING_FAILURES and not _lost_a_race(failure):
                 raise
-            if pause is None:
+            if pause is None or _hangs(failure):
                 raise ServiceDown(
                     f"MLflow failed while medai tried to {what}",
                     expected="the tracking store to answer",
@@ -107,6 +107,13 @@ def is_missing(failure: BaseException) -> bool:
     return getattr(failure, "error_code", None) == "RESOURCE_DOES_NOT_EXIST"
 
 
+def _hangs(failure: BaseException) -> bool:
+    """It took the question and gave no answer: MLflow's own tries have waited long enough for it."""
+    from requests import Timeout
+
+    return any(isinstance(cause, (Timeout, TimeoutError)) for cause in _chain(failure))
+
+
 def _lost_a_race(failure: BaseException) -> bool:
     """Another writer made it first: the next try finds it."""
     return getattr(failure, "error_code", None) in ("RESOURCE_ALREADY_EXISTS", "ALREADY_EXISTS")
@@ -129,7 +136,9 @@ def _reason(failure: BaseException, status: int | None) -> str:
     for cause in _chain(failure):
         if isinstance(cause, sqlite3.Error):
             return f"sqlite: {cause}"
-        if isinstance(cause, (ConnectionError, TimeoutError)):
+        if isinstance(cause, TimeoutError):
+            return "no answer in time"
+        if isinstance(cause, ConnectionError):
             return type(cause).__name__
     if status is not None and status != 500:
         return f"HTTP {status}"

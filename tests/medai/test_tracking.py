@@ -638,6 +638,20 @@ def test_a_refusal_is_not_retried_and_a_failure_is(
     assert len([path for path in asked if "server-info" not in path]) == requests
 
 
+def test_a_server_that_hangs_is_waited_for_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """MLflow's own tries wait for it; ours would wait as long again, twice."""
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_TIMEOUT", "1")
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")
+    with socket.create_server(("127.0.0.1", 0), backlog=64) as silent:
+        address = f"http://127.0.0.1:{silent.getsockname()[1]}"
+        hung = Tracking(address, tmp_path, Workspace(tmp_path), key_of(tmp_path))
+        started = time.monotonic()
+        with pytest.raises(ServiceFailed, match="open the tracking store") as failure:
+            hung.prepare()
+    assert failure.value.received == "no answer in time"
+    assert time.monotonic() - started < 6
+
+
 def free_port() -> int:
     """A port nobody listens on now."""
     with socket.socket() as probe:
