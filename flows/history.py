@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from typing import Any
 
 from flows.lineage import report_of
 from medai.audit import Entry
+from medai.errors import ConfigurationError
 from medai.ledger import Champion, Ledger, moment
 
 VERSION_FACTS = ("version", "run_id", "model_sha256", "data_sha256", "seed", "overrides", "figure")
@@ -23,9 +25,17 @@ def history(ledger: Ledger, problem: str, at: str | None = None) -> dict[str, An
         What ``medai history --json`` prints.
 
     Raises:
-        ConfigurationError: the date cannot be read.
+        ConfigurationError: the date cannot be read, or is yet to come.
     """
     until = None if at is None else moment(at)
+    today = datetime.now(UTC).date().isoformat()
+    if until is not None and until > moment(today):
+        raise ConfigurationError(
+            "nobody knows who will be champion",
+            expected=f"today, {today} in UTC, or an earlier date or time",
+            received=f"{at!r}",
+            action="correct the date; without --at, history tells who is champion now",
+        )
     champion = ledger.champion(problem, until)
     known = ledger.entries(problem)
     entries = [entry for entry in known if until is None or entry.at <= until]

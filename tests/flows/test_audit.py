@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -227,6 +228,16 @@ def test_history_answers_for_any_moment(registry: tuple[Workspace, Any], ledger:
     there = datetime.fromisoformat(hour).astimezone(timezone(timedelta(hours=5, minutes=30))).isoformat()
     assert history(ledger, "p", there)["champion"]["version"] == 2
     assert history(ledger, "p", at[1][:10])["champion"]["version"] == 4
+
+
+def test_history_does_not_answer_for_days_to_come(ledger: Ledger) -> None:
+    """Today still does, to its end; later ones would be told what stands now as if it were known."""
+    today = datetime.now(UTC).date()
+    assert history(ledger, "p", today.isoformat())["champion"] is not None
+    for later in (today + timedelta(days=2), datetime.now(UTC) + timedelta(days=1)):
+        with pytest.raises(ConfigurationError, match="nobody knows who will be champion") as caught:
+            history(ledger, "p", later.isoformat())
+        assert caught.value.received == repr(later.isoformat())
 
 
 def test_the_settings_say_whose_key_signs_and_where_writers_wait(tmp_path: Path) -> None:
