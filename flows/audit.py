@@ -7,6 +7,7 @@ second place the head that MLflow remembers is one of this chain        tag meda
 champions    the files of each version that ever was champion           store/fit/
 approvals    what a person promoted is signed by the site
 aliases      MLflow's alias is where medai put it
+versions     what was promoted is in MLflow, as the same candidate
 """
 
 from __future__ import annotations
@@ -56,6 +57,7 @@ def verify(ledger: Ledger, tracking: Tracking) -> dict[str, Any]:
         models = tracking.models(TAG)
         findings += _second_place(ledger, entries, models, outcome) if not findings or entries else []
         findings += _aliases(ledger, models) if entries else []
+        findings += _versions(tracking, entries)
     except MedaiError as error:
         findings.append(error)
     return {"intact": not findings, **outcome, "findings": [error.as_dict() for error in findings]}
@@ -114,6 +116,32 @@ def _champions(ledger: Ledger, entries: list[Entry], outcome: dict[str, Any]) ->
                     expected="its files, byte for byte",
                     received=wrong,
                     action="restore them from a copy; until then it cannot serve",
+                )
+            )
+    return findings
+
+
+def _versions(tracking: Tracking, entries: list[Entry]) -> list[MedaiError]:
+    """Versions that were promoted and that MLflow has no more, or has of another candidate.
+
+    By their tags; that the files are the candidate's is checked whenever they are loaded.
+    """
+    findings: list[MedaiError] = []
+    promoted = {
+        (entry.problem, int(entry.facts["version"])): entry
+        for entry in entries
+        if entry.kind == "champion" and entry.facts["how"] != "rollback"
+    }
+    known = {problem: tracking.candidates(problem) for problem in sorted({problem for problem, _ in promoted})}
+    for (problem, version), entry in promoted.items():
+        found = known[problem].get(version)
+        if found != entry.facts["candidate"]:
+            findings.append(
+                ServiceFailed(
+                    f"version {version} of {problem}, promoted in line {entry.number}, is not in MLflow as it was",
+                    expected=f"a version of the candidate {entry.facts['candidate'][:12]}…",
+                    received="no such version" if found is None else f"one of {found[:12] + '…' if found else 'none'}",
+                    action="ask who may write to MLflow, and restore its database from a copy; the ledger stands",
                 )
             )
     return findings

@@ -36,6 +36,8 @@ MODEL = "model.onnx"
 MODEL_FILES = ("architecture.json", "weights.npz", "statistics.json")
 """Files of a candidate's folder that go beside the ONNX file when they exist."""
 HISTORY = "history.json"
+CANDIDATE_TAG = "medai.candidate"
+"""On a run, a logged model and a version: the key of the candidate that it is of."""
 FIGURES = frozenset({".png", ".svg"})
 
 PARAMETER_CHARACTERS = 6000
@@ -138,7 +140,7 @@ class Package:
             "medai.run_key": self.run_key,
             "medai.problem": self.problem,
             "medai.problem_sha256": sha256_of(dict(self.resolved)),
-            "medai.candidate": self.candidate.key,
+            CANDIDATE_TAG: self.candidate.key,
             "medai.candidate_name": self.candidate.name,
             "medai.model_sha256": self.candidate.model_sha256,
             "medai.onnx_sha256": self.onnx_sha256,

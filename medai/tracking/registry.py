@@ -22,7 +22,7 @@ from medai.signatures import SIGNATURE, check_folder, sign_folder
 from medai.signing import SiteKey
 from medai.tracking.failures import is_missing, patiently
 from medai.tracking.flavour import CANDIDATE, refuse_strangers, write_model
-from medai.tracking.package import TAG_CHARACTERS, Package, check_name, refuse_names
+from medai.tracking.package import CANDIDATE_TAG, TAG_CHARACTERS, Package, check_name, refuse_names
 from medai.workspace import Workspace, make_folder, sync_directory, sync_file
 
 T = TypeVar("T")
@@ -144,6 +144,23 @@ class Tracking:
                     return found
 
         return patiently(look, "read the registered models")
+
+    def candidates(self, problem: str) -> dict[int, str]:
+        """Version → the candidate that its tag names, empty for none; of every version that MLflow has."""
+        client = self._client()
+        query = f"name = '{check_name(problem)}'"
+
+        def look() -> dict[int, str]:
+            found: dict[int, str] = {}
+            token = None
+            while True:
+                page = client.search_model_versions(query, max_results=1000, page_token=token)
+                found |= {int(one.version): str(one.tags.get(CANDIDATE_TAG, "")) for one in page}
+                token = page.token
+                if not token:
+                    return found
+
+        return patiently(look, "read the versions")
 
     def tag(self, problem: str, key: str, value: str) -> None:
         """Write a tag on a registered model."""
@@ -306,7 +323,7 @@ class Tracking:
 
     def _version(self, client: Any, package: Package) -> Any:
         found = client.search_model_versions(
-            f"name = '{package.problem}' and tags.`medai.candidate` = '{package.candidate.key}'", max_results=1
+            f"name = '{package.problem}' and tags.`{CANDIDATE_TAG}` = '{package.candidate.key}'", max_results=1
         )
         return found[0] if found else None
 
@@ -359,7 +376,7 @@ class Tracking:
     def _model(self, client: Any, experiment: str, run_id: str, package: Package, folder: Path) -> Any:
         """The logged model, uploaded and READY; one that a kill left PENDING is completed."""
         found = client.search_logged_models(
-            [experiment], filter_string=f"tags.`medai.candidate` = '{package.candidate.key}'", max_results=1
+            [experiment], filter_string=f"tags.`{CANDIDATE_TAG}` = '{package.candidate.key}'", max_results=1
         )
         model = (
             found[0]
@@ -368,7 +385,7 @@ class Tracking:
                 experiment,
                 name=package.candidate.name,
                 source_run_id=run_id,
-                tags={"medai.candidate": package.candidate.key, "medai.onnx_sha256": package.onnx_sha256},
+                tags={CANDIDATE_TAG: package.candidate.key, "medai.onnx_sha256": package.onnx_sha256},
                 model_type=package.candidate.members[0].kind,
             )
         )

@@ -301,7 +301,8 @@ def registry(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Workspa
         client = MlflowClient(database, database)
         client.create_registered_model("p")
         for version in (1, 2, 3):
-            client.create_model_version("p", f"s3://nowhere/{version}")
+            tags = {"medai.candidate": f"{version}" * 32}
+            client.create_model_version("p", f"s3://nowhere/{version}", tags=tags)
         for version in (1, 2, 3):
             workspace.materialise(
                 "fit", f"{version}" * 32, Candidate, lambda _folder, key=f"{version}" * 32: _fitted(key)

@@ -113,6 +113,28 @@ def test_a_champions_files_that_are_altered_or_gone_are_named(registry: tuple[Wo
     assert verify(ledger, tracking)["intact"]
 
 
+def test_a_version_that_mlflow_has_otherwise_is_named(registry: tuple[Workspace, Any], ledger: Ledger) -> None:
+    """Another candidate's, nobody's, or none at all; of those that were promoted alone."""
+    from mlflow import MlflowClient
+
+    _, tracking = registry
+    client = MlflowClient(tracking.uri, tracking.uri)
+    wrong = "version 1 of p, promoted in line 4, is not in MLflow as it was"
+    try:
+        for version in ("1", "3"):  # 3 was never promoted
+            client.set_model_version_tag("p", version, "medai.candidate", "9" * 32)
+        (finding,) = verify(ledger, tracking)["findings"]
+        assert (finding["wrong"], finding["received"]) == (wrong, "one of 999999999999…")
+        assert finding["expected"] == "a version of the candidate 111111111111…"
+        client.delete_model_version_tag("p", "1", "medai.candidate")
+        (finding,) = verify(ledger, tracking)["findings"]
+        assert (finding["wrong"], finding["received"]) == (wrong, "one of none")
+    finally:
+        for version in ("1", "3"):
+            client.set_model_version_tag("p", version, "medai.candidate", version * 32)
+    assert verify(ledger, tracking)["intact"]
+
+
 def test_an_approval_of_other_facts_is_named(registry: tuple[Workspace, Any], ledger: Ledger) -> None:
     """A promotion by hand is signed; one that bears the signature of another is found, at its line."""
     _, tracking = registry
