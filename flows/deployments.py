@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
 import time
 from collections.abc import Iterator, Sequence
@@ -19,6 +20,8 @@ from flows.services.record import running
 from flows.settings import Settings
 from medai.errors import ConfigurationError, ServiceFailed
 from medai.records import Frozen
+
+log = logging.getLogger("medai.deploy")
 
 FIELDS = 5
 """Of a cron expression: minute, hour, day, month, weekday."""
@@ -153,9 +156,11 @@ def _let_start(client: SyncPrefectClient, identity: UUID) -> None:
     starting = FlowRunFilter.model_validate(
         {"deployment_id": {"any_": [identity]}, "state": {"type": {"any_": ["PENDING"]}}}
     )
-    for _ in range(START_LOOKS):
+    for look in range(START_LOOKS):
         if not client.read_flow_runs(flow_run_filter=starting, limit=1):
             return
+        if not look:
+            log.info("a run of it is about to begin, which is waited for, a minute at most")
         time.sleep(1)
 
 

@@ -207,6 +207,7 @@ def test_a_run_that_begins_still_finds_its_deployment(
             assert client.read_deployment(kept.id).name == "retrain-removed_at_start"
             client.set_flow_run_state(run.id, Running())
             assert removal.result().status == 0
+            assert "a run of it is about to begin" in removal.result().err
         with pytest.raises(ObjectNotFound):
             client.read_deployment(kept.id)
         assert client.set_flow_run_state(run.id, Completed()).status == SetStateStatus.ACCEPT
