@@ -206,7 +206,7 @@ def _make(path: Path) -> None:
         except FileExistsError:
             return
     finally:
-        beside.unlink()
+        beside.unlink(missing_ok=True)
     sync_directory(path.parent)
 
 

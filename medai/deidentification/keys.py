@@ -131,7 +131,7 @@ def kept_key(home: Path) -> Key:
             with suppress(FileExistsError):
                 os.link(beside, path)
         finally:
-            beside.unlink()
+            beside.unlink(missing_ok=True)
         sync_directory(home)
     return read_key(path)
 
