@@ -232,13 +232,17 @@ class Problem(Frozen):
     def _check_masks(self, masks: bool) -> None:
         """What is asked of pixels, and what of whole pictures."""
         source, encoder, prepared = self.input.source, self.input.encoder, self.input.preprocessing
-        if masks and not isinstance(source, ImageMasks):
-            raise ValueError(f"output kind 'mask' needs a source with masks, not {source.kind!r}; use image_masks")
+        held = source.findings if isinstance(source, Dicom | ImageMasks) else 0
+        if masks and not held:
+            raise ValueError(
+                f"output kind 'mask' needs a source with masks, not {source.kind!r}; use image_masks, or dicom with its"
+                " masks"
+            )
         for name, output in self.outputs.items():
-            if isinstance(output, Mask) and isinstance(source, ImageMasks) and len(output.findings) != source.findings:
+            if isinstance(output, Mask) and len(output.findings) != held:
                 raise ValueError(
                     f"outputs.{name}.classes: {len(output.findings)} findings, but the source's masks hold "
-                    f"{source.findings}; correct the one or source.findings"
+                    f"{held}; correct the one or the other"
                 )
         fitting = ("dice", "fixed") if masks else tuple(sorted({*METHODS} - {"dice"}))
         if self.threshold.method not in fitting:

@@ -132,7 +132,7 @@ def unlabelled(config: S) -> S:
 
 
 _OF_ONE_SET: dict[str, frozenset[str]] = {
-    "dicom": frozenset({"labels", "labelled", "views", "modalities"}),
+    "dicom": frozenset({"labels", "labelled", "masks", "views", "modalities"}),
     "image_folder": frozenset({"classes", "ignore", "labelled", "subject", "unmatched"}),
     "image_masks": frozenset({"labelled", "missing", "spacing", "subject", "unmatched"}),
     "image_table": frozenset({"columns", "labelled", "table"}),

@@ -13,6 +13,8 @@ Each frame becomes one row, by these rules:
   file says its picture was made or stored.
 - One SOPInstanceUID under several contents, or one study under several patients, says that something was mixed up:
   none of those files is taken.
+- A segmentation object is no picture. Where the Problem asks for ``masks``, it gives those of the pictures that it was
+  drawn on, and ``masks.npy``, uint8 (pictures, height, width), lies beside the pixels.
 
     finding     which files
     elements    a file's data elements up to its pixels
@@ -24,6 +26,8 @@ Each frame becomes one row, by these rules:
     decoding    one file to its pictures, in a worker
     waiting     where pixels wait for their row
     labels      the table of labels
+    segments    one segmentation object to the masks of its pictures, in a worker
+    masks       the masks of all pictures
     rows        what was decoded as canonical tables
 """
 
@@ -42,15 +46,17 @@ from medai.sources.dicom import finding
 from medai.sources.files import token_of
 from medai.tables import Facts
 
-__all__ = ["SHAPE", "VERSION", "Dicom", "LabelTable", "need_imaging", "raw_files", "read"]
+__all__ = ["SHAPE", "VERSION", "Dicom", "LabelTable", "SegmentMasks", "need_imaging", "raw_files", "read"]
 
 log = logging.getLogger(__name__)
 
-VERSION = 3
+VERSION = 4
 SHAPE: Literal["images", "events"] = "images"
-LIBRARIES = ("pydicom", "imagecodecs", "opencv-python-headless")
-"""What reads headers and codestreams: another version may round a lossy one another way."""
-_MODULES = ("pydicom", "imagecodecs", "cv2")
+LIBRARIES = ("pydicom", "imagecodecs", "opencv-python-headless", "highdicom")
+"""What reads headers, codestreams and segments: another version may round a lossy one another way."""
+_MODULES = ("pydicom", "imagecodecs", "cv2", "highdicom")
+
+_MOST_FINDINGS = 254
 
 Code = Annotated[str, Field(pattern=r"^[A-Z0-9_ ]{1,16}$")]
 
@@ -93,11 +99,33 @@ class LabelTable(Frozen):
         return ("label",) if len(self.columns) == 1 else self.columns
 
 
+class SegmentMasks(Frozen):
+    """Which segments of the segmentation objects among the pictures are asked for.
+
+    Attributes:
+        segments: SegmentLabel → class number, 1 to the number of findings; several labels may mean one finding.
+        missing: what follows when no segmentation was drawn on a picture: ``refuse`` the set, or ``no_finding``: it
+            shows none.
+    """
+
+    segments: dict[str, int] = Field(min_length=1, max_length=1000)
+    missing: Literal["refuse", "no_finding"] = "refuse"
+
+    @field_validator("segments")
+    @classmethod
+    def _numbers_are_classes(cls, segments: dict[str, int]) -> dict[str, int]:
+        found = sorted(set(segments.values()))
+        if found != list(range(1, len(found) + 1)) or len(found) > _MOST_FINDINGS:
+            raise ValueError("segments are numbered from 1 on, without a gap; 0 is the background")
+        return segments
+
+
 class Dicom(Frozen):
     """DICOM files.
 
     Attributes:
-        labels: the table of labels; null only where pictures are to be predicted.
+        labels: the table of labels; null where masks are learnt from, or pictures are to be predicted.
+        masks: the segments that are looked for, where masks are learnt from.
         size: height and width of the pixel cache.
         channels: of the pixel cache: 1 for grey, 3 for RGB.
         resize: ``stretch`` each side to the size, or ``pad``: keep the aspect ratio, in the middle of black.
@@ -111,6 +139,7 @@ class Dicom(Frozen):
 
     kind: Literal["dicom"]
     labels: LabelTable | None = None
+    masks: SegmentMasks | None = None
     size: tuple[int, int]
     channels: Literal[1, 3] = 1
     resize: Literal["stretch", "pad"] = "stretch"
@@ -122,7 +151,12 @@ class Dicom(Frozen):
 
     def unlabelled(self) -> Dicom:
         """The same pictures without their labels."""
-        return self.model_copy(update={"labelled": False, "labels": None})
+        return self.model_copy(update={"labelled": False, "labels": None, "masks": None})
+
+    @property
+    def findings(self) -> int:
+        """How many findings the masks tell apart; 0 without masks."""
+        return 0 if self.masks is None else max(self.masks.segments.values())
 
     @field_validator("size")
     @classmethod
@@ -133,8 +167,11 @@ class Dicom(Frozen):
 
     @model_validator(mode="after")
     def _labels_are_somewhere(self) -> Dicom:
-        if self.labelled and self.labels is None:
-            raise ValueError("labels are needed: DICOM files carry no label themselves; name their table in labels")
+        if self.labelled and (self.labels is None) == (self.masks is None):
+            raise ValueError(
+                "labels are needed: DICOM files carry no label themselves; name their table in labels, or the segments"
+                " of their segmentation objects in masks"
+            )
         return self
 
 
@@ -184,13 +221,13 @@ def need_imaging() -> None:
 
 
 def read(config: Dicom, path: Path, folder: Path) -> Facts:
-    """Write images, labels, identifiers, picture_identifiers and ``pixels.npy``.
+    """Write images, labels, identifiers, picture_identifiers, ``pixels.npy`` and, where asked for, ``masks.npy``.
 
     The pixels are uint8, pictures × height × width × channels, by row_id. Each file is decoded once, in a worker; what
     the workers find is taken in a fixed order, so their number leaves no trace.
 
     Raises:
-        DataRefused: as ``raw_files``, or the table of labels cannot be followed.
+        DataRefused: as ``raw_files``, or the table of labels or the segmentations cannot be followed.
     """
     from medai.sources.dicom.labels import labels_of
     from medai.sources.dicom.rows import decode_all, write

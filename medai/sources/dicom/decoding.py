@@ -23,6 +23,7 @@ from medai.sources.dicom.rendering import (
     levels_of,
     presentation_of,
 )
+from medai.sources.dicom.segments import SEGMENTATION
 from medai.sources.pictures import finishing
 from medai.sources.pictures.finishing import Decoded, finished
 
@@ -70,12 +71,14 @@ class Answer(NamedTuple):
     Attributes:
         facts, header: None where the file was not read so far.
         syntax: its transfer syntax.
+        segments: it is a segmentation object, which shows no patient itself.
     """
 
     pictures: tuple[Picture, ...]
     facts: Facts | None
     header: Header | None
     syntax: str | None
+    segments: bool = False
 
 
 @cache
@@ -107,6 +110,8 @@ def decode(data: bytes | mmap.mmap, target: Target) -> Answer:
     header: Header | None = None
     try:
         opened = open_elements(data)
+        if opened.elements.word("SOPClassUID") in SEGMENTATION:
+            raise Fault("no_pixels")
         facts = facts_of(opened.elements)
         header = header_of(opened)
         found = tuple(_pictures(opened, header, target))
@@ -119,6 +124,7 @@ def decode(data: bytes | mmap.mmap, target: Target) -> Answer:
             facts=facts,
             header=header,
             syntax=opened.syntax if opened is not None else None,
+            segments=opened is not None and opened.elements.word("SOPClassUID") in SEGMENTATION,
         )
     return Answer(found, facts, header, opened.syntax)
 

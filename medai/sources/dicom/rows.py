@@ -16,6 +16,7 @@ from medai.sources.dicom.finding import Found
 from medai.sources.dicom.headers import Facts as Told
 from medai.sources.dicom.headers import Header
 from medai.sources.dicom.labels import Labels, Values, key_of
+from medai.sources.dicom.masks import MASKED, Masks, masks_of
 from medai.sources.dicom.rendering import Window
 from medai.sources.dicom.waiting import Laid, Place, Waiting, decode_aside
 from medai.sources.pictures import tables
@@ -84,11 +85,12 @@ class Row(NamedTuple):
 
 class Taken(NamedTuple):
     """Every row in the order of files and frames; how many files are sound and no pictures: reports, plans, states of a
-    display.
+    display; and the segmentation objects.
     """
 
     rows: list[Row]
     no_pictures: int
+    segmentations: list[Found]
 
 
 def decode_all(config: Dicom, files: Sequence[Found], waiting: Path) -> Taken:
@@ -100,10 +102,14 @@ def decode_all(config: Dicom, files: Sequence[Found], waiting: Path) -> Taken:
     windowing = Window(*config.window, "LINEAR") if isinstance(config.window, tuple) else config.window
     target = Target(*config.size, config.channels, config.resize == "pad", windowing, config.frames)
     rows: list[Row] = []
+    segmentations: list[Found] = []
     no_pictures = 0
     decode = partial(decode_aside, target=target, folder=waiting)
     answers = each_decoded(decode, [file.path for file in files], module=decoding.__name__)
     for file, answer in zip(files, answers, strict=True):
+        if not isinstance(answer, Lost) and answer.answer.segments:
+            segmentations.append(file)
+            continue
         for row in _rows_of(file, answer):
             if row.picture.decoded.fault == NO_PICTURE:
                 no_pictures += 1
@@ -113,10 +119,11 @@ def decode_all(config: Dicom, files: Sequence[Found], waiting: Path) -> Taken:
         raise DataRefused(
             "no DICOM file holds a picture",
             expected="at least one file with pixels",
-            received=f"{no_pictures} files of other kinds (reports, plans, states of a display)",
+            received=f"{no_pictures} files of other kinds (reports, plans, states of a display) and"
+            f" {len(segmentations)} segmentations",
             action="correct --data",
         )
-    return Taken(rows, no_pictures)
+    return Taken(rows, no_pictures, segmentations)
 
 
 def _rows_of(file: Found, laid: Laid | Lost) -> Iterator[Row]:
@@ -139,23 +146,34 @@ def write(
         noticed: what finding counted.
     """
     rows = _without_mixed(taken.rows) if config.labelled else taken.rows
-    names = ("label",) if config.labels is None else config.labels.names
-    entries = [_entry(config, row, labels, len(names)) for row in rows]
+    columns: Mapping[str, str] = dict.fromkeys(("label",) if config.labels is None else config.labels.names, "int64")
+    masks = None
+    if config.masks is not None:
+        masks = masks_of(config, config.masks, taken.segmentations, rows, waiting / "masks.npy")
+        rows = [_set_aside(row, masks.faults[at]) if at in masks.faults else row for at, row in enumerate(rows)]
+        columns = MASKED
+    entries = [_entry(config, row, labels, len(columns)) for row in rows]
+    if masks is not None:
+        entries = [entry._replace(labels=masks.labels(at)) for at, entry in enumerate(entries)]
     pictures = [row.picture.decoded for row in rows]
     order = tables.arrange(entries, pictures)
     _write_pixels(config, waiting, rows, order, folder)
+    if masks is not None:
+        _write_masks(masks, order, folder)
     facts = tables.write(
         "dicom",
         [entries[at] for at in order],
         [pictures[at] for at in order],
         folder,
-        labels=dict.fromkeys(names, "int64"),
+        labels=columns,
         attributes=SAID,
         labelled=config.labelled,
         view="view",
     )
     _write_identifiers([rows[at] for at in order], folder)
-    counts = dict(noticed) | {"file_without_picture": taken.no_pictures} | _counted(rows, entries, labels, config)
+    apart = taken.no_pictures + (0 if config.masks else len(taken.segmentations))
+    counts = dict(noticed) | {"file_without_picture": apart} | _counted(rows, entries, labels, config)
+    counts |= {} if masks is None else masks.counts
     return facts.model_copy(update={"counts": facts.counts | {why: many for why, many in counts.items() if many}})
 
 
@@ -168,6 +186,13 @@ def _write_pixels(config: Dicom, waiting: Path, rows: Sequence[Row], order: np.n
         if place is not None:
             pixels[row] = pictures.at(place)
     pixels.flush()
+
+
+def _write_masks(masks: Masks, order: np.ndarray, folder: Path) -> None:
+    written = new_pixels(folder / "masks.npy", masks.levels.shape)
+    for row, at in enumerate(order.tolist()):
+        written[row] = masks.levels[at]
+    written.flush()
 
 
 def _without_mixed(rows: Sequence[Row]) -> list[Row]:
