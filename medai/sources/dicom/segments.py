@@ -18,6 +18,7 @@ from medai.sources.image_masks.decoding import resized
 
 if TYPE_CHECKING:
     import numpy as np
+    import pydicom
 
 SEGMENTATION = frozenset({"1.2.840.10008.5.1.4.1.1.66.4", "1.2.840.10008.5.1.4.1.1.66.7"})
 """SOP classes of segmentations, and of label maps (PS3.4 annex B.5)."""
@@ -73,7 +74,7 @@ def drawn_in(path: Path, findings: Mapping[str, int], working: tuple[int, int] |
         action="have it sent again, or take it out of the data",
     )
     with parsing(damaged):
-        drawn = Segmentation.from_dataset(pydicom.dcmread(path), copy=False)
+        drawn = Segmentation.from_dataset(_with_thickness(pydicom.dcmread(path)), copy=False)
         labels = {number: str(drawn.get_segment_description(number).segment_label) for number in drawn.segment_numbers}
         uids = sorted({str(uid) for _, _, uid in drawn.get_source_image_uids()})
         size = int(drawn.Rows), int(drawn.Columns)
@@ -91,3 +92,15 @@ def drawn_in(path: Path, findings: Mapping[str, int], working: tuple[int, int] |
         for uid, mask in zip(some, whole, strict=True):
             masks[uid] = mask if working is None else resized(mask, working, max(findings.values()), pad=pad)
     return Drawn(masks, size)
+
+
+def _with_thickness(segmentation: pydicom.Dataset) -> pydicom.Dataset:
+    """The same with a thickness wherever a pixel has measures: those drawn on radiographs have none, which the standard
+    allows and highdicom does not; pictures are told by their UID here, not by their place in space.
+    """
+    shared = segmentation.get("SharedFunctionalGroupsSequence") or ()
+    for group in (*shared, *(segmentation.get("PerFrameFunctionalGroupsSequence") or ())):
+        for measures in group.get("PixelMeasuresSequence") or ():
+            if "SliceThickness" not in measures:
+                measures.SliceThickness = 1.0
+    return segmentation
