@@ -31,6 +31,10 @@ MASKED = {"label": "int64", "share": "float64", "mask_hash": "string"}
 """Label column → type, of pictures with masks: whether any finding shows, on which share, and the mask's hash."""
 
 
+_SECONDS = 300.0
+"""Seconds that one segmentation may take: it may show a thousand slices."""
+
+
 class Masks(NamedTuple):
     """The masks of some rows.
 
@@ -77,9 +81,10 @@ def masks_of(config: Dicom, wanted: SegmentMasks, files: Sequence[Found], rows: 
     faults: dict[int, str] = {}
     others = absent = 0
     read = partial(segments.drawn_in, findings=wanted.segments, working=config.size, pad=config.resize == "pad")
-    for answer in each_decoded(read, [file.path for file in files], module=segments.__name__):
+    paths = [file.path for file in files]
+    for answer in each_decoded(read, paths, module=segments.__name__, seconds=_SECONDS):
         if isinstance(answer, Lost):
-            raise _refused("a segmentation cannot be read", "one that is decoded in a minute", answer.reason)
+            raise _refused("a segmentation cannot be read", "one that is decoded in minutes", answer.reason)
         others += not answer.masks
         absent += len(answer.masks.keys() - places.keys())
         for uid in answer.masks.keys() & places.keys():

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from medai.errors import DataRefused
 from medai.sources.damage import parsing
+from medai.sources.dicom.elements import quiet
 from medai.sources.image_masks.decoding import resized
 
 if TYPE_CHECKING:
@@ -73,7 +74,7 @@ def drawn_in(path: Path, findings: Mapping[str, int], working: tuple[int, int] |
         received="a damaged file, or one that refers to its pictures in another way",
         action="have it sent again, or take it out of the data",
     )
-    with parsing(damaged):
+    with quiet(), parsing(damaged):
         drawn = Segmentation.from_dataset(_with_thickness(pydicom.dcmread(path)), copy=False)
         labels = {number: str(drawn.get_segment_description(number).segment_label) for number in drawn.segment_numbers}
         uids = sorted({str(uid) for _, _, uid in drawn.get_source_image_uids()})
@@ -82,10 +83,12 @@ def drawn_in(path: Path, findings: Mapping[str, int], working: tuple[int, int] |
     masks: dict[str, np.ndarray] = {}
     for begin in range(0, len(uids) if wanted else 0, _AT_ONCE):
         some = uids[begin : begin + _AT_ONCE]
-        with parsing(damaged):
+        with quiet(), parsing(damaged):
             stack = drawn.get_pixels_by_source_instance(
                 some, wanted, ignore_spatial_locations=True, assert_missing_frames_are_empty=True
             )
+        if stack.shape != (len(some), *size, len(wanted)):
+            raise damaged
         whole = np.zeros(stack.shape[:3], np.uint8)
         for place, number in enumerate(wanted):
             np.maximum(whole, (stack[..., place] >= _HALF) * np.uint8(findings[labels[number]]), out=whole)
