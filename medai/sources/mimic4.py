@@ -13,7 +13,7 @@ from typing import ClassVar, Literal
 from medai.sources.relational import Database
 from medai.tables import Facts, Names
 
-VERSION = 5
+VERSION = 6
 SHAPE: Literal["images", "events"] = "events"
 
 

@@ -56,10 +56,11 @@ LABELS = {
     "death_disputed": "int64",
 }
 """What was known later. ``in_hospital_death``: a date or time of death between admission and discharge, both included,
-as the public MIMIC-III benchmark defines it. ``in_unit_death``: the same between the stay's start and end.
-``transferred``: the first care unit or ward is not the last. Hours count from the stay's start. ``death_disputed``: 0
-where the admission's own flag of death agrees with ``in_hospital_death``, 1 where the flag alone says that the patient
-died, -1 where a date of death alone says so."""
+as the public MIMIC-III benchmark defines it. ``in_unit_death``: a time of death between the stay's start and end, and
+where only its date is known that date; a date is its midnight, and would count who left in the morning and died on a
+ward at night. ``transferred``: the first care unit or ward is not the last. Hours count from the stay's start.
+``death_disputed``: 0 where the admission's own flag of death agrees with ``in_hospital_death``, 1 where the flag alone
+says that the patient died, -1 where a date of death alone says so."""
 
 _DATES = ("start", "end", "birth", "death")
 
@@ -247,12 +248,12 @@ def _fault(columns: list[str]) -> pl.Expr:
     return pl.coalesce(pl.when(broken).then(pl.lit(fault)) for fault, broken in faults.items())
 
 
-def _dead(first: pl.Expr, last: pl.Expr) -> pl.Expr:
-    """1 where a death lies between two times, both included; null where one of the two is not known."""
+def _dead(first: pl.Expr, last: pl.Expr, *deaths: pl.Expr) -> pl.Expr:
+    """1 where one of the deaths lies between two times, both included; null where one of the two is not known."""
     import polars as pl
 
-    deaths = [pl.col(name).is_between(first, last).fill_null(False) for name in ("death", "died")]
-    return pl.when(first.is_not_null() & last.is_not_null()).then(pl.any_horizontal(deaths).cast(pl.Int64))
+    between = [death.is_between(first, last).fill_null(False) for death in deaths]
+    return pl.when(first.is_not_null() & last.is_not_null()).then(pl.any_horizontal(between).cast(pl.Int64))
 
 
 def _outcomes(columns: list[str]) -> list[pl.Expr]:
@@ -264,16 +265,18 @@ def _outcomes(columns: list[str]) -> list[pl.Expr]:
     def hours(moment: pl.Expr) -> pl.Expr:
         return (moment - start).dt.total_seconds() / 3600
 
-    died = _dead(admitted, discharged)
+    date, time = pl.col("death"), pl.col("died")
+    died = _dead(admitted, discharged, date, time)
+    moment = pl.coalesce(time, date)
     changed = pl.col("first_unit") != pl.col("last_unit")
     if "first_ward" in columns:
         changed = changed | (pl.col("first_ward") != pl.col("last_ward"))
     return [
         died.alias("in_hospital_death"),
-        _dead(start, end).alias("in_unit_death"),
+        _dead(start, end, moment).alias("in_unit_death"),
         hours(end).alias("length_of_stay_hours"),
         hours(discharged).alias("hours_to_discharge"),
-        hours(pl.coalesce("died", "death")).alias("hours_to_death"),
+        hours(moment).alias("hours_to_death"),
         changed.cast(pl.Int64).alias("transferred"),
         (pl.col("died_flag") - died).alias("death_disputed"),
     ]

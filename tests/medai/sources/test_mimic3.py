@@ -138,6 +138,28 @@ def test_stays_know_their_start_and_labels_the_rest(tmp_path: Path, write_mimic3
     assert not set(stays.columns) & (set(labels.columns) - {"stay_id", "site"})
 
 
+@pytest.mark.parametrize(
+    ("left", "time", "in_unit"),
+    [
+        ("2130-01-05 10:00:00", "2130-01-05 10:00:00", 1),
+        ("2130-01-05 06:00:00", "2130-01-05 10:00:00", 0),
+        ("2130-01-05 06:00:00", "", 1),
+        ("2130-01-04 23:00:00", "", 0),
+    ],
+)
+def test_a_time_of_death_speaks_before_its_date(
+    tmp_path: Path, write_mimic3: WriteMimic3, mimic3_text: Text, left: str, time: str, in_unit: int
+) -> None:
+    """Who left the unit at six and died on a ward at ten did not die in the unit, though the date is the same."""
+    path = write_mimic3(
+        icustays=mimic3_text("icustays", ("2130-01-05 10:00:00,3.4167", f"{left},3.4167")),
+        admissions=mimic3_text("admissions", ("10:30:00,2130-01-05 10:00:00", f"10:30:00,{time}")),
+    )
+    _, tables = read_to(path, tmp_path / "out")
+    assert of(tables["labels"], "in_unit_death")[32] == in_unit
+    assert of(tables["labels"], "in_hospital_death")[32] == 1
+
+
 def test_codes_are_named(tmp_path: Path, write_mimic3: WriteMimic3, mimic3_text: Text) -> None:
     """Each code with its dictionary's words; an item that no dictionary knows is told."""
     rows = mimic3_text("labevents") + "9,13,23,59999,2130-02-01 09:00:00,1,1,,\n"

@@ -132,6 +132,19 @@ def test_urine_is_not_blood(item: int) -> None:
 
 
 @pytest.mark.parametrize("source", ["mimic3", "mimic4"])
+@pytest.mark.parametrize("item", [227510, 40086, 227488, 227489])
+def test_what_else_runs_out_is_no_urine(source: str, item: int) -> None:
+    """Residuals of a feeding tube, a drain and irrigation would hide that a kidney stands still."""
+    assert YAIB.recipe(source, "outputevents", item, "mL").variable is None
+
+
+@pytest.mark.parametrize("item", [40096, 40651])
+def test_both_ureters_count(item: int) -> None:
+    """Of two ureteral stents one alone would be half of the urine."""
+    assert YAIB.recipe("mimic3", "outputevents", item, "").variable == "urine_output"
+
+
+@pytest.mark.parametrize("source", ["mimic3", "mimic4"])
 def test_suites_judge_by_the_vocabularys_ranges(source: str) -> None:
     """A range stands in the vocabulary and in the suite, in equal words; no variable lacks its rule."""
     judged: dict[str, dict[str, Any]] = {}
