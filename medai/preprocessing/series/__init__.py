@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from medai.shards import Spread
     from medai.workspace import Workspace
 
-VERSION = 4
+VERSION = 5
 LIBRARIES = ("numpy", "polars", "pyarrow")
 """Their versions may change the bytes."""
 LONGEST_HOURS = 24 * 365

@@ -6,7 +6,12 @@ sample of length n is made at the end of step n - 1 or later and reads the steps
 samples know later stands behind. A stay's last sample reads the step that it is made in as well, which ends with it.
 With ``admit_by: time`` the reading's own time takes that place.
 
-``summaries`` run: of each step they say first, last, minimum, maximum, mean and count of all readings up to it.
+What becomes known is no news where a later reading of the variable was known in an earlier step already: a value that
+is stored hours after it was taken does not push the present one aside. It counts in the summaries, and stands in no
+step.
+
+``summaries`` run: of each step they say first, last, minimum, maximum, mean and count of all readings up to it, the
+first and the last by the time when they were taken.
 """
 
 from __future__ import annotations
@@ -136,11 +141,14 @@ def _series(seen: Seen, step: np.ndarray, lengths: np.ndarray, config: Series) -
     variables, begins = len(config.variables), np.cumsum(lengths) - lengths
     shape = (int(lengths.sum()), variables)
     cell = (begins[seen.span] + step) * variables + seen.variable
-    last, mask = binned(cell, seen.value, shape, config.bin)
+    news = ~_overtaken(seen.span * variables + seen.variable, step)
+    last, mask = binned(cell[news], seen.value[news], shape, config.bin)
     counts = np.bincount(cell, minlength=mask.size).reshape(shape)
     sums = np.bincount(cell, seen.value, minlength=mask.size).reshape(shape)
-    first, latest, least, largest = (np.full(mask.size, np.nan) for _ in range(4))
-    first[cell[::-1]], latest[cell] = seen.value[::-1], seen.value
+    latest, least, largest = (np.full(mask.size, np.nan) for _ in range(3))
+    latest[cell[news]] = seen.value[news]
+    place, values = np.full(mask.size, len(cell)), np.append(seen.value, np.nan)
+    place[cell[::-1]] = np.arange(len(cell))[::-1]
     np.fmin.at(least, cell, seen.value)
     np.fmax.at(largest, cell, seen.value)
     elapsed = np.full(shape, _NEVER, np.uint8)
@@ -149,14 +157,12 @@ def _series(seen: Seen, step: np.ndarray, lengths: np.ndarray, config: Series) -
         own = slice(begin, begin + length)
         steps = np.arange(length)[:, None]
         newest = np.maximum.accumulate(np.where(mask[own], steps, -1), axis=0)
-        oldest = np.where(mask[own].any(axis=0), mask[own].argmax(axis=0), length)
         since = np.maximum(newest, 0)
         elapsed[own] = np.where(newest < 0, _NEVER, np.minimum(steps - newest, _NEVER))
         last[own] = np.take_along_axis(last[own], since, axis=0)
-        firsts = np.take_along_axis(first.reshape(shape)[own], np.minimum(oldest, length - 1)[None], axis=0)
         number = np.cumsum(counts[own], axis=0)
         known = number > 0
-        table[own, :, 0] = np.where(known, firsts, np.nan)
+        table[own, :, 0] = values[np.minimum.accumulate(place.reshape(shape)[own], axis=0)]
         table[own, :, 1] = np.take_along_axis(latest.reshape(shape)[own], since, axis=0)
         table[own, :, 2] = np.fmin.accumulate(least.reshape(shape)[own], axis=0)
         table[own, :, 3] = np.fmax.accumulate(largest.reshape(shape)[own], axis=0)
@@ -168,3 +174,18 @@ def _series(seen: Seen, step: np.ndarray, lengths: np.ndarray, config: Series) -
         "elapsed": elapsed,
         "summaries": table.reshape(len(mask), -1),
     }
+
+
+def _overtaken(series: np.ndarray, step: np.ndarray) -> np.ndarray:
+    """Whether a reading became known in a later step than one of its series that was taken after it.
+
+    Args:
+        series: number of each reading's variable in its stay; readings of one series stand in the order of their time.
+        step: in which it became known.
+    """
+    order = np.argsort(series, kind="stable")
+    # Each series' steps lie above those of the series before it, so that a running minimum from behind stays inside.
+    known = (series * (int(step.max(initial=0)) + 1) + step)[order]
+    overtaken = np.empty(len(step), bool)
+    overtaken[order] = np.minimum.accumulate(known[::-1])[::-1] < known
+    return overtaken

@@ -69,6 +69,7 @@ def slowly(readings: list[Reading], subject: int, until: float, config: Series =
     summaries = np.full((len(VARIABLES), len(SUMMARIES)), np.nan, np.float32)
     for place, code in enumerate(VARIABLES):
         binned: dict[int, list[float]] = {}
+        known_in: list[tuple[int, float]] = []
         theirs = sorted(
             (time, time if when is None else max(time, when), float(np.float32(value)))
             for who, time, when, name, value in readings
@@ -77,7 +78,10 @@ def slowly(readings: list[Reading], subject: int, until: float, config: Series =
         for time, known, value in theirs:
             placed = time if config.admit_by == "time" else known
             if placed <= until:
-                binned.setdefault(max(math.ceil(placed / width) - 1, 0), []).append(value)
+                known_in.append((max(math.ceil(placed / width) - 1, 0), value))
+        for at, (step, value) in enumerate(known_in):
+            if not any(later < step for later, _ in known_in[at + 1 :]):
+                binned.setdefault(step, []).append(value)
         for step in range(steps):
             if step in binned:
                 values = binned[step]
@@ -86,7 +90,7 @@ def slowly(readings: list[Reading], subject: int, until: float, config: Series =
             elif step:
                 last[step, place] = last[step - 1, place]
                 elapsed[step, place] = min(int(elapsed[step - 1, place]) + 1, 255)
-        seen = [value for step in sorted(binned) for value in binned[step]]
+        seen = [value for _, value in known_in]
         summaries[place, -1] = len(seen)
         if seen:
             summaries[place] = [seen[0], seen[-1], min(seen), max(seen), sum(seen) / len(seen), len(seen)]
@@ -148,6 +152,19 @@ def test_later_events_change_nothing_that_a_sample_sees(
         for row in np.flatnonzero(cohort["hours"].to_numpy() <= hour):
             for name, expected in seen_by(folder, arrays, int(row)).items():
                 np.testing.assert_array_equal(seen_by(other_folder, other, int(row))[name], expected)
+
+
+def test_what_is_stored_late_does_not_push_the_present_aside(prepared: Prepare) -> None:
+    """A heart rate of hour 1 that is stored at hour 7 counts, but that of hour 3 stays the newest one."""
+    readings: list[Reading] = [(0, 1, 7, "HR", 60.0), (0, 3, None, "HR", 100.0), (0, 5, 9, "HR", 80.0)]
+    folder, arrays, cohort = prepared([*readings, (0, 2, 7, "K", 4.0)])
+    row = cohort.with_row_index().filter(pl.col("subject_id") == 0, pl.col("hours") == 10)["index"].item()
+    seen = seen_by(folder, arrays, row)
+    np.testing.assert_array_equal(seen["last"][:, 0], [np.nan, 100, 100, 100, 80])
+    assert seen["mask"][:, 0].tolist() == [0, 1, 0, 0, 1]
+    assert seen["elapsed"][:, 0].tolist() == [255, 0, 1, 2, 0]
+    assert seen["summaries"][: len(SUMMARIES)].tolist() == [60.0, 80.0, 60.0, 100.0, 80.0, 3.0]
+    assert seen["mask"][:, 1].tolist() == [0, 0, 0, 1, 0]
 
 
 def test_predictions_between_two_steps_do_not_look_ahead(prepared: Prepare) -> None:

@@ -32,12 +32,12 @@ GOLDEN = {
     },
     "stay": {
         "begin": "83b0b1bf227705ad",
-        "elapsed": "88e12f6c70621809",
-        "last": "a96eac2f87760d95",
+        "elapsed": "78e1f8617b6d8c84",
+        "last": "bb096886cb5080d7",
         "length": "dc45e8ce96accb6d",
-        "mask": "9043086d10436bd7",
+        "mask": "8e44bfbcf9054740",
         "static": "9411d7d346628cf9",
-        "summaries": "7d3ed7aba0c09979",
+        "summaries": "87de9120b54c797e",
     },
 }
 """First digits of the arrays' SHA-256, a layout: taken when one process read the events part by part. They change with
