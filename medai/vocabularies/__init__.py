@@ -125,6 +125,9 @@ class Vocabulary(Frozen):
                 for unit in {place.unit for place in places} - {None, variable.unit}:
                     if self._conversion(variable, str(unit)) is None:
                         raise ValueError(f"{name}, {source}: no conversion from {unit} to {variable.unit}")
+            for unit in (variable.unit, *variable.conversions):
+                if self._unit(unit) != unit:
+                    raise ValueError(f"{name}: {unit} is a spelling of {self._unit(unit)}, too, and would be read so")
         for source in {source for variable in self.variables.values() for source in variable.items}:
             ids = [item for variable in self.variables.values() for _, item in _places(variable, source)]
             if len(set(ids)) < len(ids):
@@ -176,12 +179,13 @@ class Vocabulary(Frozen):
         return variable.conversions.get(unit) or self.conversions.get(unit, {}).get(variable.unit)
 
     def _unit(self, spelling: str) -> str:
-        """The unit that a source spells so; the spelling itself where it is not known."""
+        """The unit that a source spells so, in any case; the spelling itself where it is not known."""
         folded = spelling.strip().casefold()
         for unit, known in self.spellings.items():
             if folded == unit.casefold() or folded in (one.casefold() for one in known):
                 return unit
-        return spelling.strip()
+        own = (unit for variable in self.variables.values() for unit in (variable.unit, *variable.conversions))
+        return next((unit for unit in (*self.conversions, *own) if folded == unit.casefold()), spelling.strip())
 
 
 def _places(variable: Variable, source: str) -> list[tuple[Items, int | str]]:

@@ -33,7 +33,7 @@ from medai.sources.relational.stays import AGE_GROUPS, AGED
 from medai.tables import Facts, Names
 from medai.vocabularies import load_vocabulary, vocabularies
 
-VERSION = 2
+VERSION = 3
 SHAPE: Literal["images", "events"] = "events"
 
 

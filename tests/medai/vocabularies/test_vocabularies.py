@@ -61,13 +61,21 @@ def test_a_variable_is_the_same_in_both_vocabularies() -> None:
         ("labevents", 50912, "umol/L", 88.42, "creatinine", 1.0),
         ("labevents", 50912, "mmol/L", 1.2, "creatinine", 1.2),
         ("labevents", 50931, "mmol/L", 10.0, "glucose", 180.156),
-        ("labevents", 51006, "mmol/L", 10.0, "urea_nitrogen", 28.011),
+        ("labevents", 51006, "mmol/L", 10.0, "urea_nitrogen", 28.0134),
         ("labevents", 50983, "mEq/L", 140.0, "sodium", 140.0),
+        ("labevents", 50893, "mEq/L", 4.6, "calcium", 9.218),
+        ("labevents", 50960, "mEq/L", 1.6, "magnesium", 1.9444),
+        ("labevents", 50808, "mEq/L", 2.4, "ionized_calcium", 1.2),
+        ("labevents", 51222, "g/L", 140.0, "hemoglobin", 14.0),
+        ("labevents", 50862, "g/L", 42.0, "albumin", 4.2),
+        ("labevents", 51214, "g/L", 3.0, "fibrinogen", 300.0),
+        ("labevents", 51249, "g/l", 340.0, "mchc", 34.0),
         ("labevents", 50889, "mg/dL", 8.9, "c_reactive_protein", 89.0),
         ("labevents", 50889, "mg/L", 8.9, "c_reactive_protein", 8.9),
         ("labevents", 51249, "%", 33.5, "mchc", 33.5),
         ("labevents", 51265, "K/uL", 250.0, "platelets", 250.0),
         ("labevents", 51003, "ng/ml", 0.02, "troponin_t", 0.02),
+        ("labevents", 51003, "ng/l", 14.0, "troponin_t", 0.014),
         ("labevents", 50818, "MM HG", 40.0, "pco2", 40.0),
         ("labevents", 50821, "kPa", 12.0, "po2", 90.00744),
         ("outputevents", 226559, "mL", 120.0, "urine_output", 120.0),
@@ -77,7 +85,9 @@ def test_a_variable_is_the_same_in_both_vocabularies() -> None:
 def test_a_factor_belongs_to_its_variable(
     table: str, item: int, unit: str, value: float, variable: str, expected: float
 ) -> None:
-    """A mole of glucose is no mole of creatinine: a unit converts by the variable's own rule or not at all."""
+    """A mole of glucose is no mole of creatinine, and calcium has two charges: a unit converts by the variable's own
+    rule or not at all.
+    """
     recipe = YAIB.recipe("mimic4", table, item, unit)
     assert recipe.variable == variable
     assert (value - recipe.subtract) * recipe.multiply == pytest.approx(expected, rel=1e-4)
@@ -176,6 +186,13 @@ def test_a_unit_needs_its_conversion() -> None:
     data["variables"]["weight"]["items"]["mimic3"] = [{"table": "chartevents", "ids": [763], "unit": "stone"}]
     with pytest.raises(ValidationError, match="no conversion from stone to kg"):
         Vocabulary.model_validate(data)
+
+
+def test_a_unit_is_no_other_ones_spelling() -> None:
+    """Case is no difference: with G/l for 10⁹/L, grams per litre would be read as cells."""
+    told = BENCHMARK.model_dump() | {"spellings": {"10⁹/L": ["MG/DL"]}}
+    with pytest.raises(ValueError, match=r"glucose: mg/dL is a spelling of 10⁹/L, too, and would be read so"):
+        Vocabulary.model_validate(told)
 
 
 def test_a_misspelt_vocabulary_is_refused(refusal: Callable[[MedaiError], str]) -> None:
