@@ -14,12 +14,13 @@ from flows.announcing import announce_line
 from flows.champion import ask
 from flows.outcome import Steps
 from flows.places import flow
-from flows.watching import concluded, own_output, window_facts
+from flows.watching import concluded, known_snapshots, own_output, window_facts
+from medai.disclosure import Guard
 from medai.errors import DataRefused, ServiceFailed
 from medai.external import same_question
 from medai.ledger import Ledger
 from medai.monitoring.batches import Kept, batches
-from medai.monitoring.labels import LabelFile, join, read_labels
+from medai.monitoring.labels import LabelFile, join, read_labels, without_named_patients
 from medai.monitoring.performance import known_outcomes, outcomes_of, predictions_of
 from medai.monitoring.records import Outcomes
 from medai.monitoring.windows import keep_window, windows
@@ -62,6 +63,11 @@ def label(problem: str, file: str, overrides: list[str] | None = None) -> dict[s
     with workspace.lock(f"label-{question.name}"):  # of two files at once the second sees what the first told
         with steps.timed("join"):
             kept = batches(workspace, question.name)
+            snapshots = _snapshots(workspace, kept)
+            guards = (Guard.of(workspace, one) for one in known_snapshots(workspace, champion, snapshots))
+            given, naming = without_named_patients(given, guards)
+            if naming:
+                log.warning("site: %d rows name a patient there and are told under no site", naming)
             predictions = predictions_of(workspace, kept)
             known = known_outcomes(workspace, question.name)
             joined = join(given, _some(predictions, problem), known)
@@ -77,11 +83,6 @@ def label(problem: str, file: str, overrides: list[str] | None = None) -> dict[s
         for outcomes in outcomes_of(workspace, question.name)
         if outcomes.key not in measured  # those of an earlier file too, after which this was killed
     ]
-    snapshots = [
-        one
-        for key in sorted({one.batch.snapshot for one in kept})
-        if (one := workspace.find("ingest", key, Snapshot)) is not None
-    ]
     return {
         "problem": question.name,
         "version": stands.version,
@@ -92,6 +93,15 @@ def label(problem: str, file: str, overrides: list[str] | None = None) -> dict[s
         **concluded(workspace, ledger, question, champion, snapshots, steps),
         "stages": steps.taken,
     }
+
+
+def _snapshots(workspace: Workspace, kept: list[Kept]) -> list[Snapshot]:
+    """The data that were predicted, as far as the store still has them."""
+    return [
+        one
+        for key in sorted({one.batch.snapshot for one in kept})
+        if (one := workspace.find("ingest", key, Snapshot)) is not None
+    ]
 
 
 def _some(predictions: pl.DataFrame | None, problem: str) -> pl.DataFrame:

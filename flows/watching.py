@@ -113,8 +113,7 @@ def concluded(
     lines = [one for one in ledger.entries(question.name, DETECTED) if one.facts["candidate"] == now.candidate]
     if now.counting and lines:
         announce_line(workspace, "medai.drift.detected", lines[-1], lines[-1].facts)
-    own = _own_snapshot(workspace, champion)
-    known = [*snapshots, *([] if own is None else [own])]
+    known = known_snapshots(workspace, champion, snapshots)
     drawn = steps.take("report", page(workspace, question.name, question.question, known, now))
     remember_monitoring(workspace, question.name, drawn.key)
     return {
@@ -130,6 +129,7 @@ def summary(now: Standing) -> dict[str, Any]:
         "version": now.version,
         "windows": dict(now.windows),
         "measures": len(now.trends),
+        "undecided": sum(trend.newest.verdict == "too_few" for trend in now.trends),
         "counting": [facts_of(trend) for trend in now.counting],
         "outside": [facts_of(trend) for trend in now.trends if trend.newest.verdict == "outside"],
     }
@@ -279,6 +279,12 @@ def watch_run(
         workspace.keep_receipt(WATCHED, key, {"windows": [window["key"] for window in found["windows"]]})
     except (MedaiError, OSError) as failure:
         log.warning("these data were not compared with the champion's: %s", failure)
+
+
+def known_snapshots(workspace: Workspace, champion: Candidate, snapshots: Iterable[Snapshot]) -> list[Snapshot]:
+    """Whose patients nothing that is told may name: those of these data and those of the champion's own."""
+    own = _own_snapshot(workspace, champion)
+    return [*snapshots, *([] if own is None else [own])]
 
 
 def _own_snapshot(workspace: Workspace, champion: Candidate) -> Snapshot | None:

@@ -7,7 +7,7 @@ subject   what it calls the patient, where one prediction alone was made for him
 OUTCOME   named like the output, its label column or ``outcome``: a class by its name or its label value; of findings
           one column each of 0 and 1, or ``outcome`` with their names, parted by ";"
 time      when it was known, ISO 8601; may be left out
-site      by which the performance is told, too; may be left out
+site      by which the performance is told, too; may be left out. A cell that names a patient is no site
 
 What cannot be used is set aside by its reason, and counted; nothing of a row is told.
 
@@ -29,10 +29,12 @@ from __future__ import annotations
 import csv
 import io
 import os
+from collections.abc import Iterable
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
+from medai.disclosure import Guard
 from medai.errors import ConfigurationError, DataRefused
 from medai.outputs import Mask, Multilabel, Output
 from medai.records import sha256_of_file
@@ -136,6 +138,23 @@ def read_labels(path: Path, name: str, output: Output) -> LabelFile:
         .then(pl.lit("unreadable_time"))
     )
     return LabelFile(keys[0], table.with_columns(reason.alias("reason")).drop("readable"), sha256_of_file(path))
+
+
+def without_named_patients(file: LabelFile, guards: Iterable[Guard]) -> tuple[LabelFile, int]:
+    """The file without those sites that name a patient, since sites are told on pages; and of how many rows they were.
+
+    Args:
+        guards: who know the patients.
+    """
+    import polars as pl
+
+    known = list(guards)
+    naming = [
+        site for site in file.table["site"].drop_nulls().unique().to_list() if any(one.finds(site) for one in known)
+    ]
+    named = pl.col("site").is_in(naming)
+    table = file.table.with_columns(pl.when(~named).then("site").alias("site"))
+    return file._replace(table=table), int(file.table["site"].is_in(naming).sum())
 
 
 def join(file: LabelFile, predictions: pl.DataFrame, known: pl.DataFrame, now: datetime | None = None) -> Joined:

@@ -24,19 +24,22 @@ from medai.monitoring.records import TOO_FEW, Batch, Compared, Figure, Outcomes
 from medai.outputs import Mask, Multilabel, Output
 from medai.promotion import trained_subjects
 from medai.records import Candidate, Frozen, Subgroup, sha256_of, stage_key
+from medai.reporting.shapes import SMALL_CELL
 from medai.scores import score_columns
 from medai.workspace import Made, Workspace
 
 if TYPE_CHECKING:
     import polars as pl
 
-KEPT_VERSION, VERSION = 1, 2
+KEPT_VERSION, VERSION = 1, 3
 """Of outcomes that are kept, and of what is measured on them."""
 OUTCOMES, RECEIPTS = "outcomes.parquet", "outcomes"
 TOLD = ("auroc", "micro_auroc", "auprc", "kappa", "sensitivity", "specificity", "ppv", "npv", "brier", "ece")
 """Metrics of a window, where the output has them."""
 OF_GROUPS = ("auroc", "sensitivity", "specificity")
 UNKNOWN = "not recorded"
+SMALL_SITES = f"sites of fewer than {SMALL_CELL}"
+"""One level for all of them: in a column that somebody filled with texts of patients, each is a site of its own."""
 
 
 class _Measuring(Frozen):
@@ -163,7 +166,7 @@ def measure(
 
         told = pl.DataFrame(read_table(workspace.folder("label", outcomes.key) / OUTCOMES))
         fitted = pl.Series(sorted(trained_subjects(workspace, champion)), dtype=pl.Int64)
-        table = told.filter(~pl.col("subject_id").is_in(fitted.implode()))
+        table = _small_sites_together(told.filter(~pl.col("subject_id").is_in(fitted.implode())))
         number = table["subject_id"].n_unique()
         truth = truth_of(table["truth"].to_list(), output)
         scores = table.select(score_columns(name, output)).to_numpy()
@@ -301,6 +304,14 @@ class _Rows:
             seed=evaluation.seed,
             tell=tell,
         )[0]
+
+
+def _small_sites_together(table: pl.DataFrame) -> pl.DataFrame:
+    """Sites of so few subjects that they are not told by name."""
+    import polars as pl
+
+    few = pl.col(SITE).is_not_null() & (pl.col("subject_id").n_unique().over(SITE) < SMALL_CELL)
+    return table.with_columns(pl.when(few).then(pl.lit(SMALL_SITES)).otherwise(SITE).alias(SITE))
 
 
 def _levels(column: pl.Series) -> list[tuple[str, NDArray[np.int64]]]:

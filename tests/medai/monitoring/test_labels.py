@@ -9,8 +9,9 @@ from typing import Any
 import polars as pl
 import pytest
 
+from medai.disclosure import Guard
 from medai.errors import ConfigurationError, DataRefused
-from medai.monitoring.labels import join, read_labels
+from medai.monitoring.labels import join, read_labels, without_named_patients
 
 NOW = datetime(2026, 5, 1)
 KNOWN = pl.DataFrame(schema={"candidate": pl.String, "id": pl.String, "truth": pl.String})
@@ -163,3 +164,13 @@ def test_files_that_are_not_there(tmp_path: Path, ill: Any, output_of: Any) -> N
     mask = output_of(kind="mask", classes={0: "background", 1: "lesion"})
     with pytest.raises(ConfigurationError, match="outcomes of masks are pictures"):
         read_labels(tmp_path / "late.csv", "x", mask)
+
+
+def test_a_site_that_names_a_patient_is_no_site(tmp_path: Path, ill: Any) -> None:
+    """Sites are told on pages, where nobody may be named; the outcome counts all the same."""
+    lines = ("id,outcome,site", "s1,1,north", "s2,0,10000032", "s3,1,of MRN-0012345", "t1,0,")
+    file = read_labels(written(tmp_path, *lines), "ill", ill)
+    guarded, rows = without_named_patients(file, [Guard(["10000032"]), Guard(["MRN-0012345"])])
+    assert (guarded.table["site"].to_list(), rows) == (["north", None, None, None], 2)
+    assert guarded.table.drop("site").equals(file.table.drop("site"))
+    assert without_named_patients(file, [])[1] == 0

@@ -72,7 +72,7 @@ def test_of_several_predictions_of_one_id_the_first_counts(watched: Any) -> None
 
 
 def test_a_champion_is_measured_on_outcomes_that_came_later(watched: Any) -> None:
-    """Every metric with its interval beside its own figure, the recalibration, and each site and group."""
+    """Every metric with its interval beside its own figure, the recalibration, each group, and sites of several."""
     batch = kept(watched, "same", 60, "late")
     predictions = predictions_of(watched.workspace, batches(watched.workspace, "late"))
     outcomes = watched.outcomes("same")
@@ -80,6 +80,8 @@ def test_a_champion_is_measured_on_outcomes_that_came_later(watched: Any) -> Non
         file_of(outcomes, watched.output.names, "north"), predictions, known_outcomes(watched.workspace, "late")
     ).rows
     assert rows.height == 60
+    sites = [f"text of patient {number}" if number < 7 else "north" for number in range(60)]
+    rows = rows.with_columns(pl.Series("site", sites))
     record = keep_outcomes(watched.workspace, "late", watched.champion.key, rows).record
     assert outcomes_of(watched.workspace, "late") == [record]
     assert known_outcomes(watched.workspace, "late").height == 60
@@ -103,8 +105,10 @@ def test_a_champion_is_measured_on_outcomes_that_came_later(watched: Any) -> Non
     assert (auroc.reference, figures["ppv", "metric"].reference) == (0.9, None)
     assert {("calibration", "slope"), ("calibration", "intercept")} <= figures.keys()
     assert [(one.group, one.level, one.subjects) for one in found.groups if one.group == "site"] == [
-        ("site", "north", 60)
+        ("site", "north", 53),
+        ("site", "sites of fewer than 5", 7),
     ]
+    assert "text of patient" not in found.model_dump_json()
     assert sum(one.samples for one in found.groups if one.group == "ICUType") == 60
     assert all(bool(one.metrics) == (one.subjects >= BOUNDS.minimum_subjects) for one in found.groups)
 
