@@ -101,7 +101,7 @@ def predict(
             {one for part in parts for one in left_unjudged(workspace, part.snapshot, question.cohort)}
         ),
         "labels": _labels(output, table["label"].drop_nulls().to_list()),
-        "seen_in_training": _summed(seen_before(workspace, part.snapshot, part.cohort, champion) for part in parts),
+        "seen_in_training": seen_before(workspace, [(part.snapshot, part.cohort) for part in parts], champion),
         "seen_pictures": _summed(seen_pictures(workspace, part.snapshot, champion) for part in parts),
         "repeated_ids": table.height - table["id"].n_unique(),
         "out": str(destination.path),

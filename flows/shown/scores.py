@@ -78,6 +78,8 @@ def prediction(outcome: dict[str, Any]) -> None:
     rows += [("set aside", reason, count) for reason, count in outcome["set_aside"].items()]
     rows += [("excluded", criterion, count) for criterion, count in outcome["excluded"].items()]
     table("", ("what", "which", "rows"), rows)
+    if outcome["repeated_ids"]:
+        typer.echo(f"rows whose id stands there before, so that one id has several answers: {outcome['repeated_ids']}")
     for criterion in outcome["not_judged"]:
         typer.echo(f"not judged, since it asks for what is known only later: {criterion}")
     if outcome["seen_in_training"] is None:
@@ -103,7 +105,13 @@ def _met(found: dict[str, Any] | None) -> None:
     if once:
         typer.echo(f"outside of what the champion learnt from, drift if it repeats: {_measures(once)}")
     if not outside:
-        typer.echo("within all bounds of what the champion learnt from")
+        undecided = {window["too_few"] == window["measures"] for window in found["windows"]}
+        if undecided == {True}:
+            typer.echo(
+                "too few new patients to tell whether they are within the bounds of what the champion learnt from"
+            )
+        else:
+            typer.echo("within all bounds of what the champion learnt from")
     typer.echo(f"page: {found['page']}")
 
 

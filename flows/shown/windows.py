@@ -68,8 +68,11 @@ def windows(outcome: dict[str, Any]) -> None:
             for one in stands["outside"]
         ]
         table("outside now", ("measure", "statistic", "value", "bound", "subjects", "of the last windows"), rows)
-    else:
-        typer.echo("  within all bounds")
+    elif stands["undecided"] < stands["measures"]:
+        besides = f"; {stands['undecided']} figures are undecided" if stands["undecided"] else ""
+        typer.echo(f"  within all bounds{besides}")
+    elif stands["measures"]:
+        typer.echo("  too few patients to tell whether anything is within its bounds")
     if outcome["detected"] is not None:
         names = ", ".join(one["measure"].replace("_", " ") for one in outcome["detected"]["measures"])
         typer.echo(f"drift that counts, new: {names}")

@@ -6,6 +6,7 @@ nobody can say whether the champion knows its patient by another picture.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 from medai.prediction.selection import ROWS
@@ -17,19 +18,22 @@ if TYPE_CHECKING:
     import polars as pl
 
 
-def seen_before(workspace: Workspace, snapshot: Snapshot, cohort: Cohort, champion: Candidate) -> int | None:
-    """How many subjects of the snapshot, scored or not, the champion was fitted on.
+def seen_before(workspace: Workspace, given: Iterable[tuple[Snapshot, Cohort]], champion: Candidate) -> int | None:
+    """How many subjects of the snapshots, scored or not, the champion was fitted on; who is in several counts once.
 
     Returns:
         None where ids cannot be compared: pictures without a name on the one side, patients on the other.
     """
     from medai.tables import read_table
 
-    learnt = snapshot.unit if champion.origin is None else champion.origin.unit
-    if snapshot.unit != learnt or (learnt != "image" and len(nameless(workspace, snapshot))):
-        return None
-    subjects = read_table(workspace.folder("select", cohort.key) / ROWS, ["subject_id"])["subject_id"].to_pylist()
-    return len(set(subjects) & trained_subjects(workspace, champion))
+    subjects: set[int] = set()
+    for snapshot, cohort in given:
+        learnt = snapshot.unit if champion.origin is None else champion.origin.unit
+        if snapshot.unit != learnt or (learnt != "image" and len(nameless(workspace, snapshot))):
+            return None
+        rows = read_table(workspace.folder("select", cohort.key) / ROWS, ["subject_id"])
+        subjects.update(rows["subject_id"].to_pylist())
+    return len(subjects & trained_subjects(workspace, champion))
 
 
 def seen_pictures(workspace: Workspace, snapshot: Snapshot, champion: Candidate) -> int | None:

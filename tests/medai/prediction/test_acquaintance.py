@@ -61,8 +61,17 @@ def test_named_patients_are_known_by_their_ids(put: Put, champion: Any) -> None:
     """By another picture, too; equal pictures are counted beside them."""
     workspace, make = champion
     snapshot, cohort = given(put, "patient", [1, 3, 4], ["new", "d", "c"], {1: "p1", 3: "p3", 4: "p4"})
-    assert seen_before(workspace, snapshot, cohort, make()) == 1
+    assert seen_before(workspace, [(snapshot, cohort)], make()) == 1
     assert seen_pictures(workspace, snapshot, make()) == 1
+
+
+def test_a_patient_of_several_inputs_is_one(put: Put, champion: Any) -> None:
+    """Whom the champion was fitted on counts once, however many inputs he is in."""
+    workspace, make = champion
+    first = given(put, "patient", [1, 3], ["new", "d"], {1: "p1", 3: "p3"})
+    again = given(put, "patient", [1, 2], ["newer", "c"], {1: "p1", 2: "p2"})
+    assert [seen_before(workspace, [one], make()) for one in (first, again)] == [1, 2]
+    assert seen_before(workspace, [first, again], make()) == 2
 
 
 def test_pictures_of_nobody_known_are_known_by_their_pixels_alone(put: Put, champion: Any) -> None:
@@ -71,10 +80,10 @@ def test_pictures_of_nobody_known_are_known_by_their_pixels_alone(put: Put, cham
     some = given(put, "patient", [1, 90], ["a", "c"], {1: "p1", 90: "c"})
     none = given(put, "image", [90, 91], ["c", "x"], {90: "c", 91: "x"})
     for snapshot, cohort in (some, none):
-        assert seen_before(workspace, snapshot, cohort, make()) is None
+        assert seen_before(workspace, [(snapshot, cohort)], make()) is None
     assert [seen_pictures(workspace, snapshot, make()) for snapshot, _ in (some, none)] == [2, 1]
-    assert seen_before(workspace, *some, make("image")) is None
-    assert seen_before(workspace, *none, make("image")) == 0
+    assert seen_before(workspace, [some], make("image")) is None
+    assert seen_before(workspace, [none], make("image")) == 0
 
 
 def test_a_store_without_the_pictures_of_the_fit_knows_no_content(put: Put, champion: Any) -> None:

@@ -70,7 +70,7 @@ def test_unlabelled_stays_have_the_scores_that_they_have_with_labels(
     raw = _raw(workspace, champion, stay_road)
     np.testing.assert_array_equal(table["death.score.0"].to_numpy(), apply(champion.calibration[name], raw)[:, 0])
     assert score(workspace, champion, arrays, name, output).reused
-    assert seen_before(workspace, snapshot, cohort, champion) == sum(champion.trained_on.values())
+    assert seen_before(workspace, [(snapshot, cohort)], champion) == sum(champion.trained_on.values())
 
 
 def _raw(workspace: Workspace, champion: Candidate, road: Any) -> np.ndarray:
