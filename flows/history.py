@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+import logging
 from datetime import UTC, datetime
 from typing import Any
 
@@ -9,6 +11,8 @@ from flows.lineage import report_of
 from medai.audit import Entry
 from medai.errors import ConfigurationError
 from medai.ledger import Champion, Ledger, moment
+
+log = logging.getLogger("medai.run")
 
 VERSION_FACTS = ("version", "run_id", "model_sha256", "data_sha256", "seed", "overrides", "figure")
 TOLD = ("settled", "champion", "evaluated", "moved", "wanted", "lapsed", "detected", "labelled")
@@ -38,6 +42,13 @@ def history(ledger: Ledger, problem: str, at: str | None = None) -> dict[str, An
         )
     champion = ledger.champion(problem, until)
     known = ledger.entries(problem)
+    back = [later.number for earlier, later in itertools.pairwise(known) if later.at < earlier.at]
+    if until is not None and back:
+        log.warning(
+            "the clock was set back before line %s of the audit; by their own times lines stand out of order, and who"
+            " was champion about then is uncertain",
+            ", ".join(map(str, back)),
+        )
     entries = [entry for entry in known if until is None or entry.at <= until]
     return {
         "problem": problem,

@@ -114,7 +114,7 @@ class Ledger:
         stack: list[Champion] = []
         for entry in self.entries(problem, "champion"):
             if at is not None and entry.at > at:
-                break
+                continue  # not the end: a clock that ran ahead was set back, and later lines bear earlier times
             facts = entry.facts
             if facts["how"] == "rollback":
                 stack = _without(stack, facts["withdrawn"])

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
+import logging
 import shutil
 from collections.abc import Callable
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime, timedelta, tzinfo
 from pathlib import Path
 from typing import Any
 
@@ -222,6 +223,30 @@ def test_a_kill_after_a_lost_key_was_replaced_is_made_good(registry: tuple[Works
         assert sign(ledger, tracking)["problems"] == ["p"]
         assert verify(ledger, tracking)["intact"]
         promote_by_hand(ledger, tracking, "p", 2, "again")
+
+
+def test_history_says_where_the_clock_was_set_back(
+    registry: tuple[Workspace, Any],
+    ledger: Ledger,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """Asked for a moment, it names the first line that is older than the one before it; else it says nothing."""
+
+    class Behind(datetime):
+        @classmethod
+        def now(cls, tz: tzinfo | None = None) -> Behind:
+            return cls(1999, 1, 1, tzinfo=tz)
+
+    with caplog.at_level(logging.WARNING, logger="medai.run"):
+        history(ledger, "p", "2020-01-01")
+        assert not caplog.messages
+        with monkeypatch.context() as clock:
+            clock.setattr("medai.audit.datetime", Behind)
+            line = ledger.append("evaluated", "p", {})
+        history(ledger, "p", "2020-01-01")
+    (said,) = caplog.messages
+    assert f"the clock was set back before line {line.number} of the audit" in said
 
 
 def test_history_answers_for_any_moment(registry: tuple[Workspace, Any], ledger: Ledger) -> None:

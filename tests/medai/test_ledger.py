@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable
+from datetime import UTC, datetime, tzinfo
 from pathlib import Path
 from typing import Any
 
@@ -321,6 +322,25 @@ def test_a_champion_of_the_past_is_found_by_its_time(ledger: Ledger) -> None:
     assert [then(at) for at in (first, second, third)] == ["a", "b", "a"]
     assert then(moment("2020-01-01")) is None
     assert then(moment("2999-01-01")) == "a"
+
+
+def test_a_clock_that_ran_ahead_hides_nobody_who_was_promoted_after_it_was_set_back(
+    ledger: Ledger, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A line from the future does not end the search for who stood at a time."""
+
+    class Ahead(datetime):
+        @classmethod
+        def now(cls, tz: tzinfo | None = None) -> Ahead:
+            return cls(2999, 1, 1, tzinfo=tz)
+
+    with monkeypatch.context() as clock:
+        clock.setattr("medai.audit.datetime", Ahead)
+        promote(ledger, "a", None)
+    promote(ledger, "b", "a", version=2)
+    standing = ledger.champion(SEPSIS, moment(datetime.now(UTC).isoformat()))
+    assert standing is not None
+    assert (standing.candidate, ledger.entries(SEPSIS, "champion")[0].at[:4]) == ("b", "2999")
 
 
 @pytest.mark.parametrize(
