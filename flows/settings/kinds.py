@@ -116,7 +116,12 @@ def _absolute(path: Path) -> Path:
 
 
 def _home(path: Path) -> Path:
-    """A folder, or a name under which one can be made."""
+    """A folder, or a name under which one can be made.
+
+    SQLite's addresses end at a question mark: MLflow's database and Prefect's would be one file, beside the folder.
+    """
+    if "?" in str(path):
+        raise ValueError("a folder whose path has no question mark in it, as no database's address could name it")
     try:
         found = path.stat()
     except FileNotFoundError:

@@ -263,6 +263,7 @@ def test_dotenv_of_another_kind(here: Path, monkeypatch: pytest.MonkeyPatch) -> 
         ("loop", "links that lead round in a circle"),
         ("x" * 300, "a name that is too long"),
         ("~nosuchuser/home", "~ for your own home"),
+        ("what?/home", "a folder whose path has no question mark in it, as no database's address could name it"),
     ],
 )
 def test_a_home_that_can_be_none_is_refused(place: str, told: str, here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
