@@ -34,10 +34,10 @@ if TYPE_CHECKING:
 ONSET, STAGE, HIGH_BASELINE = "hours_to_kidney_injury", "kidney_injury_stage", "high_baseline_creatinine"
 LABELS = (ONSET, STAGE, HIGH_BASELINE)
 """``hours_to_kidney_injury``: from the stay's start to the first moment of stage 1 or more, looked for from 7 days
-before the stay until its end; below 0 where it came before, null where nothing shows it: a stay without a creatinine,
-or one that ended before the injury, has none either. ``kidney_injury_stage``: the
-highest stage during the stay, 0 to 3. ``high_baseline_creatinine``: 1 where the lowest creatinine from 7 days before
-the stay until the first reading in it is above 4 mg/dL (a kidney that had failed before), else 0."""
+before the stay until its end; below 0 where it came before, null where nothing shows it: a stay in which neither was
+measured often enough has none, nor one that ended before. ``kidney_injury_stage``: the highest stage during the stay, 0
+to 3. ``high_baseline_creatinine``: 1 where the lowest creatinine from 7 days before the stay until the first reading in
+it is above 4 mg/dL (a kidney that had failed before), else 0."""
 VARIABLES = ("creatinine", "urine_output", "weight")
 """Clinical variables, in mg/dL, mL and kg."""
 
