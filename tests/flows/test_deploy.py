@@ -189,6 +189,7 @@ def test_a_run_at_work_ends_well_after_its_deployment_is_removed(
             client.read_global_concurrency_limit_by_name(limit)
 
 
+@pytest.mark.slow
 def test_a_run_that_begins_still_finds_its_deployment(
     medai: Any, home: Path, problems: Any, environment: dict[str, str]
 ) -> None:
