@@ -17,7 +17,7 @@ from medai.outputs import Mask, Output
 from medai.records import Arrays, Candidate, Examples, Frozen, Scorecard, canonical_json, stage_key
 from medai.reporting.outlines import illustrated
 from medai.scores import read_scores, truth_and_scores
-from medai.workspace import Made, Workspace
+from medai.workspace import Made, Workspace, write_durably
 
 if TYPE_CHECKING:
     import numpy as np
@@ -93,9 +93,7 @@ def illustrate(
 
 
 def _keep(folder: Path, shown: list[dict[str, Any]]) -> None:
-    path = folder / FILE
-    path.touch(mode=0o600)
-    path.write_bytes(canonical_json(shown))
+    write_durably(folder / FILE, canonical_json(shown), 0o600)
 
 
 def _chosen(

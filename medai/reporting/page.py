@@ -12,7 +12,7 @@ from medai.measurement.metrics import LOWER_IS_BETTER
 from medai.records import Page, sha256_of, stage_key
 from medai.reporting import findings, limitations, numbers, population, shapes, story, words
 from medai.reporting.content import Content
-from medai.workspace import Made, Workspace
+from medai.workspace import Made, Workspace, write_durably
 
 if TYPE_CHECKING:
     from jinja2 import Environment
@@ -63,9 +63,7 @@ def write_page(workspace: Workspace, content: Content) -> Made[Page]:
         labels = words.labels(next(iter(content.problem["inputs"].values())))
         page = filled(files, "page.html", _facts(workspace, content, labels), labels)
         Guard.of(workspace, content.snapshot).refuse("the report", page_text(page))
-        path = folder / FILE
-        path.touch(mode=0o600 if content.examples else 0o644)
-        path.write_text(page)
+        write_durably(folder / FILE, page.encode(), 0o600 if content.examples else 0o644)
         return Page(key=key, file=FILE)
 
     return workspace.materialise("report", key, Page, build)
