@@ -247,7 +247,7 @@ def _read(path: Path) -> pl.DataFrame:
         raise DataRefused(
             "the file of outcomes cannot be read",
             expected="CSV in UTF-8 with a line of column names, or Parquet of plain columns",
-            received=type(failure).__name__,
+            received=_unreadable(failure, suffix),
             action="write it again",
         ) from None
     if len({*names}) < len(names):  # polars has given the second another name
@@ -262,6 +262,17 @@ def _read(path: Path) -> pl.DataFrame:
     return table.with_columns(pl.all().str.strip_chars()).with_columns(
         pl.when(pl.all() != "").then(pl.all()).name.keep()
     )
+
+
+def _unreadable(failure: Exception, suffix: str) -> str:
+    """What kept a file from being read, without a word of it, which libraries repeat."""
+    if isinstance(failure, UnicodeDecodeError):
+        return "bytes that are not UTF-8"
+    if isinstance(failure, DataRefused):
+        return "a file that is damaged, or is no Parquet"
+    if suffix == ".parquet":
+        return "columns of lists or bytes"
+    return "rows that are longer than the line of names, or quotes that do not end"
 
 
 def _twice(expected: str, received: str) -> DataRefused:

@@ -131,7 +131,7 @@ def test_parquet_with_sites_and_dates(tmp_path: Path, ill: Any) -> None:
         (("patient,outcome", "s1,1"), "a column id or subject"),
         (("id,outcome",), "received: no row"),
         ((), "received: no row"),
-        (("id,outcome", "s1,1,2,3"), "the file of outcomes cannot be read"),
+        (("id,outcome", "s1,1,2,3"), "rows that are longer than the line of names"),
         (("id,outcome,outcome", "s1,1,0"), "a name that two columns have"),
         (("id,id,outcome", "s1,t1,1"), "a name that two columns have"),
         (("id,x,outcome", "s1,1,0"), "received: 2 columns of outcomes"),
@@ -155,11 +155,14 @@ def test_files_that_are_not_there(tmp_path: Path, ill: Any, output_of: Any) -> N
     with pytest.raises(ConfigurationError, match="no such file"):
         read_labels(tmp_path / ("x" * 300 + ".csv"), "x", ill)
     (tmp_path / "miller.parquet").write_bytes(b"PAR1 and no more PAR1")
-    with pytest.raises(DataRefused, match="the file of outcomes cannot be read") as caught:
+    with pytest.raises(DataRefused, match="a file that is damaged, or is no Parquet") as caught:
         read_labels(tmp_path / "miller.parquet", "x", ill)
     assert "miller" not in str(caught.value)
+    pl.DataFrame({"id": ["s1"], "outcome": [[1, 0]]}).write_parquet(tmp_path / "lists.parquet")
+    with pytest.raises(DataRefused, match="received: columns of lists or bytes"):
+        read_labels(tmp_path / "lists.parquet", "x", ill)
     (tmp_path / "bytes.csv").write_bytes(b"id,outcome\n\xff,1\n")
-    with pytest.raises(DataRefused, match="UnicodeDecodeError"):
+    with pytest.raises(DataRefused, match="bytes that are not UTF-8"):
         read_labels(tmp_path / "bytes.csv", "x", ill)
     mask = output_of(kind="mask", classes={0: "background", 1: "lesion"})
     with pytest.raises(ConfigurationError, match="outcomes of masks are pictures"):
