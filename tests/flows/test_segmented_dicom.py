@@ -12,6 +12,7 @@ import yaml
 
 from medai.problem import catalogue
 from medai.sources.synthetic.lesions import draw
+from tests.medai.sources.dicom.making import segmented
 
 pytestmark = pytest.mark.slow  # one process and server of its own
 
@@ -21,19 +22,10 @@ PATIENTS, SIZE = 160, 48
 @pytest.fixture(scope="module")
 def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Radiographs with planted lesions; a segmentation of each, of which every other patient's shows nothing."""
-    import highdicom as hd
     import pydicom
-    from pydicom.sr.codedict import codes
     from pydicom.uid import ComputedRadiographyImageStorage, ExplicitVRLittleEndian, generate_uid
 
     root = tmp_path_factory.mktemp("segmented")
-    finding = hd.seg.SegmentDescription(
-        segment_number=1,
-        segment_label="Opacity",
-        segmented_property_category=codes.SCT.MorphologicallyAbnormalStructure,
-        segmented_property_type=codes.SCT.Nodule,
-        algorithm_type=hd.seg.SegmentAlgorithmTypeValues.MANUAL,
-    )
     for patient in range(PATIENTS):
         stream = np.random.default_rng(patient)
         levels, lesions = draw(stream, stream.random(12) * 2 - 1, 2 * (patient % 2), 2.0, SIZE)
@@ -54,23 +46,8 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
         one.WindowCenter, one.WindowWidth = 128, 256
         one.PixelData = levels.tobytes()
         one.save_as(root / f"{patient:03}.dcm", enforce_file_format=True)
-        mask = np.zeros((1, SIZE, SIZE), np.uint8)
-        for lesion in lesions:
-            mask[0] |= lesion
-        hd.seg.Segmentation(
-            source_images=[one],
-            pixel_array=mask[..., None],
-            segmentation_type="BINARY",
-            segment_descriptions=[finding],
-            series_instance_uid=hd.UID(),
-            series_number=2,
-            sop_instance_uid=hd.UID(),
-            instance_number=1,
-            manufacturer="none",
-            manufacturer_model_name="none",
-            software_versions="0",
-            device_serial_number="0",
-        ).save_as(root / f"{patient:03}-seg.dcm")
+        mask = np.logical_or.reduce([np.zeros((SIZE, SIZE), bool), *lesions])
+        segmented(root / f"{patient:03}-seg.dcm", [one], {"Opacity": mask[None]})
     return root
 
 

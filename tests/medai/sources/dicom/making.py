@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import struct
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -53,6 +55,41 @@ def made(values: np.ndarray = TWELVE, syntax: str | None = LITTLE, **told: Any) 
 def lying(values: np.ndarray = TWELVE, syntax: str = LITTLE, **lies: Any) -> bytes:
     """A sound file's pixels under elements that say something else."""
     return file_of(dataset(values), values, syntax, **lies)
+
+
+def segmented(
+    path: Path, pictures: Sequence[Dataset], segments: Mapping[str, np.ndarray], kind: str = "BINARY"
+) -> Path:
+    """A segmentation object of pictures: label → (slices, rows, columns) of what its segment covers."""
+    import highdicom as hd
+    from pydicom.sr.codedict import codes
+
+    descriptions = [
+        hd.seg.SegmentDescription(
+            segment_number=number,
+            segment_label=label,
+            segmented_property_category=codes.SCT.MorphologicallyAbnormalStructure,
+            segmented_property_type=codes.SCT.Nodule,
+            algorithm_type=hd.seg.SegmentAlgorithmTypeValues.MANUAL,
+        )
+        for number, label in enumerate(segments, start=1)
+    ]
+    stack = np.stack(list(segments.values()), axis=-1)
+    hd.seg.Segmentation(
+        source_images=pictures,
+        pixel_array=stack.astype(np.uint8 if kind == "BINARY" else np.float32),
+        segmentation_type=kind,
+        segment_descriptions=descriptions,
+        series_instance_uid=hd.UID(),
+        series_number=2,
+        sop_instance_uid=hd.UID(),
+        instance_number=1,
+        manufacturer="none",
+        manufacturer_model_name="none",
+        software_versions="0",
+        device_serial_number="0",
+    ).save_as(path)
+    return path
 
 
 def frames(data: bytes) -> list[Frame]:

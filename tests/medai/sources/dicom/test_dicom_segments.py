@@ -17,11 +17,10 @@ from medai.sources.dicom import Dicom, SegmentMasks, read
 from medai.sources.dicom.segments import drawn_in
 from medai.sources.image_masks.decoding import resized
 from medai.tables import Facts
+from tests.medai.sources.dicom.making import segmented
 
 HIGH, WIDE = 24, 20
 CORE_AND_RIM = SegmentMasks(segments={"core": 1, "rim": 2})
-
-Segments = dict[str, np.ndarray]
 
 
 def slices(count: int, **told: Any) -> list[Any]:
@@ -52,39 +51,6 @@ def slices(count: int, **told: Any) -> list[Any]:
             setattr(one, keyword, value)
         made.append(one)
     return made
-
-
-def segmented(path: Path, pictures: list[Any], segments: Segments, kind: str = "BINARY") -> Path:
-    """A segmentation: label → (slices, rows, columns)."""
-    import highdicom as hd
-    from pydicom.sr.codedict import codes
-
-    descriptions = [
-        hd.seg.SegmentDescription(
-            segment_number=number,
-            segment_label=label,
-            segmented_property_category=codes.SCT.MorphologicallyAbnormalStructure,
-            segmented_property_type=codes.SCT.Nodule,
-            algorithm_type=hd.seg.SegmentAlgorithmTypeValues.MANUAL,
-        )
-        for number, label in enumerate(segments, start=1)
-    ]
-    stack = np.stack(list(segments.values()), axis=-1)
-    hd.seg.Segmentation(
-        source_images=pictures,
-        pixel_array=stack.astype(np.uint8 if kind == "BINARY" else np.float32),
-        segmentation_type=kind,
-        segment_descriptions=descriptions,
-        series_instance_uid=hd.UID(),
-        series_number=2,
-        sop_instance_uid=hd.UID(),
-        instance_number=1,
-        manufacturer="none",
-        manufacturer_model_name="none",
-        software_versions="0",
-        device_serial_number="0",
-    ).save_as(path)
-    return path
 
 
 def empty(count: int) -> np.ndarray:
