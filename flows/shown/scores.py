@@ -112,6 +112,8 @@ def _met(found: dict[str, Any] | None) -> None:
             )
         else:
             typer.echo("within all bounds of what the champion learnt from")
+        if earlier := [one for one in found["standing"]["counting"] if one["kind"] != "performance"]:
+            typer.echo(f"drift that counts by earlier batches: {_measures(earlier)}")
     typer.echo(f"page: {found['page']}")
 
 

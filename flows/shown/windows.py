@@ -68,6 +68,9 @@ def windows(outcome: dict[str, Any]) -> None:
             for one in stands["outside"]
         ]
         table("outside now", ("measure", "statistic", "value", "bound", "subjects", "of the last windows"), rows)
+    elif stands["counting"]:
+        names = ", ".join(dict.fromkeys(one["measure"].replace("_", " ") for one in stands["counting"]))
+        typer.echo(f"  the newest figures are within their bounds; drift that counts by earlier windows: {names}")
     elif stands["undecided"] < stands["measures"]:
         besides = f"; {stands['undecided']} figures are undecided" if stands["undecided"] else ""
         typer.echo(f"  within all bounds{besides}")

@@ -37,7 +37,8 @@ def test_what_the_batch_is_beside_the_champions_own_data_is_told(
 ) -> None:
     """In a line, with the page; outcomes that came later are no part of it, and a batch of nobody says nothing."""
     figures = [{"measure": name, "kind": kind, "counts": counts} for name, kind, counts in outside]
-    found = {"windows": [{"measures": 2, "too_few": 1}], "standing": {"outside": figures}, "page": "monitor.html"}
+    stands = {"outside": figures, "counting": []}
+    found = {"windows": [{"measures": 2, "too_few": 1}], "standing": stands, "page": "monitor.html"}
     outcome: dict[str, Any] = {
         "scored": 3, "rows": 3, "version": 1, "labels": {"ill": 3}, "set_aside": {}, "excluded": {}, "not_judged": [],
         "repeated_ids": 0, "seen_in_training": 1, "seen_pictures": None, "out": "answers.csv", "monitoring": found,
@@ -46,6 +47,9 @@ def test_what_the_batch_is_beside_the_champions_own_data_is_told(
     said = capsys.readouterr().out
     assert told + "page: monitor.html\n" in said
     assert "fitted on by the champion before: 1 subject of them" in said
+    earlier = stands | {"outside": [], "counting": [{"measure": "heart_rate", "kind": "data"}]}
+    shown.prediction(outcome | {"monitoring": found | {"standing": earlier}})
+    assert "drift that counts by earlier batches: heart rate\npage: " in capsys.readouterr().out
     shown.prediction(outcome | {"monitoring": found | {"windows": []}})
     assert "champion learnt" not in capsys.readouterr().out
 
@@ -54,7 +58,7 @@ def test_what_could_not_be_judged_is_not_called_within_bounds(capsys: pytest.Cap
     """A batch of too few patients says nothing of drift; ids with several answers are counted."""
     found = {
         "windows": [{"measures": 3, "too_few": 3}, {"measures": 1, "too_few": 1}],
-        "standing": {"outside": []}, "page": "monitor.html",
+        "standing": {"outside": [], "counting": []}, "page": "monitor.html",
     }  # fmt: skip
     shown.prediction({
         "scored": 4, "rows": 4, "version": 1, "labels": {"ill": 4}, "set_aside": {}, "excluded": {}, "not_judged": [],
