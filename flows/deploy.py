@@ -9,6 +9,7 @@ the next does what all of them were to do (``flows.turns``); looks that fall due
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from flows.automations import events_of, tell_of_crashes, triggers_of
@@ -66,7 +67,7 @@ def deploy(
     if watch is not None:
         falls_due(question.name, watch, timezone)
     events = events_of(on)
-    _refuse_without_data(settings, question, problem, data, watched=watch is not None)
+    path = _data_of(settings, question, problem, data, watched=watch is not None)
     here = expanded(problem)
     given = {
         "problem": str(here.absolute()) if here.suffix in (".yaml", ".yml") else problem,
@@ -87,11 +88,11 @@ def deploy(
         made = applied(client, retrain, settings, name, cron, learning, timezone, triggers=triggers, waits=True)
         tell_of_crashes(client, made.id, made.name, names)
         removed(client, FORMER.format(name=question.name))
-        looked = None
+        looked = unwatched = None
         if watch is not None:
             looked = applied(client, look, settings, looks, watch, given, timezone)
         else:
-            removed(client, f"watch/{looks}")
+            unwatched = removed(client, f"watch/{looks}")
     return {
         "problem": question.name,
         "deployment": made.id,
@@ -99,10 +100,12 @@ def deploy(
         "cron": cron,
         "timezone": timezone,
         "data": data,
+        "absent": None if path is None or path.exists() else str(path),
         "on": list(dict.fromkeys(on)),
         "notify": None if told is None else list(told),
         "next": made.next,
         "replaced": made.replaced,
+        "unwatched": unwatched,
         "watch": None if looked is None else looked.model_dump(exclude={"replaced"}) | {"cron": watch},
     }
 
@@ -152,17 +155,17 @@ def remove(settings: Settings, name: str) -> list[dict[str, Any]]:
         return [facts for path in _paths(name) if (facts := removed(client, path)) is not None]
 
 
-def _refuse_without_data(
-    settings: Settings, question: Problem, problem: str, data: str | None, *, watched: bool
-) -> None:
+def _data_of(settings: Settings, question: Problem, problem: str, data: str | None, *, watched: bool) -> Path | None:
+    """Where the runs will read; None where the Problem generates its data, and refused where nobody said it."""
     if watched:
         from flows.arrivals import location
 
-        location(question, data, settings, f"medai deploy {problem}")
-    elif data is not None or question.data is None:
+        return location(question, data, settings, f"medai deploy {problem}")
+    if data is not None or question.data is None:
         from flows.reading import data_path
 
-        data_path(question, data, settings, f"medai deploy {problem}")
+        return data_path(question, data, settings, f"medai deploy {problem}")
+    return None
 
 
 def _refuse_unknown_blocks(names: Sequence[str]) -> None:

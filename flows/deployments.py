@@ -89,7 +89,8 @@ def applied(
         replaced = None
     else:
         crons = [str(getattr(each.schedule, "cron", "")) for each in before.schedules]
-        replaced = {"cron": ", ".join(crons), **told(settings, before.parameters, lost=True)}
+        events = (standing(client, f"{flow.name}/{name}") or {"on": []})["on"]
+        replaced = {"cron": ", ".join(crons), "on": events, **told(settings, before.parameters, lost=True)}
     strategy = ConcurrencyLimitStrategy.ENQUEUE if waits else ConcurrencyLimitStrategy.CANCEL_NEW
     deployment = RunnerDeployment.from_flow(
         flow,

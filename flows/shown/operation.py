@@ -40,12 +40,18 @@ def deployed(outcome: dict[str, Any]) -> None:
         typer.echo(f"  its data are looked at by {watch['name']} at {watch['cron']} {zone}")
     if outcome["notify"]:
         typer.echo(f"  told: {', '.join(outcome['notify'])}")
+    if outcome["absent"] is not None:
+        typer.echo(f"  nothing lies at {outcome['absent']} yet; a run that finds nothing there is refused")
     if (before := outcome["replaced"]) is not None:
-        typer.echo(f"  it replaces the schedule at {before['cron']}")
+        events = f" and on {', '.join(before['on'])}" if before["on"] else ""
+        typer.echo(f"  it replaces the schedule at {before['cron']}{events}")
         if before.get("data") and outcome["data"] is None:
             typer.echo(
                 f"  the earlier one read --data {before['data']}; this one reads the problem's own or MEDAI_DATA's"
             )
+    if (before := outcome["unwatched"]) is not None:
+        looked = f"{before['name']} at {before['cron']}"
+        typer.echo(f"  nobody looks for data any more: {looked} is removed; --watch keeps it")
 
 
 def seen(outcome: dict[str, Any]) -> None:

@@ -154,8 +154,13 @@ def test_what_is_deployed_is_told_replaced_and_removed(
 
     fewer = medai("deploy", problem, "--data", str(data), "--on", "labels", "--json", home=home).json
     assert (fewer["on"], fewer["watch"], fewer["replaced"]["data"]) == (["labels"], None, str(data))
+    assert fewer["replaced"]["on"] == ["drift", "data"]
+    assert (fewer["unwatched"]["name"], fewer["absent"]) == ("watch-looked_after", None)
     standing = medai("deploy", problem, "--list", "--json", home=home).json["deployments"]
     assert [(one["name"], one["on"]) for one in standing] == [("retrain-looked_after", ["labels"])]
+
+    elsewhere = medai("deploy", problem, "--data", str(tmp_path / "rwa.npz"), "--on", "labels", home=home)
+    assert f"nothing lies at {tmp_path / 'rwa.npz'} yet; a run that finds nothing there is refused\n" in elsewhere.out
 
     gone = medai("deploy", problem, "--remove", home=home)
     assert gone.out == "looked_after: removed\n  retrain-looked_after at 0 3 * * 1 UTC and on labels\n", gone.err
