@@ -230,9 +230,9 @@ def told_bound(figure: Figure, bounds: Monitoring) -> str:
 
 
 def _shown(figure: Figure, value: float) -> str:
-    """A bound as a reader expects it: shares in percent, their changes in points of it."""
+    """A bound as a reader expects it: shares in percent, their changes in percentage points."""
     if figure.statistic in ("missing", "alerts"):
-        return f"{100 * value:+.3g} %".replace("-", "−")
+        return f"{100 * value:+.3g} points".replace("-", "−")
     return f"{100 * value:.3g} %" if figure.statistic in ("units", "codes") else f"{value:.3g}".replace("-", "−")
 
 

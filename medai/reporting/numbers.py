@@ -111,12 +111,12 @@ def samples_of(samples: int, number: int, unit: str) -> str:
 
 
 def upper_first(text: str) -> str:
-    """A sentence's beginning; the rest stays.
+    """A sentence's beginning; the rest stays, and so does a word that has its own capitals.
 
-    >>> upper_first("recurrent network (GRU)")
-    'Recurrent network (GRU)'
+    >>> upper_first("recurrent network (GRU)"), upper_first("pH of the blood")
+    ('Recurrent network (GRU)', 'pH of the blood')
     """
-    return text[:1].upper() + text[1:]
+    return text if text[1:2].isupper() else text[:1].upper() + text[1:]
 
 
 def listed(words: list[str]) -> str:

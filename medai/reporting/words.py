@@ -83,9 +83,18 @@ _METRIC = re.compile(rf"\b({'|'.join(sorted(METRICS, key=len, reverse=True))})\b
 _COMMAND = re.compile(r"`([^`]*)`")
 
 
+_WRITTEN = {"fio2": "FiO₂", "pco2": "pCO₂", "po2": "pO₂", "ph": "pH"}
+_WRITTEN |= {name: name.upper() for name in ("gcs", "inr", "mb", "mch", "mchc", "mcv")}
+"""Abbreviations whose capitals and indices a key does not show."""
+
+
 def spaced(name: str) -> str:
-    """A key as words."""
-    return name.replace("_", " ")
+    """A key as words, clinical abbreviations as they are written.
+
+    >>> spaced("implausible_ph"), spaced("gcs_motor"), spaced("heart_rate")
+    ('implausible pH', 'GCS motor', 'heart rate')
+    """
+    return " ".join(_WRITTEN.get(word, word) for word in name.replace("_", " ").split(" "))
 
 
 def metric(name: str) -> str:
@@ -165,8 +174,13 @@ def in_text(text: str) -> str:
     return _COMMAND.sub(r"“\1”", _METRIC.sub(lambda found: _lower(METRICS[found[1]][0]), text))
 
 
+_PEOPLE = ("Brier", "Dice", "Hausdorff")
+
+
 def _lower(name: str) -> str:
-    return name if name[1:2].isupper() or name[1:2].isdigit() else name[0].lower() + name[1:]
+    """A metric's name in running text: abbreviations and names of people keep their capital."""
+    kept = name[1:2].isupper() or name[1:2].isdigit() or name.startswith(_PEOPLE)
+    return name if kept else name[0].lower() + name[1:]
 
 
 def model(name: str, kind: str) -> str:

@@ -167,7 +167,9 @@ def test_a_performance_is_judged_by_the_favourable_end() -> None:
     assert told_bound(metric("ppv", 0.1, 0.2, None), bounds) == "–"
     assert judge(metric("brier", 0.3, 0.4, 0.2), bounds) == "outside"
     assert bound_of(metric("brier", 0.3, 0.4, 0.2), bounds) == (None, 0.25)
-    assert told_bound(Figure(measure="x", statistic="missing", value=0, subjects=1), bounds) == "−10 % to +10 %"
+    assert (
+        told_bound(Figure(measure="x", statistic="missing", value=0, subjects=1), bounds) == "−10 points to +10 points"
+    )
 
 
 def test_what_counts_stands_once_in_the_audit(workspace: Workspace) -> None:
@@ -237,12 +239,16 @@ def test_the_page_tells_what_counts_and_what_to_do(workspace: Workspace) -> None
         take(workspace, psi(0.5), Figure(measure="heart_rate", statistic="psi", value=0.1, subjects=50))
     auroc = Figure(measure="auroc", statistic="metric", value=0.6, low=0.5, high=0.7, reference=0.9, subjects=50)
     take(workspace, auroc, kind="performance", groups=(north, small))
+    fewer = Figure(measure="alerts", statistic="alerts", value=-0.05, low=-0.1, high=0.0, reference=0.4, subjects=50)
+    take(workspace, fewer, Figure(measure="ph", statistic="psi", value=0.1, subjects=50), kind="predictions")
     made = write_page(workspace, "ward", "Who is ill?", [], standing(workspace, "ward"))
     page = (workspace.folder("report", made.record.key) / "monitor.html").read_text()
     assert "Drift that counts" in page
     assert page.index("Look at how this is measured") < page.index("Measure on more outcomes")
-    assert page.index('<th scope="row">age') < page.index('<th scope="row">heart rate')
+    assert page.index('<th scope="row">Age') < page.index('<th scope="row">Heart rate')
     assert "0.900 on its own test" in page
+    assert ">−5.0 points<" in page
+    assert '<th scope="row">pH<' in page
     assert "1 measure within its bound or undecided" in page
     assert "site south (fewer than 5)" in page
     assert "http" not in page.replace("http-equiv", "")

@@ -62,6 +62,21 @@ def test_a_version_that_a_person_withdrew_says_so(ledger: Ledger) -> None:
     assert not any(one.withdrawn for one in view.versions)
 
 
+def test_drift_is_told_in_the_units_of_its_bound() -> None:
+    """Changes of a share in percentage points, a share in percent, statistics by their names on the windows' page."""
+    told = {"kind": "data", "subjects": 50, "verdict": "outside", "counts": False, "why": ""}
+    measures = (
+        told | {"measure": "alerts", "statistic": "alerts", "value": -0.05, "bound": "−10 points to +10 points"},
+        told | {"measure": "new_codes", "statistic": "codes", "value": 0.07, "bound": "at most 5 %"},
+        told | {"measure": "ph", "statistic": "psi", "value": 0.3, "bound": "at most 0.25"},
+    )
+    view = ProblemView(problem=NAME, champion=1, drifting=Drifting(measures=measures))
+    page = problem(Overview(at="2026-11-22T04:00:00+00:00", problems=(view,)), view)
+    assert ">−5.0 points</td>" in page
+    assert ">7.0 %</td>" in page
+    assert '<th scope="row">pH<span class="says">stability index</span>' in page
+
+
 def test_a_broken_audit_is_told_and_nothing_that_rests_on_it(ledger: Ledger) -> None:
     """The page says which line is broken; no champion is shown, and nothing is raised."""
     data = ledger.path.read_bytes()

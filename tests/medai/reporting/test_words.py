@@ -24,7 +24,7 @@ def test_every_metric_has_a_name_and_says_what_it_is() -> None:
     """The words know all metrics, in running text as well."""
     assert tuple(words.METRICS) == ORDER
     assert words.metric("auroc/nodule") == "AUROC, nodule"
-    assert words.in_text("death balanced_accuracy in test, brier") == "death balanced accuracy in test, brier score"
+    assert words.in_text("death balanced_accuracy in test, brier") == "death balanced accuracy in test, Brier score"
 
 
 @pytest.mark.parametrize("name", catalogue())
