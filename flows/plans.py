@@ -64,7 +64,9 @@ def _plans(client: Any, page: str, problems: set[str]) -> dict[str, Plan]:
         client,
         "flow_runs/filter",
         {
+            # Looks for data come every few minutes: the next of them would stand where the retraining is asked for.
             "flow_runs": {"state": {"type": {"any_": ["SCHEDULED"]}}},
+            "flows": {"name": {"any_": ["retrain"]}},
             "sort": "EXPECTED_START_TIME_ASC",
             "limit": LOOKED_AT,
         },

@@ -93,7 +93,7 @@ class Plan(Frozen):
 
     Attributes:
         schedules: as they were written: cron expressions with their time zone, and events.
-        next: when the next run is due; None where nothing is planned.
+        next: when the next retraining is due; None where nothing is planned.
     """
 
     schedules: tuple[str, ...] = ()

@@ -168,6 +168,15 @@ def test_looks_that_saw_nothing_do_not_hide_the_runs(settings: Settings, prefect
     assert state == {"type": {"not_any_": ["SCHEDULED"]}, "name": {"not_any_": ["Unchanged"]}}
 
 
+def test_the_next_look_does_not_stand_where_the_next_retraining_is_told(settings: Settings, prefect: Any) -> None:
+    """A look every ten minutes would always be the next run."""
+    TestClient(app(settings.model_copy(update={"prefect_api_url": prefect.address})), base_url="http://127.0.0.1").get(
+        "/"
+    )
+    due = prefect.asked["/api/flow_runs/filter EXPECTED_START_TIME_ASC"]
+    assert due["flows"] == {"name": {"any_": ["retrain"]}}
+
+
 @pytest.mark.parametrize(
     ("run", "whose"),
     [
