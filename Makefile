@@ -9,7 +9,7 @@ TESTS := $(BIN)/python -m pytest -n 2 --dist loadfile
 .PHONY: help install demo stack secrets test test-faults test-slow test-kill test-loop lint format types laws check bench bench-tables bench-images bench-scale oracle-aces oracle-dicom fuzz-dicom oracle-lock s3-lock lock clean
 
 help: ## show this
-	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
+	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
 
 install: $(READY) ## make .venv from requirements.lock
 

@@ -44,3 +44,22 @@ def test_the_version_is_told(medai: Any, home: Path) -> None:
     """As ``medai --version``."""
     answer = medai("--version", home=home)
     assert (answer.status, answer.out) == (0, f"medai {__version__}\n")
+
+
+def test_the_readme_names_the_commands_without_json(medai: Any, home: Path) -> None:
+    """A script that relies on the sentence is not refused: every command but these takes ``--json``."""
+    told = re.search(r"Each but (.+) takes `--json`", (Path(__file__).parents[3] / "README.md").read_text())
+    assert told is not None
+    without = set(re.findall(r"`(\w+)`", told[1]))
+    named = re.findall(r"^  ([a-z]+)  +[A-Z]", medai("--help", home=home).out, re.MULTILINE)
+    groups = {"audit", "export", "stack"}
+    alone = [name for name in named if name not in groups]
+    assert {name for name in alone if "--json" not in medai(name, "--help", home=home).out} == without
+
+
+def test_make_lists_every_target_that_explains_itself() -> None:
+    """A digit in its name hides none."""
+    root = Path(__file__).parents[3]
+    listed = subprocess.run(["make", "help"], cwd=root, check=True, capture_output=True, text=True).stdout
+    explained = re.findall(r"^([\w-]+):.*## ", (root / "Makefile").read_text(), re.MULTILINE)
+    assert re.findall(r"^  make ([\w-]+)", listed, re.MULTILINE) == explained
