@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 
-from flows.delivery import WAITS, deliver
+from flows.delivery import WAITS, bound_by, deliver
 from flows.judging import judge
 from flows.outcome import Run, Steps
 from medai.audit import Entry
@@ -24,17 +24,24 @@ log = logging.getLogger("medai.run")
 def recall(workspace: Workspace, run: Run, settled: Entry, steps: Steps) -> None:
     """Answer with the earlier run: nothing is decided anew, and nothing written."""
     decision = workspace.find("decide", settled.facts["decision"], Decision)
-    if decision is None:
-        raise ServiceFailed(
-            "the earlier decision on this candidate is missing or was altered",
-            expected=f"the decision that line {settled.number} of the audit names",
-            received="no intact record of that name",
-            action="restore the workspace's store from a copy; the ledger's entry stands",
-        )
+    if decision is None or any(
+        settled.facts.get(name, own) != own
+        for name, own in (("verdict", decision.verdict), ("reasons", list(decision.reasons)))
+    ):
+        raise _altered(settled)
     run.decision = decision
     run.registered = Registered(run_id=settled.facts["run_id"], version=settled.facts["version"])
     for stage in ("decide", "register", "promote"):
         steps.note(stage, reused=True, seconds=0.0)
+
+
+def _altered(line: Entry) -> ServiceFailed:
+    return ServiceFailed(
+        "the earlier decision on this candidate is missing or was altered",
+        expected=f"the decision that line {line.number} of the audit names",
+        received="no intact record of that name",
+        action="restore the workspace's store from a copy; the ledger's entry stands",
+    )
 
 
 def act(
@@ -57,7 +64,18 @@ def act(
     pending = ledger.decided(name, chosen.key, rules)
     decision = workspace.find("decide", pending.facts["decision"], Decision) if pending else None
     if pending is None or decision is None:
-        decision = judge(workspace, ledger, run, arrays, steps, helpers)
+        pending, decision = None, judge(workspace, ledger, run, arrays, steps, helpers)
+    else:
+        steps.note("decide", reused=True, seconds=0.0)
+    run.decision = decision
+
+    delivery = delivery_of(run)
+    bound = bound_by(workspace, delivery)
+    said = bound if pending is None else bound | pending.facts  # an older line binds nothing
+    if pending is not None and said["decision_sha256"] != bound["decision_sha256"]:
+        raise _altered(pending)
+    # Decided, but to be told otherwise now, as where another candidate was scored on the same test since.
+    if pending is None or said["delivery"] != delivery.key:
         pending = ledger.append(
             "decided",
             name,
@@ -70,13 +88,9 @@ def act(
                 "line": decision.line,
                 "models": decision.models,
                 "files_sha256": files_sha256(workspace.folder("fit", chosen.key)),
+                **bound,
             },
         )
-    else:
-        steps.note("decide", reused=True, seconds=0.0)
-    run.decision = decision
-
-    delivery = delivery_of(run)
     Spool(workspace).put(pending.number, delivery)
     if not answers:  # it was asked a moment ago
         return

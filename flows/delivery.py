@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
+from pathlib import Path
 from typing import TypeVar
 
 from flows.governance import attest, project, refuse_unattested, tell_of
@@ -144,8 +145,14 @@ def _decided(ledger: Ledger, number: int, delivery: Delivery, decision: Decision
     claimed = decision.model_dump(mode="json", include={"candidate", "verdict", "champion", "line", "models"})
     claimed |= {"decision": delivery.decision, "rules": delivery.rules}
     lines = [entry for entry in ledger.entries(delivery.problem, "decided") if entry.number == number]
-    # Lines of before there were lines of champions name none.
-    said = [{name: entry.facts.get(name, "") for name in claimed} for entry in lines]
+    bound = bound_by(ledger.workspace, delivery)
+    # Lines of before there were lines of champions name none, and older ones bind nothing.
+    said = [
+        {name: entry.facts.get(name, "") for name in claimed}
+        | {name: entry.facts.get(name, own) for name, own in bound.items()}
+        for entry in lines
+    ]
+    claimed |= bound
     if said != [claimed] or decision.candidate != delivery.candidate:
         raise ServiceFailed(
             f"{SPOOL}/{number:09d}.json is not what line {number} of the audit decided",
@@ -154,6 +161,23 @@ def _decided(ledger: Ledger, number: int, delivery: Delivery, decision: Decision
             action="nothing was carried out; look who may write to MEDAI_HOME, remove the file, run the problem again",
         )
     return lines[0]
+
+
+def bound_by(workspace: Workspace, delivery: Delivery) -> dict[str, str]:
+    """By what a line binds that which later lines tell and it does not repeat: figures, reasons and data."""
+    return {
+        "delivery": delivery.key,
+        "decision_sha256": _manifest_of(workspace.folder("decide", delivery.decision)),
+        "snapshot_sha256": _manifest_of(workspace.folder("ingest", delivery.snapshot)),
+    }
+
+
+def _manifest_of(folder: Path) -> str:
+    """``files_sha256``; empty where it cannot be read."""
+    try:
+        return files_sha256(folder)
+    except OSError:
+        return ""
 
 
 def _refuse_lapsed(ledger: Ledger, number: int, delivery: Delivery) -> None:
@@ -168,6 +192,7 @@ def _refuse_lapsed(ledger: Ledger, number: int, delivery: Delivery) -> None:
             entry
             for entry in ledger.entries(name, "decided")
             if entry.number > number
+            and entry.facts["decision"] != delivery.decision
             and (entry.facts["candidate"], entry.facts["rules"]) == (delivery.candidate, delivery.rules)
         ),
         ledger.withdrawal(name, delivery.candidate),

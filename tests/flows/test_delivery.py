@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import shutil
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
-from flows.delivery import refuse_renumbered
+from flows.acting import recall
+from flows.delivery import bound_by, refuse_renumbered
 from flows.governance import promote_by_hand, refuse_unattested
+from flows.outcome import Steps
 from flows.sync import catch_up
 from medai.errors import ServiceFailed
 from medai.ledger import Ledger
@@ -76,6 +79,48 @@ def test_what_no_line_decided_is_not_carried_out(
     assert champion is not None
     assert champion.version == 2
     assert ledger.entries()[-1].number == number
+
+
+@pytest.mark.parametrize("forged", ["figure", "reasons", "data"])
+def test_what_later_lines_tell_is_bound_by_the_line_that_decided(
+    registry: tuple[Workspace, Any], ledger: Ledger, forged: str
+) -> None:
+    """Figures, reasons and data that somebody wrote anew, with hashes to match, are not told under the site's key."""
+    _, tracking = registry
+    workspace, key = ledger.workspace, {"figure": "d1", "reasons": "d2", "data": "d3"}[forged] * 16
+    delivery = waiting(ledger, "promoted", key)
+    workspace.materialise("ingest", delivery.snapshot, Figures, lambda _: Figures(key=delivery.snapshot, files={}))
+    said = {"decision": key, "candidate": "3" * 32, "rules": RULES, "verdict": "promoted", "champion": "2" * 32}
+    number = ledger.append("decided", "p", said | bound_by(workspace, delivery)).number
+    if forged == "figure":
+        delivery = Delivery.of(**delivery.model_dump(exclude={"key", "openings"}), openings=77)
+    else:
+        stage, name = ("decide", key) if forged == "reasons" else ("ingest", delivery.snapshot)
+        shutil.rmtree(workspace.folder(stage, name))
+        if forged == "reasons":
+            waiting(ledger, "promoted", key, reasons=("the board approved",))
+        else:
+            other = Figures(key=name, files={"other": "data"})
+            workspace.materialise(stage, name, Figures, lambda _: other)
+    Spool(workspace).put(number, delivery)
+    (failure,) = catch_up(ledger, tracking)["failed"]
+    Spool(workspace).drop(number)
+    shutil.rmtree(workspace.folder("ingest", delivery.snapshot))
+    assert failure["wrong"] == f"spool/{number:09d}.json is not what line {number} of the audit decided"
+    assert ledger.entries()[-1].number == number
+
+
+@pytest.mark.parametrize("forged", [{"verdict": "promoted"}, {"reasons": ("the board approved",)}])
+def test_an_earlier_decision_is_recalled_as_it_was_settled(ledger: Ledger, forged: dict[str, Any]) -> None:
+    """A run that is reused repeats no verdict and no reason that the audit does not know."""
+    key = ("e1" if "verdict" in forged else "e2") * 16
+    waiting(ledger, **{"verdict": "refused", "key": key} | forged)
+    facts = {"decision": key, "verdict": "refused", "reasons": ["good"], "run_id": "r", "version": 3}
+    settled = ledger.append("settled", "p", facts | {"candidate": "3" * 32, "rules": RULES})
+    run: Any = SimpleNamespace()
+    with pytest.raises(ServiceFailed, match="missing or was altered"):
+        recall(ledger.workspace, run, settled, Steps())
+    assert not vars(run)
 
 
 def test_what_a_line_decided_is_carried_out(registry: tuple[Workspace, Any], ledger: Ledger) -> None:
