@@ -309,6 +309,28 @@ class Workspace:
             raise
         return facts if isinstance(facts, dict) else {}
 
+    def receipts(self, kind: str, problem: str, *facts: str) -> list[dict[str, Any]]:
+        """All receipts of a kind that were kept as ``PROBLEM-…``, in the order of their names.
+
+        Args:
+            facts: that each of them holds.
+
+        Raises:
+            ServiceFailed: one is not as it was written; what it told of would be lost without a word.
+        """
+        found = []
+        for path in sorted((self.root / "receipts" / kind).glob(f"{problem}-*.json")):
+            told = self.receipt(kind, path.stem)
+            if not told.keys() >= {*facts}:
+                raise ServiceFailed(
+                    f"receipts/{kind}/{path.name} was altered",
+                    expected=f"a JSON object of {', '.join(facts)}",
+                    received="something else",
+                    action="restore it from a copy; if there is none, remove it: what it tells of is then forgotten",
+                )
+            found.append(told)
+        return found
+
     def hash_file(self, path: Path) -> str:
         """SHA-256 of a file, computed once and remembered by path, size, modification and change time, and inode.
 

@@ -6,7 +6,6 @@ moved, changed or thrown away.
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -96,8 +95,7 @@ def note_batch(workspace: Workspace, problem: str, batch: Batch, version: int, a
 def batches(workspace: Workspace, problem: str) -> list[Kept]:
     """The batches of a problem that the store still has, oldest first."""
     found = []
-    for path in (workspace.root / "receipts" / RECEIPTS).glob(f"{problem}-*.json"):
-        facts = json.loads(path.read_bytes())
+    for facts in workspace.receipts(RECEIPTS, problem, "batch", "version", "at"):
         batch = workspace.find("keep", str(facts["batch"]), Batch)
         if batch is not None:
             found.append(Kept(batch, int(facts["version"]), str(facts["at"])))

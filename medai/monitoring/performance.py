@@ -7,7 +7,6 @@ bootstrap over subjects) and the recalibration are those of the scorecard.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -80,8 +79,7 @@ def predictions_of(workspace: Workspace, kept: Iterable[Kept]) -> pl.DataFrame |
 
 def outcomes_of(workspace: Workspace, problem: str) -> list[Outcomes]:
     """All outcomes that were joined to predictions of a problem, in the order of their keys."""
-    paths = sorted((workspace.root / "receipts" / RECEIPTS).glob(f"{problem}-*.json"))
-    keys = [str(json.loads(path.read_bytes())["outcomes"]) for path in paths]
+    keys = [str(facts["outcomes"]) for facts in workspace.receipts(RECEIPTS, problem, "outcomes")]
     return [found for key in keys if (found := workspace.find("label", key, Outcomes)) is not None]
 
 

@@ -130,9 +130,8 @@ def windows(workspace: Workspace, problem: str) -> list[Window]:
     Of a batch that was compared anew, as when bounds changed, the newest comparison stands in the first one's place.
     """
     found = []
-    for path in sorted((workspace.root / "receipts" / RECEIPTS).glob(f"{problem}-*.json")):
-        facts = workspace.receipt(RECEIPTS, path.stem)
-        content = workspace.find("monitor", str(facts.get("window")), Compared)
+    for facts in workspace.receipts(RECEIPTS, problem, "window", "version", "at", "by", "how", "bounds"):
+        content = workspace.find("monitor", str(facts["window"]), Compared)
         if content is not None:
             bounds = Monitoring.model_validate_json(json.dumps(facts["bounds"]))
             found.append(Window(content, facts["version"], facts["at"], facts["by"], facts["how"], bounds))

@@ -297,3 +297,17 @@ def test_a_lock_that_is_never_released_is_told(workspace: Workspace) -> None:
     assert raised.value.exit_status == 4
     with workspace.lock("ledger", seconds=0.3):
         pass
+
+
+@pytest.mark.parametrize("damaged", ["", '{"batch"', "[1]", "{}", '{"batch":"b"}'])
+def test_receipts_of_a_problem_are_read_together_and_none_is_lost_in_silence(
+    workspace: Workspace, damaged: str
+) -> None:
+    """Each in its order; one that is not as it was written is named."""
+    for name in ("p-2", "p-1", "p_q-1"):
+        workspace.keep_receipt("batches", name, {"batch": name, "version": 1})
+    assert [told["batch"] for told in workspace.receipts("batches", "p", "batch", "version")] == ["p-1", "p-2"]
+    assert workspace.receipts("batches", "nobody", "batch") == []
+    (workspace.root / "receipts" / "batches" / "p-1.json").write_text(damaged)
+    with pytest.raises(ServiceFailed, match=r"receipts/batches/p-1\.json was altered"):
+        workspace.receipts("batches", "p", "batch", "version")
