@@ -26,7 +26,7 @@ from medai.workspace import Workspace
 
 log = logging.getLogger("medai.run")
 
-LONGEST_REASON = 2000
+LONGEST_REASON, LONGEST_NAME = 2000, 100
 UNWRITTEN = ("Cc", "Cs", "Zl", "Zp")
 """Categories of Unicode that no line of text has: controls, half characters, separators of lines and paragraphs."""
 TURNING = ("LRE", "RLE", "LRO", "RLO", "PDF", "LRI", "RLI", "FSI", "PDI")
@@ -43,9 +43,26 @@ def ledger_of(settings: Settings, workspace: Workspace | None = None) -> Ledger:
     database = settings.lock_database
     return Ledger(
         workspace or Workspace(settings.home, settings.lock_seconds),
-        by=user(),
+        by=_who_acts(),
         site_key=settings.site_key,
         locks=DatabaseLocks(database.get_secret_value(), settings.lock_seconds) if database else None,
+    )
+
+
+def _who_acts() -> str:
+    """The user's name as it stands in every line; LOGNAME may say anything, and a history prints it."""
+    name = user()
+    if strange := _strange(name[: LONGEST_NAME + 1]):
+        received = f"the character {strange[0]!a}"
+    elif len(name) > LONGEST_NAME:
+        received = f"more than {LONGEST_NAME} characters"
+    else:
+        return name
+    raise ConfigurationError(
+        "the name of who acts cannot be written in the audit",
+        expected=f"one line of text, {LONGEST_NAME} characters at most",
+        received=received,
+        action="correct LOGNAME in the environment",
     )
 
 
@@ -300,11 +317,7 @@ def check_reason(reason: str) -> None:
             received="nothing",
             action="say why: the auditor will ask",
         )
-    strange = [
-        sign
-        for sign in reason[:LONGEST_REASON]
-        if unicodedata.category(sign) in UNWRITTEN or unicodedata.bidirectional(sign) in TURNING or sign in TAGS
-    ]
+    strange = _strange(reason[:LONGEST_REASON])
     if strange or len(reason) > LONGEST_REASON:
         raise ConfigurationError(
             "the reason cannot be written in the audit",
@@ -312,3 +325,12 @@ def check_reason(reason: str) -> None:
             received=f"the character {strange[0]!a}" if strange else f"{len(reason)} characters",
             action="say it in plain words",
         )
+
+
+def _strange(text: str) -> list[str]:
+    """The characters that no line has, or by which it reads otherwise than it is."""
+    return [
+        sign
+        for sign in text
+        if unicodedata.category(sign) in UNWRITTEN or unicodedata.bidirectional(sign) in TURNING or sign in TAGS
+    ]

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from flows.governance import check_reason, project, promote_by_hand, roll_back
+from flows.governance import check_reason, ledger_of, project, promote_by_hand, roll_back
 from flows.history import history
 from flows.settings import Settings
 from flows.sync import Courier, catch_up
@@ -133,6 +133,22 @@ def test_a_reason_that_reads_otherwise_than_it_is_signed_is_refused(sign: str) -
     with pytest.raises(ConfigurationError, match="the reason cannot be written in the audit") as refused:
         check_reason(f"better {sign}on the ward")
     assert refused.value.received == f"the character {sign!a}"
+
+
+@pytest.mark.parametrize(
+    "name", ["anna\n2026-05-01T12:00:00  board  version 2 approved", "anna\x1b[2J", "\u202eanna", "x" * 101]
+)
+def test_a_name_that_is_no_line_of_text_acts_for_nobody(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """LOGNAME says who acts, and a history prints it: a second line in it would be a turn that nobody took."""
+    settings = Settings(home=tmp_path)
+    monkeypatch.setenv("LOGNAME", "anna o'neill, \u0628\u0647\u062a\u0631")
+    assert ledger_of(settings).by == "anna o'neill, \u0628\u0647\u062a\u0631"
+    monkeypatch.setenv("LOGNAME", name)
+    with pytest.raises(ConfigurationError, match="the name of who acts cannot be written in the audit") as refused:
+        ledger_of(settings)
+    assert name not in str(refused.value)
 
 
 def test_an_empty_date_is_not_today(tmp_path: Path) -> None:
