@@ -128,7 +128,7 @@ def back_up(ledger: Ledger, out: Path, databases: Sequence[Database], artifacts:
         artifacts: the folder in which an MLflow server keeps artifacts, when it is not in the state folder.
 
     Raises:
-        ConfigurationError: something is at ``out``, or it lies in the state folder.
+        ConfigurationError: something is at ``out``, or it lies in the state folder; or a part of that is a link.
         ServiceFailed: the audit does not hold together, or a database cannot be copied.
     """
     home = ledger.workspace.root
@@ -301,9 +301,20 @@ class _Copier:
         self.files: dict[str, Copied] = {}
 
     def copy(self, path: Path, name: str) -> None:
-        """A plain file; one that is gone meanwhile is left out."""
+        """A plain file; one that is gone meanwhile is left out.
+
+        Raises:
+            ConfigurationError: it is a link, to a file or a folder: a copy without what it leads to would be no copy.
+        """
         target = self.out / name
         with suppress(FileNotFoundError):
+            if path.is_symlink():
+                raise ConfigurationError(
+                    "a part of what is to be copied is a link",
+                    expected="plain files and folders: a copy follows no link",
+                    received=str(path),
+                    action="put what it leads to in its place (another disk may be mounted there), then copy again",
+                )
             descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW)
             with os.fdopen(descriptor, "rb") as file:
                 make_folder(target.parent, 0o700)
@@ -318,7 +329,7 @@ class _Copier:
         self.files[name] = Copied(size=path.stat().st_size, sha256=sha256, mode=0o600)
 
     def tree(self, folder: Path, name: str, left_out: frozenset[str] = frozenset()) -> None:
-        """All plain files under a folder; what is being written, or was set apart, is not among them."""
+        """All files under a folder; what is being written, or was set apart, is not among them."""
         for path in _files(folder, left_out):
             relative = path.relative_to(folder).as_posix()
             if relative not in DATABASE_FILES:
@@ -326,14 +337,14 @@ class _Copier:
 
 
 def _files(folder: Path, left_out: frozenset[str] = frozenset()) -> Iterator[Path]:
-    """Sorted by name. Hidden names are of what a writer has not yet renamed, or of what was set apart."""
+    """Files and links by name. Hidden names are of what a writer has not yet renamed, or of what was set apart."""
     with suppress(FileNotFoundError), os.scandir(folder) as found:
         for entry in sorted(found, key=lambda entry: entry.name):
             if entry.name in left_out or entry.name.startswith("."):
                 continue
             if entry.is_dir(follow_symlinks=False):
                 yield from _files(Path(entry.path))
-            elif entry.is_file(follow_symlinks=False):
+            elif entry.is_symlink() or entry.is_file(follow_symlinks=False):
                 yield Path(entry.path)
 
 

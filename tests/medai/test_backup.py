@@ -331,6 +331,17 @@ def test_a_copy_that_fails_leaves_nothing(tmp_path: Path) -> None:
     with pytest.raises(ServiceFailed, match="the database mlflow cannot be copied"):
         back_up(ledger, tmp_path / "out", [Sqlite("mlflow", tmp_path / "no" / "folder.db")])
     assert [path.name for path in tmp_path.iterdir()] == ["home"]
-    (tmp_path / "home" / "store" / "link").symlink_to(tmp_path / "home" / "audit.jsonl")
     assert f"{ARTIFACTS}/x" not in back_up(ledger, tmp_path / "out", []).files
-    assert not (tmp_path / "out" / "home" / "store" / "link").exists()
+
+
+@pytest.mark.parametrize("linked", ["store", "audit.jsonl", "store/fit", "keys/site.key"])
+def test_a_copy_of_a_home_with_a_link_is_refused(linked: str, tmp_path: Path) -> None:
+    """A store that was moved to a larger disk would be missing from a copy that calls itself whole."""
+    ledger = home_at(tmp_path / "home")
+    place = tmp_path / "home" / linked
+    place.rename(tmp_path / "elsewhere")
+    place.symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(ConfigurationError, match="a part of what is to be copied is a link") as refused:
+        back_up(ledger, tmp_path / "out", [])
+    assert refused.value.received == str(place)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["elsewhere", "home"]
