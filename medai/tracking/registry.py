@@ -323,9 +323,10 @@ class Tracking:
 
     def _version(self, client: Any, package: Package) -> Any:
         found = client.search_model_versions(
-            f"name = '{package.problem}' and tags.`{CANDIDATE_TAG}` = '{package.candidate.key}'", max_results=1
+            f"name = '{package.problem}' and tags.`{CANDIDATE_TAG}` = '{package.candidate.key}'"
         )
-        return found[0] if found else None
+        # Ours names its logged model from its first moment; whoever made another by hand copied the one tag alone.
+        return next((one for one in found if MODEL_ID in one.tags), None)
 
     def _describe(self, client: Any, run: Any, package: Package) -> None:
         """Parameters, epochs and data sets."""

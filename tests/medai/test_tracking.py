@@ -326,6 +326,22 @@ def test_a_version_that_was_led_to_another_signed_model_is_not_fetched(tracking:
     assert not (tmp_path / "here").exists()
 
 
+def test_a_version_that_somebody_made_of_our_candidate_is_not_ours(tracking: Tracking, tmp_path: Path) -> None:
+    """It has the candidate's tag and no logged model: ours is registered beside it."""
+    from mlflow import MlflowClient
+    from mlflow.exceptions import MlflowException
+
+    package = make_package(tmp_path / "package", "copied")
+    client = MlflowClient(tracking.uri, tracking.uri)
+    with contextlib.suppress(MlflowException):  # another test's model has the name
+        client.create_registered_model("lungs")
+    tags = {"medai.candidate": package.candidate.key}
+    stranger = client.create_model_version("lungs", "s3://nowhere/model", tags=tags)
+    registered = tracking.register(package)
+    assert registered.version == int(stranger.version) + 1
+    assert tracking.register(package) == registered
+
+
 def flip(path: Path) -> None:
     """Change one bit in the middle of a file."""
     data = bytearray(path.read_bytes())
