@@ -99,6 +99,8 @@ def note_data(ledger: Ledger, problem: str, snapshot: Snapshot, quality: Quality
             "passed": quality.passed,
             "rules": quality.rules,
             "rows": quality.rows,
+            "tables": quality.tables,
+            "dropped": sum(snapshot.dropped.values()),
             "set_aside": quality.set_aside,
             "blocking": sorted({failure.reason for failure in quality.failures if failure.blocking}),
         },

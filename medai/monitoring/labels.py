@@ -58,6 +58,7 @@ REASONS = (
     "several_predictions",
     "contradicts_earlier",
 )
+_UNREADABLE = (UnicodeDecodeError, csv.Error, DataRefused)
 _TRUE, _FALSE = frozenset({"1", "1.0", "true", "yes"}), frozenset({"0", "0.0", "false", "no"})
 
 
@@ -243,7 +244,9 @@ def _read(path: Path) -> pl.DataFrame:
                 pl.col(name).dt.to_string("iso") if kind.is_temporal() else pl.col(name).cast(pl.String)
                 for name, kind in table.schema.items()
             )
-    except (UnicodeDecodeError, csv.Error, pl.exceptions.PolarsError, DataRefused) as failure:
+    except (*_UNREADABLE, pl.exceptions.PolarsError, pl.exceptions.PanicException) as failure:
+        if isinstance(failure, pl.exceptions.PanicException) and suffix != ".parquet":
+            raise  # it speaks of the machine; of Parquet it speaks of times that are in no calendar
         raise DataRefused(
             "the file of outcomes cannot be read",
             expected="CSV in UTF-8 with a line of column names, or Parquet of plain columns",
@@ -264,14 +267,14 @@ def _read(path: Path) -> pl.DataFrame:
     )
 
 
-def _unreadable(failure: Exception, suffix: str) -> str:
+def _unreadable(failure: BaseException, suffix: str) -> str:
     """What kept a file from being read, without a word of it, which libraries repeat."""
     if isinstance(failure, UnicodeDecodeError):
         return "bytes that are not UTF-8"
     if isinstance(failure, DataRefused):
         return "a file that is damaged, or is no Parquet"
     if suffix == ".parquet":
-        return "columns of lists or bytes"
+        return "columns of lists, of bytes or of times that are in no calendar"
     return "rows that are longer than the line of names, or quotes that do not end"
 
 

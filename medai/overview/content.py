@@ -43,8 +43,8 @@ class Judged(Frozen):
     """One verdict on data.
 
     Attributes:
-        rows: that were judged.
-        set_aside: rows of them, over all reasons.
+        rows: handed over, of all tables together, as the gate counts them.
+        set_aside: rows of them that the reader or validation left out, over all reasons.
     """
 
     at: str

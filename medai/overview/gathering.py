@@ -148,7 +148,10 @@ def _by(how: str) -> str:
 
 def _judged(entry: Entry) -> Judged:
     facts = entry.facts
-    return Judged(at=entry.at, passed=facts["passed"], rows=facts["rows"], set_aside=sum(facts["set_aside"].values()))
+    dropped = facts.get("dropped", 0)
+    rows = sum(facts["tables"].values()) if "tables" in facts else facts["rows"]  # older lines know the first table's
+    aside = sum(facts["set_aside"].values())
+    return Judged(at=entry.at, passed=facts["passed"], rows=rows + dropped, set_aside=aside + dropped)
 
 
 def _drifting(ledger: Ledger, name: str, champion: Champion | None) -> Drifting:

@@ -93,7 +93,7 @@ class QualityBound(Frozen):
     """How good the data must have been that the candidate learnt from.
 
     Attributes:
-        set_aside: largest share of the rows judged that validation set aside, of all tables together.
+        set_aside: largest share of the rows handed over that the reader or validation left out, all tables together.
     """
 
     set_aside: Share

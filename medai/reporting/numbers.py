@@ -51,6 +51,19 @@ def between_signed(measure: Measure) -> str:
     return f"{signed(measure.low)} to {signed(measure.high)}"
 
 
+def drifted(value: float | None, statistic: str) -> str:
+    """A figure of drift: changes of a share in percentage points, shares in percent, all else as it is.
+
+    >>> [drifted(*one) for one in ((-0.05, "alerts"), (0.07, "codes"), (0.3, "psi"), (None, "psi"))]
+    ['−5.0 points', '7.0 %', '0.300', '–']
+    """
+    if value is None:
+        return "–"
+    if statistic in ("missing", "alerts"):
+        return minus(f"{100 * value:+.1f} points")
+    return f"{100 * value:.1f} %" if statistic in ("units", "codes") else three(value)
+
+
 def count(number: int) -> str:
     """A whole number.
 

@@ -101,7 +101,7 @@ def environment(files: dict[str, str], labels: dict[str, str]) -> Environment:
     environment.filters |= {name: getattr(numbers, name) for name in shown}
     environment.filters |= {"spaced": words.spaced, "metric": words.metric, "in_text": words.in_text}
     environment.filters |= {"tone": lambda one: words.met(one)[0], "met": lambda one: words.met(one)[1]}
-    environment.filters |= {"upper_first": numbers.upper_first, "subject": words.subject}
+    environment.filters |= {"drifted": numbers.drifted, "upper_first": numbers.upper_first, "subject": words.subject}
     environment.filters |= {"column": lambda name: words.column(name, labels)}
     return environment
 

@@ -158,9 +158,10 @@ def test_files_that_are_not_there(tmp_path: Path, ill: Any, output_of: Any) -> N
     with pytest.raises(DataRefused, match="a file that is damaged, or is no Parquet") as caught:
         read_labels(tmp_path / "miller.parquet", "x", ill)
     assert "miller" not in str(caught.value)
-    pl.DataFrame({"id": ["s1"], "outcome": [[1, 0]]}).write_parquet(tmp_path / "lists.parquet")
-    with pytest.raises(DataRefused, match="received: columns of lists or bytes"):
-        read_labels(tmp_path / "lists.parquet", "x", ill)
+    for odd in (pl.Series([[1, 0]]), pl.Series([b"\xff"]), pl.Series([2**62], dtype=pl.Datetime("ms"))):
+        pl.DataFrame({"id": ["s1"], "outcome": odd}).write_parquet(tmp_path / "odd.parquet")
+        with pytest.raises(DataRefused, match="received: columns of lists, of bytes or of times that are in no calen"):
+            read_labels(tmp_path / "odd.parquet", "x", ill)
     (tmp_path / "bytes.csv").write_bytes(b"id,outcome\n\xff,1\n")
     with pytest.raises(DataRefused, match="bytes that are not UTF-8"):
         read_labels(tmp_path / "bytes.csv", "x", ill)

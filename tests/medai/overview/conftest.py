@@ -31,7 +31,8 @@ def settle(ledger: Ledger, version: int, verdict: str, value: float, expected: s
 
 def judged(ledger: Ledger, number: int, aside: int, *, passed: bool = True) -> None:
     """A verdict on data."""
-    facts = {"report": f"q{number}", "snapshot": f"s{number}", "passed": passed, "rows": 1000}
+    facts = {"report": f"q{number}", "snapshot": f"s{number}", "passed": passed, "rows": 400}
+    facts |= {"tables": {"readings": 400, "stays": 600}, "dropped": 0}
     ledger.append("judged", SEPSIS, facts | {"set_aside": {"age_over_89": aside}, "rules": 9, "blocking": []})
 
 

@@ -51,6 +51,16 @@ def test_a_problem_is_told_from_the_ledger(ledger: Ledger) -> None:
     assert overview.lines == len(ledger.entries())
 
 
+def test_data_are_counted_as_the_gate_counts_them(ledger: Ledger) -> None:
+    """All tables and what the reader dropped; of a line of before there were those, the first table stands alone."""
+    facts = {"report": "q3", "snapshot": "s3", "passed": True, "rows": 1576, "rules": 9, "blocking": []}
+    facts |= {"set_aside": {"constant": 30}}
+    ledger.append("judged", NAME, facts | {"tables": {"pictures": 1576, "labels": 1576}, "dropped": 8})
+    ledger.append("judged", NAME, facts | {"report": "q4"})
+    (view,) = gather(ledger).problems
+    assert [(one.rows, one.set_aside) for one in view.quality[-2:]] == [(3160, 38), (1576, 30)]
+
+
 def test_a_version_that_a_person_withdrew_says_so(ledger: Ledger) -> None:
     """Until a person promotes it again; what the gate had said of it stays."""
     ledger.rollback(NAME, reason="the ward distrusts it")
