@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
 import threading
 from collections.abc import Callable
@@ -18,6 +19,8 @@ from flows.services.record import Services, recorded, up_lock
 from flows.settings import Settings
 from medai.errors import ServiceFailed
 from medai.workspace import Workspace, make_folder, write_durably
+
+log = logging.getLogger("medai.up")
 
 MLFLOW_LOCK = "mlflow"
 """The workspace's lock under which MLflow's database is made, as in ``medai.tracking``: two at once would crash."""
@@ -74,6 +77,7 @@ def _start_all(settings: Settings, worker: bool, children: list[Child], stopped:
 
     logs = settings.home / "logs"
     make_folder(logs)
+    log.info("the services start, which may take a minute; what they say stands in %s", logs)
     patience = settings.service_seconds
     prefect, api_url = start_prefect(settings, PREFECT_PORT, whole=True, log=logs / "prefect.log")
     children.append(prefect)
