@@ -75,13 +75,17 @@ def test_a_version_that_a_person_withdrew_says_so(ledger: Ledger) -> None:
 def test_drift_is_told_in_the_units_of_its_bound() -> None:
     """Changes of a share in percentage points, a share in percent, statistics by their names on the windows' page."""
     told = {"kind": "data", "subjects": 50, "verdict": "outside", "counts": False, "why": ""}
+    twice = told | {"measure": "heart_rate", "statistic": "ks", "value": 0.1, "bound": "at most 0.2", "counts": True}
     measures = (
         told | {"measure": "alerts", "statistic": "alerts", "value": -0.05, "bound": "−10 points to +10 points"},
         told | {"measure": "new_codes", "statistic": "codes", "value": 0.07, "bound": "at most 5 %"},
         told | {"measure": "ph", "statistic": "psi", "value": 0.3, "bound": "at most 0.25"},
+        twice,
     )
-    view = ProblemView(problem=NAME, champion=1, drifting=Drifting(measures=measures))
+    drifting = Drifting(counting=("heart_rate (ks)",), measures=measures)
+    view = ProblemView(problem=NAME, champion=1, drifting=drifting)
     page = problem(Overview(at="2026-11-22T04:00:00+00:00", problems=(view,)), view)
+    assert "<p>Drift that counts: heart rate (distance of distributions).</p>" in page
     assert ">−5.0 points</td>" in page
     assert ">7.0 %</td>" in page
     assert '<th scope="row">pH<span class="says">stability index</span>' in page
