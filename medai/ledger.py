@@ -29,6 +29,7 @@ class Champion:
 
     Attributes:
         since, by, reason, how: of the line that made it champion, or brought it back.
+        after: the version whose withdrawal brought it back, which ``reason`` speaks of; None where it was promoted.
         facts: all facts of the line that promoted it.
     """
 
@@ -39,11 +40,13 @@ class Champion:
     reason: str
     how: str
     by: str
+    after: int | None = None
     facts: Mapping[str, Any] = field(default_factory=dict, compare=False)
 
     def told(self) -> str:
         """Who stands, since when and by whom, in a message."""
-        return f"version {self.version}, champion since {self.since[:19]} UTC by {self.by} ({self.how}: {self.reason})"
+        how = self.how if self.after is None else f"version {self.after} withdrawn"
+        return f"version {self.version}, champion since {self.since[:19]} UTC by {self.by} ({how}: {self.reason})"
 
 
 def moment(text: str) -> str:
@@ -119,7 +122,14 @@ class Ledger:
             if facts["how"] == "rollback":
                 stack = _without(stack, facts["withdrawn"])
                 if stack:  # it stands since the rollback, for the rollback's reason
-                    stack[-1] = replace(stack[-1], since=entry.at, by=entry.by, reason=facts["reason"], how="rollback")
+                    stack[-1] = replace(
+                        stack[-1],
+                        since=entry.at,
+                        by=entry.by,
+                        reason=facts["reason"],
+                        how="rollback",
+                        after=facts["withdrawn_version"],
+                    )
             else:
                 stack.append(
                     Champion(

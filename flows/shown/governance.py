@@ -25,8 +25,7 @@ def history(outcome: dict[str, Any]) -> None:
     else:
         since = f"since {current['since'][:19]} UTC by {current['by']}"
         typer.echo(f"{outcome['problem']}: version {current['version']}{when}, {since}")
-        by_gate = current["how"] == "gate"
-        typer.echo("  made champion by the gate" if by_gate else f"  {current['how']}: {current['reason']}")
+        typer.echo(f"  {_why(current)}")
         for name, what in (("model_sha256", "model"), ("data_sha256", "data"), ("report", "report")):
             if current[name]:
                 typer.echo(f"  {what} {current[name]}")
@@ -47,6 +46,15 @@ def history(outcome: dict[str, Any]) -> None:
         typer.echo(f"{entry['at'][:19]}  {entry['by']}  {_told(entry)}")
         for reason in entry.get("reasons", ()):
             typer.echo(f"    {reason}")
+
+
+def _why(current: dict[str, Any]) -> str:
+    """Why the champion stands; the reason of a rollback speaks of the version that was withdrawn."""
+    if current["how"] == "gate":
+        return "made champion by the gate"
+    if current["after"] is None:
+        return f"made champion by a person: {current['reason']}"
+    return f"stands again since version {current['after']} was withdrawn: {current['reason']}"
 
 
 def _judged_first(entries: list[dict[str, Any]]) -> list[dict[str, Any]]:

@@ -120,7 +120,9 @@ class ProblemView(Frozen):
     """One problem.
 
     Attributes:
-        champion: version; None where nobody stands. ``since``, ``how`` and ``reason`` are of its promotion.
+        champion: version; None where nobody stands. ``since``, ``how`` and ``reason`` are of its promotion, or of the
+            rollback that brought it back.
+        after: the version that was withdrawn then.
         quality: newest last.
         decisions: verdict → how many.
         moved: MLflow's aliases that somebody moved by hand, how often.
@@ -135,6 +137,7 @@ class ProblemView(Frozen):
     by: str = ""
     how: str = ""
     reason: str = ""
+    after: int | None = None
     versions: tuple[VersionPoint, ...] = ()
     turns: tuple[Turn, ...] = ()
     quality: tuple[Judged, ...] = ()

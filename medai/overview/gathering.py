@@ -73,7 +73,7 @@ def _view(ledger: Ledger, name: str, entries: list[Entry], plan: Plan, links: di
     )
 
 
-def _standing(champion: Champion | None) -> dict[str, str | int]:
+def _standing(champion: Champion | None) -> dict[str, str | int | None]:
     if champion is None:
         return {}
     return {
@@ -83,6 +83,7 @@ def _standing(champion: Champion | None) -> dict[str, str | int]:
         "how": champion.how,
         "reason": champion.reason,
         "by": champion.by,
+        "after": champion.after,
     }
 
 

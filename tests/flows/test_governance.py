@@ -109,6 +109,7 @@ def test_what_a_person_decides_stays(medai: Any, home: Path, problems: Any, alia
     assert medai("history", problem, "--at", today, "--json", home=home).json["champion"]["version"] == 2
     shown = medai("history", problem, home=home).out
     for part in (
+        "  stands again since version 1 was withdrawn: no, they were not\n",
         "version 1 withdrawn: the ward saw false alarms; nobody stands",
         "version 1 made champion by a person: the alarms were the monitor's",
         "version 1 withdrawn: no, they were not; version 2 stands again",

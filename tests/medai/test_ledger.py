@@ -256,6 +256,8 @@ def test_a_rollback_brings_the_one_before_back(ledger: Ledger) -> None:
     back = ledger.rollback(SEPSIS, "b missed sepsis")
     assert back is not None
     assert (back.candidate, back.version, back.how, back.reason) == ("a", 1, "rollback", "b missed sepsis")
+    assert back.after == 2
+    assert back.told().endswith(" (version 2 withdrawn: b missed sepsis)")
     assert back.since == ledger.entries(SEPSIS, "champion")[-1].at
     assert back == ledger.champion(SEPSIS)
     assert ledger.withdrawn(SEPSIS, "b")

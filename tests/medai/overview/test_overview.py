@@ -66,7 +66,9 @@ def test_a_version_that_a_person_withdrew_says_so(ledger: Ledger) -> None:
     ledger.rollback(NAME, reason="the ward distrusts it")
     (view,) = gather(ledger).problems
     assert [(one.version, one.verdict) for one in view.versions if one.withdrawn] == [(3, "promoted")]
-    assert 'promoted, then <span class="mark unmet">withdrawn</span>' in problem(gather(ledger), view)
+    page = problem(gather(ledger), view)
+    assert 'promoted, then <span class="mark unmet">withdrawn</span>' in page
+    assert "UTC (again, since version 3 was withdrawn by anna): the ward distrusts it</p>" in page
     ledger.promote(NAME, version=3, candidate="c3", run_id="r", how="person", reason="the scanner was", expected="c1")
     (view,) = gather(ledger).problems
     assert not any(one.withdrawn for one in view.versions)
