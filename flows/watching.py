@@ -32,6 +32,8 @@ from medai.prediction import Part
 from medai.preprocessing import Preprocessing
 from medai.problem import Problem, suite_path
 from medai.records import Candidate, Origin, QualityReport, Snapshot
+from medai.reporting.numbers import drifted
+from medai.reporting.words import drift
 from medai.workspace import Workspace
 from tasks.monitor import compare_data, compare_scores, detect, keep_batch, make_reference, page
 from tasks.predict import score, select_unlabelled
@@ -107,9 +109,8 @@ def concluded(
     found = detect(ledger, question.name, now)
     if found is not None:
         for one in found["measures"]:
-            log.warning(
-                "%s of %s: %s is %s, %s", one["statistic"], one["kind"], one["measure"], one["value"], one["bound"]
-            )
+            what, value = drift(one["measure"], one["statistic"]), drifted(one["value"], one["statistic"])
+            log.warning("drift that counts, of %s: %s is %s, bound %s", one["kind"], what, value, one["bound"])
     lines = [one for one in ledger.entries(question.name, DETECTED) if one.facts["candidate"] == now.candidate]
     if now.counting and lines:
         announce_line(workspace, "medai.drift.detected", lines[-1], lines[-1].facts)

@@ -29,14 +29,16 @@ from pathlib import Path
 from typing import Any, BinaryIO, Generic, TypeVar
 
 from filelock import FileLock, Timeout
+from pydantic import ValidationError
 
 from medai.errors import ServiceFailed
 from medai.paths import NotPlain, read_plain, why
-from medai.records import Record, canonical_json, sha256_of_file
+from medai.records import Frozen, Record, canonical_json, sha256_of_file
 
 log = logging.getLogger(__name__)
 
 R = TypeVar("R", bound=Record)
+F = TypeVar("F", bound=Frozen)
 
 LOCK_POLL_SECONDS = 0.2
 _IN_THE_WAY = (errno.ENOTDIR, errno.EISDIR, errno.EEXIST, errno.ELOOP, errno.ENAMETOOLONG, errno.ENXIO)
@@ -309,26 +311,26 @@ class Workspace:
             raise
         return facts if isinstance(facts, dict) else {}
 
-    def receipts(self, kind: str, problem: str, *facts: str) -> list[dict[str, Any]]:
+    def receipts(self, kind: str, problem: str, form: type[F]) -> list[F]:
         """All receipts of a kind that were kept as ``PROBLEM-…``, in the order of their names.
 
         Args:
-            facts: that each of them holds.
+            form: that each of them has.
 
         Raises:
             ServiceFailed: one is not as it was written; what it told of would be lost without a word.
         """
         found = []
         for path in sorted((self.root / "receipts" / kind).glob(f"{problem}-*.json")):
-            told = self.receipt(kind, path.stem)
-            if not told.keys() >= {*facts}:
+            try:
+                found.append(form.model_validate(self.receipt(kind, path.stem)))
+            except ValidationError:
                 raise ServiceFailed(
                     f"receipts/{kind}/{path.name} was altered",
-                    expected=f"a JSON object of {', '.join(facts)}",
+                    expected=f"a JSON object of {', '.join(form.model_fields)}, as it was written",
                     received="something else",
                     action="restore it from a copy; if there is none, remove it: what it tells of is then forgotten",
-                )
-            found.append(told)
+                ) from None
         return found
 
     def hash_file(self, path: Path) -> str:

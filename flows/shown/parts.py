@@ -7,6 +7,18 @@ from typing import Any
 import typer
 
 
+def drifting(figures: list[dict[str, Any]]) -> str:
+    """What drifts, each measure once, however many statistics tell of it."""
+    from medai.reporting.words import measure
+
+    return ", ".join(dict.fromkeys(measure(one["measure"], one["statistic"]) for one in figures))
+
+
+def earlier(stands: dict[str, Any]) -> list[dict[str, Any]]:
+    """Of what counts, all whose newest figure is not outside: by earlier windows alone."""
+    return [one for one in stands["counting"] if one["verdict"] != "outside"]
+
+
 def table(title: str, columns: tuple[str, ...], rows: list[Any]) -> None:
     """Print a table; with a title, every column but the first holds figures."""
     from rich import box

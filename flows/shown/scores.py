@@ -6,7 +6,7 @@ from typing import Any
 
 import typer
 
-from flows.shown.parts import briefly, counted, interval, key_figure, table
+from flows.shown.parts import briefly, counted, drifting, earlier, interval, key_figure, table
 
 
 def evaluation(outcome: dict[str, Any]) -> None:
@@ -99,11 +99,11 @@ def _met(found: dict[str, Any] | None) -> None:
     if found is None or not found["windows"]:
         return  # why is told by a warning
     outside = [one for one in found["standing"]["outside"] if one["kind"] != "performance"]
-    once = [one for one in outside if not one["counts"]]
+    before = [one for one in earlier(found["standing"]) if one["kind"] != "performance"]
     if counting := [one for one in outside if one["counts"]]:
-        typer.echo(f"drift that counts: {_measures(counting)}")
-    if once:
-        typer.echo(f"outside of what the champion learnt from, drift if it repeats: {_measures(once)}")
+        typer.echo(f"drift that counts: {drifting(counting)}")
+    if once := [one for one in outside if not one["counts"]]:
+        typer.echo(f"outside of what the champion learnt from, drift if it repeats: {drifting(once)}")
     if not outside:
         undecided = {window["too_few"] == window["measures"] for window in found["windows"]}
         if undecided == {True}:
@@ -111,11 +111,8 @@ def _met(found: dict[str, Any] | None) -> None:
                 "too few new patients to tell whether they are within the bounds of what the champion learnt from"
             )
         else:
-            typer.echo("within all bounds of what the champion learnt from")
-        if earlier := [one for one in found["standing"]["counting"] if one["kind"] != "performance"]:
-            typer.echo(f"drift that counts by earlier batches: {_measures(earlier)}")
+            within = "this batch is within the bounds" if before else "within all bounds"
+            typer.echo(f"{within} of what the champion learnt from")
+    if before:
+        typer.echo(f"drift that counts by earlier batches: {drifting(before)}")
     typer.echo(f"page: {found['page']}")
-
-
-def _measures(figures: list[dict[str, Any]]) -> str:
-    return ", ".join(dict.fromkeys(one["measure"].replace("_", " ") for one in figures))

@@ -6,7 +6,7 @@ from typing import Any
 
 import typer
 
-from flows.shown.parts import interval, table
+from flows.shown.parts import drifting, earlier, interval, table
 
 
 def monitoring(outcome: dict[str, Any]) -> None:
@@ -54,13 +54,16 @@ def windows(outcome: dict[str, Any]) -> None:
         if window["too_few"]:
             told.append(f"{window['too_few']} undecided")
         typer.echo(f"  {window['kind']}: {', '.join(told)}{'' if window['new'] else '; seen before'}")
+    from medai.reporting.numbers import drifted, several
+    from medai.reporting.words import measure
+
     stands = outcome["standing"]
     if stands["outside"]:
         rows = [
             (
-                f"{one['measure']}".replace("_", " "),
+                measure(one["measure"], one["statistic"]),
                 one["statistic"],
-                f"{one['value']:.3f}",
+                drifted(one["value"], one["statistic"]),
                 one["bound"],
                 one["subjects"],
                 f"{one['violations']}×" + (", counts" if one["counts"] else ""),
@@ -68,15 +71,14 @@ def windows(outcome: dict[str, Any]) -> None:
             for one in stands["outside"]
         ]
         table("outside now", ("measure", "statistic", "value", "bound", "subjects", "of the last windows"), rows)
-    elif stands["counting"]:
-        names = ", ".join(dict.fromkeys(one["measure"].replace("_", " ") for one in stands["counting"]))
-        typer.echo(f"  the newest figures are within their bounds; drift that counts by earlier windows: {names}")
     elif stands["undecided"] < stands["measures"]:
-        besides = f"; {stands['undecided']} figures are undecided" if stands["undecided"] else ""
-        typer.echo(f"  within all bounds{besides}")
+        besides = f"; undecided: {several(stands['undecided'], 'figure')}" if stands["undecided"] else ""
+        within = "the newest figures are within their bounds" if stands["counting"] else "within all bounds"
+        typer.echo(f"  {within}{besides}")
     elif stands["measures"]:
         typer.echo("  too few patients to tell whether anything is within its bounds")
+    if before := earlier(stands):
+        typer.echo(f"  drift that counts by earlier windows: {drifting(before)}")
     if outcome["detected"] is not None:
-        names = ", ".join(one["measure"].replace("_", " ") for one in outcome["detected"]["measures"])
-        typer.echo(f"drift that counts, new: {names}")
+        typer.echo(f"drift that counts, new: {drifting(outcome['detected']['measures'])}")
     typer.echo(f"page: {outcome['page']}")

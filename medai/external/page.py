@@ -12,7 +12,7 @@ from medai.outputs import Output
 from medai.records import Cohort, Frozen, Page, Scorecard, sha256_of, stage_key
 from medai.workspace import Made, Workspace
 
-VERSION = 1
+VERSION = 2
 FILE = "report.html"
 TEMPLATE = Path(__file__).with_name("elsewhere.html")
 FINDING = ("auroc", "auprc", "sensitivity", "specificity")

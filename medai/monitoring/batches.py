@@ -14,7 +14,7 @@ from medai.monitoring.records import Batch
 from medai.outputs import Output
 from medai.prediction import Part
 from medai.prediction.answers import named_rows
-from medai.records import Candidate, QualityReport, sha256_of, stage_key
+from medai.records import Candidate, Frozen, QualityReport, sha256_of, stage_key
 from medai.scores import SCORES, score_columns
 from medai.workspace import Made, Workspace
 
@@ -23,6 +23,14 @@ if TYPE_CHECKING:
 
 VERSION = 1
 PREDICTIONS, RECEIPTS = "predictions.parquet", "batches"
+
+
+class Noted(Frozen):
+    """The receipt of a batch: its key, the version that predicted it and when."""
+
+    batch: str
+    version: int
+    at: str
 
 
 class Kept(NamedTuple):
@@ -89,16 +97,16 @@ def note_batch(workspace: Workspace, problem: str, batch: Batch, version: int, a
     """Remember that a batch was predicted for a problem; the first time counts."""
     key = f"{problem}-{batch.key}"
     if not workspace.receipt(RECEIPTS, key):
-        workspace.keep_receipt(RECEIPTS, key, {"batch": batch.key, "version": version, "at": at})
+        workspace.keep_receipt(RECEIPTS, key, Noted(batch=batch.key, version=version, at=at).model_dump())
 
 
 def batches(workspace: Workspace, problem: str) -> list[Kept]:
     """The batches of a problem that the store still has, oldest first."""
     found = []
-    for facts in workspace.receipts(RECEIPTS, problem, "batch", "version", "at"):
-        batch = workspace.find("keep", str(facts["batch"]), Batch)
+    for noted in workspace.receipts(RECEIPTS, problem, Noted):
+        batch = workspace.find("keep", noted.batch, Batch)
         if batch is not None:
-            found.append(Kept(batch, int(facts["version"]), str(facts["at"])))
+            found.append(Kept(batch, noted.version, noted.at))
     return sorted(found, key=lambda kept: (kept.at, kept.batch.key))
 
 

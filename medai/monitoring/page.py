@@ -10,6 +10,7 @@ from medai.disclosure import Guard, page_text
 from medai.monitoring.records import KINDS
 from medai.monitoring.windows import Seen, Standing, Trend, bound_of, facts_of
 from medai.records import Page, Snapshot, sha256_of, stage_key
+from medai.reporting.words import STATISTICS
 from medai.workspace import Made, Workspace
 
 VERSION = 1
@@ -20,17 +21,6 @@ WIDTH, HEIGHT, MARGIN = 220, 54, 6
 SHOWN = 24
 """Windows that a trend's drawing holds, the newest ones."""
 TITLES = {"data": "Data", "predictions": "Answers", "performance": "Performance"}
-STATISTICS = {
-    "psi": "stability index",
-    "ks": "distance of distributions",
-    "missing": "change of the missing share",
-    "units": "change of the units",
-    "codes": "share of readings",
-    "alerts": "change of the alert rate",
-    "metric": "metric",
-    "intercept": "recalibration, intercept",
-    "slope": "recalibration, slope",
-}
 _SHIFT = "Look at how this is measured and coded now, and at who is in the batch; retrain if the change stays."
 ADVICE = {
     "psi": _SHIFT,

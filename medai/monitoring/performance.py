@@ -41,6 +41,12 @@ SMALL_SITES = f"sites of fewer than {SMALL_CELL}"
 """One level for all of them: in a column that somebody filled with texts of patients, each is a site of its own."""
 
 
+class Noted(Frozen):
+    """The receipt of outcomes: their key."""
+
+    outcomes: str
+
+
 class _Measuring(Frozen):
     kind: str = "performance"
     evaluation: Evaluation
@@ -79,8 +85,8 @@ def predictions_of(workspace: Workspace, kept: Iterable[Kept]) -> pl.DataFrame |
 
 def outcomes_of(workspace: Workspace, problem: str) -> list[Outcomes]:
     """All outcomes that were joined to predictions of a problem, in the order of their keys."""
-    keys = [str(facts["outcomes"]) for facts in workspace.receipts(RECEIPTS, problem, "outcomes")]
-    return [found for key in keys if (found := workspace.find("label", key, Outcomes)) is not None]
+    noted = workspace.receipts(RECEIPTS, problem, Noted)
+    return [found for one in noted if (found := workspace.find("label", one.outcomes, Outcomes)) is not None]
 
 
 def known_outcomes(workspace: Workspace, problem: str) -> pl.DataFrame:
@@ -121,7 +127,7 @@ def keep_outcomes(workspace: Workspace, problem: str, candidate: str, rows: pl.D
 
     made = workspace.materialise("label", key, Outcomes, build)
     if not workspace.receipt(RECEIPTS, f"{problem}-{key}"):
-        workspace.keep_receipt(RECEIPTS, f"{problem}-{key}", {"outcomes": key})
+        workspace.keep_receipt(RECEIPTS, f"{problem}-{key}", Noted(outcomes=key).model_dump())
     return made
 
 

@@ -7,7 +7,6 @@ figure. Windows of an earlier champion are kept and told, and count for nothing:
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any, Literal
@@ -15,13 +14,24 @@ from typing import Any, Literal
 from medai.measurement.metrics import LOWER_IS_BETTER
 from medai.monitoring.bounds import Monitoring
 from medai.monitoring.records import KINDS, Compared, Figure, Kind
-from medai.records import Subgroup
+from medai.records import Frozen, Subgroup
 from medai.workspace import Workspace
 
 RECEIPTS = "windows"
 BY_CHANCE = ("psi", "ks", "units", "codes")
 """Statistics without an interval: chance alone puts a bound to them, too."""
 Verdict = Literal["within", "outside", "too_few"]
+
+
+class Noted(Frozen):
+    """The receipt of a window: what ``Window`` has, its content by its key."""
+
+    window: str
+    version: int
+    how: str
+    by: str
+    bounds: Monitoring
+    at: str
 
 
 @dataclass(frozen=True)
@@ -119,8 +129,9 @@ def keep_window(
     key = f"{problem}-{content.key}"
     if workspace.receipt(RECEIPTS, key):
         return False
-    facts = {"window": content.key, "version": version, "how": how, "by": by, "bounds": bounds.model_dump(mode="json")}
-    workspace.keep_receipt(RECEIPTS, key, facts | {"at": datetime.now(UTC).isoformat(timespec="microseconds")})
+    at = datetime.now(UTC).isoformat(timespec="microseconds")
+    noted = Noted(window=content.key, version=version, how=how, by=by, bounds=bounds, at=at)
+    workspace.keep_receipt(RECEIPTS, key, noted.model_dump(mode="json"))
     return True
 
 
@@ -130,11 +141,10 @@ def windows(workspace: Workspace, problem: str) -> list[Window]:
     Of a batch that was compared anew, as when bounds changed, the newest comparison stands in the first one's place.
     """
     found = []
-    for facts in workspace.receipts(RECEIPTS, problem, "window", "version", "at", "by", "how", "bounds"):
-        content = workspace.find("monitor", str(facts["window"]), Compared)
+    for noted in workspace.receipts(RECEIPTS, problem, Noted):
+        content = workspace.find("monitor", noted.window, Compared)
         if content is not None:
-            bounds = Monitoring.model_validate_json(json.dumps(facts["bounds"]))
-            found.append(Window(content, facts["version"], facts["at"], facts["by"], facts["how"], bounds))
+            found.append(Window(content, noted.version, noted.at, noted.by, noted.how, noted.bounds))
     found.sort(key=lambda window: (window.at, KINDS.index(window.kind), window.content.key))
     of_batch: dict[tuple[str, str, str], Window] = {}
     for window in found:

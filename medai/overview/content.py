@@ -108,12 +108,14 @@ class Drifting(Frozen):
         windows: kind → how many were compared.
         counting, outside: measures whose violation repeated, and those outside their bound once.
         measures: the newest figure of every measure, the worst first.
+        broken: why nobody knows how it stands, in the words of the error; empty where it is known.
     """
 
     windows: dict[str, int] = Field(default={})
     counting: tuple[str, ...] = ()
     outside: tuple[str, ...] = ()
     measures: tuple[dict[str, Any], ...] = ()
+    broken: str = ""
 
 
 class ProblemView(Frozen):
@@ -152,7 +154,8 @@ class ProblemView(Frozen):
     @property
     def light(self) -> Light:
         """Whether a person is needed."""
-        if self.drifting.counting or self.approvals or (self.quality and not self.quality[-1].passed):
+        refused = bool(self.quality) and not self.quality[-1].passed
+        if self.drifting.counting or self.drifting.broken or self.approvals or refused:
             return "act"
         if self.champion is None:
             return "nobody"

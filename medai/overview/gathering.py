@@ -13,6 +13,7 @@ from medai.monitoring.windows import facts_of, standing
 from medai.overview.content import Approval, Drifting, Judged, Overview, Plan, ProblemView, Turn, VersionPoint
 from medai.problem import load_problem
 from medai.promotion.recorded import awaiting
+from medai.reporting.words import drift
 from medai.spool import Spool
 
 RUNS = 12
@@ -27,7 +28,8 @@ def gather(
 ) -> Overview:
     """The site as it stands.
 
-    A broken audit is told instead of raised: the page must say so, and nothing that rests on the audit is shown.
+    A broken audit is told instead of raised: the page must say so, and nothing that rests on the audit is shown. So are
+    windows of one problem that cannot be read.
 
     Args:
         plans: problem → what Prefect's server knows of it.
@@ -130,7 +132,7 @@ def _turn(entry: Entry) -> Turn | None:
         reason = "; ".join(facts.get("reasons", ()))
     elif entry.kind == "detected":
         what = f"drift from version {facts['version']} that counts"
-        reason = ", ".join(_named(one["measure"], one["statistic"]) for one in facts["measures"])
+        reason = ", ".join(drift(one["measure"], one["statistic"]) for one in facts["measures"])
     elif entry.kind == "labelled":
         joined = sum(one["samples"] for one in facts["outcomes"])
         what, reason = "outcomes arrived", f"{joined} joined to predictions"
@@ -158,7 +160,10 @@ def _judged(entry: Entry) -> Judged:
 def _drifting(ledger: Ledger, name: str, champion: Champion | None) -> Drifting:
     if champion is None:
         return Drifting()
-    now = standing(ledger.workspace, name, champion.candidate)
+    try:
+        now = standing(ledger.workspace, name, champion.candidate)
+    except MedaiError as error:
+        return Drifting(broken=error.wrong)
     return Drifting(
         windows={str(kind): number for kind, number in now.windows.items()},
         counting=tuple(_named(trend.measure, trend.statistic) for trend in now.counting),

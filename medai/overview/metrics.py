@@ -59,7 +59,7 @@ def exposition(overview: Overview) -> bytes:
     approvals = gauge("approvals_open", "Versions that wait for a person.", "problem")
     moved = counter("alias_moved", "Times that an alias in MLflow was moved by hand.", "problem")
     last = gauge("last_decision_timestamp_seconds", "When the gate last decided.", "problem")
-    due = gauge("next_run_timestamp_seconds", "When the next run is due.", "problem")
+    due = gauge("next_run_timestamp_seconds", "When the next retraining is due.", "problem")
     runs = gauge("last_run_failed", "1 if the newest run of the flows failed or crashed.", "problem")
     for view in overview.problems:
         name = view.problem
@@ -76,8 +76,9 @@ def exposition(overview: Overview) -> bytes:
             aside(newest.set_aside, name)
         for kind, number in view.drifting.windows.items():
             windows(number, name, kind)
-        counting(len(view.drifting.counting), name)
-        outside(len(view.drifting.outside), name)
+        if not view.drifting.broken:
+            counting(len(view.drifting.counting), name)
+            outside(len(view.drifting.outside), name)
         for one in view.drifting.measures:
             if one["value"] is not None:
                 drift(one["value"], name, one["kind"], one["measure"], one["statistic"])

@@ -43,7 +43,6 @@ def site(overview: Overview, links: bool = True) -> str:
 
 def problem(overview: Overview, view: ProblemView, links: bool = True) -> str:
     """The page of one problem."""
-    from medai.monitoring.page import STATISTICS
     from medai.reporting.words import VERDICTS
 
     size = (WIDTH, HEIGHT, MARGIN)
@@ -55,7 +54,6 @@ def problem(overview: Overview, view: ProblemView, links: bool = True) -> str:
         "quality": bars(view.quality, size),
         "measures": view.drifting.measures[:WORST],
         "verdicts": {verdict: told.lower() for verdict, told in VERDICTS.items()} | {"": "not decided"},
-        "statistics": STATISTICS,
         "beside": links,
     }
     return _filled("problem.html", facts)

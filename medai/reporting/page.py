@@ -17,7 +17,7 @@ from medai.workspace import Made, Workspace, write_durably
 if TYPE_CHECKING:
     from jinja2 import Environment
 
-VERSION = 3
+VERSION = 4
 FILE = "report.html"
 TEMPLATES = Path(__file__).with_name("templates")
 FINDING = ("auroc", "auprc", "sensitivity", "specificity")
@@ -102,6 +102,7 @@ def environment(files: dict[str, str], labels: dict[str, str]) -> Environment:
     environment.filters |= {"spaced": words.spaced, "metric": words.metric, "in_text": words.in_text}
     environment.filters |= {"tone": lambda one: words.met(one)[0], "met": lambda one: words.met(one)[1]}
     environment.filters |= {"drifted": numbers.drifted, "upper_first": numbers.upper_first, "subject": words.subject}
+    environment.filters |= {"drift": words.drift, "measure": words.measure, "statistic": words.STATISTICS.get}
     environment.filters |= {"column": lambda name: words.column(name, labels)}
     return environment
 

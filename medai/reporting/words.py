@@ -83,6 +83,19 @@ _METRIC = re.compile(rf"\b({'|'.join(sorted(METRICS, key=len, reverse=True))})\b
 _COMMAND = re.compile(r"`([^`]*)`")
 
 
+STATISTICS = {
+    "psi": "stability index",
+    "ks": "distance of distributions",
+    "missing": "change of the missing share",
+    "units": "change of the units",
+    "codes": "share of readings",
+    "alerts": "change of the alert rate",
+    "metric": "metric",
+    "intercept": "recalibration, intercept",
+    "slope": "recalibration, slope",
+}
+"""Statistic of drift → what it is."""
+
 _WRITTEN = {"fio2": "FiO₂", "pco2": "pCO₂", "po2": "pO₂", "ph": "pH"}
 _WRITTEN |= {name: name.upper() for name in ("gcs", "inr", "mb", "mch", "mchc", "mcv")}
 """Abbreviations whose capitals and indices a key does not show."""
@@ -102,6 +115,24 @@ def metric(name: str) -> str:
     average, _, finding = name.partition("/")
     shown = METRICS[average][0] if average in METRICS else spaced(average)
     return f"{shown}, {finding}" if finding else shown
+
+
+def measure(name: str, statistic: str) -> str:
+    """What drifts.
+
+    >>> measure("heart_rate", "psi"), measure("auroc/nodule", "metric")
+    ('heart rate', 'AUROC, nodule')
+    """
+    return metric(name) if statistic == "metric" else spaced(name)
+
+
+def drift(name: str, statistic: str) -> str:
+    """What drifts, and by which statistic where several tell of it.
+
+    >>> drift("heart_rate", "psi"), drift("auroc", "metric")
+    ('heart rate (stability index)', 'AUROC')
+    """
+    return measure(name, statistic) + ("" if statistic == "metric" else f" ({STATISTICS.get(statistic, statistic)})")
 
 
 def subject(unit: str) -> str:

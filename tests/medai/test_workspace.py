@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from medai.errors import ServiceFailed, from_machine_failure
-from medai.records import Page, sha256_of_file
+from medai.records import Frozen, Page, sha256_of_file
 from medai.workspace import Made, Workspace, write_durably
 
 KEY = "0123456789abcdef"
@@ -299,15 +299,22 @@ def test_a_lock_that_is_never_released_is_told(workspace: Workspace) -> None:
         pass
 
 
-@pytest.mark.parametrize("damaged", ["", '{"batch"', "[1]", "{}", '{"batch":"b"}'])
+class Told(Frozen):
+    """What a receipt holds."""
+
+    batch: str
+    version: int
+
+
+@pytest.mark.parametrize("damaged", ["", '{"batch"', "[1]", "{}", '{"batch":"b"}', '{"batch":"b","version":"no"}'])
 def test_receipts_of_a_problem_are_read_together_and_none_is_lost_in_silence(
     workspace: Workspace, damaged: str
 ) -> None:
     """Each in its order; one that is not as it was written is named."""
     for name in ("p-2", "p-1", "p_q-1"):
         workspace.keep_receipt("batches", name, {"batch": name, "version": 1})
-    assert [told["batch"] for told in workspace.receipts("batches", "p", "batch", "version")] == ["p-1", "p-2"]
-    assert workspace.receipts("batches", "nobody", "batch") == []
+    assert [told.batch for told in workspace.receipts("batches", "p", Told)] == ["p-1", "p-2"]
+    assert workspace.receipts("batches", "nobody", Told) == []
     (workspace.root / "receipts" / "batches" / "p-1.json").write_text(damaged)
     with pytest.raises(ServiceFailed, match=r"receipts/batches/p-1\.json was altered"):
-        workspace.receipts("batches", "p", "batch", "version")
+        workspace.receipts("batches", "p", Told)

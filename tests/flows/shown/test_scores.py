@@ -36,7 +36,7 @@ def test_what_the_batch_is_beside_the_champions_own_data_is_told(
     capsys: pytest.CaptureFixture[str], outside: list[tuple[str, str, bool]], told: str
 ) -> None:
     """In a line, with the page; outcomes that came later are no part of it, and a batch of nobody says nothing."""
-    figures = [{"measure": name, "kind": kind, "counts": counts} for name, kind, counts in outside]
+    figures = [{"measure": name, "statistic": "ks", "kind": kind, "counts": counts} for name, kind, counts in outside]
     stands = {"outside": figures, "counting": []}
     found = {"windows": [{"measures": 2, "too_few": 1}], "standing": stands, "page": "monitor.html"}
     outcome: dict[str, Any] = {
@@ -47,9 +47,11 @@ def test_what_the_batch_is_beside_the_champions_own_data_is_told(
     said = capsys.readouterr().out
     assert told + "page: monitor.html\n" in said
     assert "fitted on by the champion before: 1 subject of them" in said
-    earlier = stands | {"outside": [], "counting": [{"measure": "heart_rate", "kind": "data"}]}
-    shown.prediction(outcome | {"monitoring": found | {"standing": earlier}})
-    assert "drift that counts by earlier batches: heart rate\npage: " in capsys.readouterr().out
+    counting = [{"measure": "sodium", "statistic": "psi", "kind": "data", "verdict": "within"}]
+    shown.prediction(outcome | {"monitoring": found | {"standing": stands | {"counting": counting}}})
+    said = capsys.readouterr().out
+    assert "drift that counts by earlier batches: sodium\npage: " in said
+    assert "within all bounds" not in said
     shown.prediction(outcome | {"monitoring": found | {"windows": []}})
     assert "champion learnt" not in capsys.readouterr().out
 

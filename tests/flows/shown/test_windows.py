@@ -2,16 +2,37 @@
 
 from __future__ import annotations
 
+import re
+from typing import Any
+
 import pytest
 
 from flows.shown import windows as shown
+
+
+def counts(measure: str, statistic: str = "psi", verdict: str = "within") -> dict[str, Any]:
+    """A measure whose violation repeated."""
+    return {"measure": measure, "statistic": statistic, "verdict": verdict, "counts": True}
+
+
+def said(
+    capsys: pytest.CaptureFixture[str],
+    *,
+    undecided: int,
+    counting: list[dict[str, Any]],
+    outside: list[dict[str, Any]] | None = None,
+) -> str:
+    """What is told of four measures."""
+    stands = {"outside": outside or [], "counting": counting, "measures": 4, "undecided": undecided}
+    shown.windows({"windows": [], "standing": stands, "detected": None, "page": "monitor.html"})
+    return capsys.readouterr().out
 
 
 @pytest.mark.parametrize(
     ("measures", "undecided", "told"),
     [
         (4, 0, "  within all bounds\n"),
-        (4, 1, "  within all bounds; 1 figures are undecided\n"),
+        (4, 1, "  within all bounds; undecided: 1 figure\n"),
         (4, 4, "  too few patients to tell whether anything is within its bounds\n"),
         (0, 0, ""),
     ],
@@ -27,9 +48,29 @@ def test_only_what_was_judged_is_within_bounds(
 
 def test_a_quiet_window_does_not_hide_drift_that_counts(capsys: pytest.CaptureFixture[str]) -> None:
     """What the page calls drift that counts is never called within all bounds, though the newest figures are."""
-    counting = [{"measure": "heart_rate"}, {"measure": "heart_rate"}, {"measure": "score"}]
-    stands = {"outside": [], "counting": counting, "measures": 4, "undecided": 0}
-    shown.windows({"windows": [], "standing": stands, "detected": None, "page": "monitor.html"})
-    told = capsys.readouterr().out
-    assert "drift that counts by earlier windows: heart rate, score\n" in told
-    assert "within all bounds" not in told
+    told = said(capsys, undecided=0, counting=[counts("heart_rate"), counts("heart_rate", "ks"), counts("score")])
+    assert told.startswith(
+        "  the newest figures are within their bounds\n  drift that counts by earlier windows: heart rate, score\n"
+    )
+
+
+def test_undecided_figures_are_not_called_within_their_bounds(capsys: pytest.CaptureFixture[str]) -> None:
+    """A small window after drift tells nothing of it, and the drift counts still."""
+    told = said(capsys, undecided=4, counting=[counts("heart_rate", verdict="too_few")])
+    assert told.startswith(
+        "  too few patients to tell whether anything is within its bounds\n"
+        "  drift that counts by earlier windows: heart rate\n"
+    )
+    told = said(capsys, undecided=1, counting=[counts("heart_rate")])
+    assert "  the newest figures are within their bounds; undecided: 1 figure\n" in told
+
+
+def test_what_is_outside_now_hides_no_drift_of_before(capsys: pytest.CaptureFixture[str]) -> None:
+    """Figure and bound have one unit; what counts and is outside stands in the table alone."""
+    alerts = counts("alerts", "alerts", verdict="outside") | {
+        "value": 0.25, "bound": "−10 points to +10 points", "subjects": 50, "violations": 2,
+    }  # fmt: skip
+    told = said(capsys, undecided=0, counting=[alerts, counts("ph")], outside=[alerts])
+    assert re.search(r"alerts +alerts +\+25\.0 points +−10 points to \+10 points +50 +2×, counts", told)
+    assert "  drift that counts by earlier windows: pH\n" in told
+    assert "bounds\n" not in told

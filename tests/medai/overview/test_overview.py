@@ -93,6 +93,22 @@ def test_drift_is_told_in_the_units_of_its_bound() -> None:
     assert '<th scope="row">pH<span class="says">stability index</span>' in page
 
 
+def test_a_damaged_window_of_one_problem_hides_no_other(ledger: Ledger) -> None:
+    """Its page says what is wrong, and calls nothing within its bounds; the others, and the metrics, are told."""
+    ledger.promote("other", version=1, candidate="d1", run_id="r", how="gate", reason="enough", expected=None)
+    ledger.workspace.keep_receipt("windows", f"{NAME}-w", {"window": "w", "bounds": 7})
+    overview = gather(ledger)
+    broken, other = overview.problems
+    wrong = f"receipts/windows/{NAME}-w.json was altered"
+    assert (broken.problem, broken.drifting.broken, broken.light) == (NAME, wrong, "act")
+    assert (other.problem, other.drifting.broken) == ("other", "")
+    assert f"Nobody knows how it stands by its windows: {wrong}." in problem(overview, broken)
+    assert '<span class="unmet">not known</span>' in site(overview)
+    figures = exposition(overview).decode()
+    assert 'medai_drift_counting_measures{problem="other"} 0.0' in figures
+    assert f'medai_drift_counting_measures{{problem="{NAME}"}}' not in figures
+
+
 def test_a_broken_audit_is_told_and_nothing_that_rests_on_it(ledger: Ledger) -> None:
     """The page says which line is broken; no champion is shown, and nothing is raised."""
     data = ledger.path.read_bytes()
