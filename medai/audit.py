@@ -38,6 +38,17 @@ def _nobody_else() -> None:
     """Nothing to ask: a file lock is held until it is let go."""
 
 
+def _meanwhile(received: str) -> ServiceFailed:
+    """The error for an audit that is no longer the one that was read before a line was to be written."""
+    return ServiceFailed(
+        f"somebody else wrote {AUDIT} meanwhile",
+        expected="nobody else to write while this command holds the ledger's lock",
+        received=received,
+        action="nothing was written; run the same command again. If machines share the state folder, every one"
+        " of them needs MEDAI_LOCK_DATABASE",
+    )
+
+
 class Audit:
     """Reads and appends the audit of one state folder.
 
@@ -193,13 +204,7 @@ class Audit:
         new = not self.path.exists()
         still_held()
         if (self._head() or Head()) != head:
-            raise ServiceFailed(
-                f"somebody else wrote {AUDIT} meanwhile",
-                expected="nobody else to write while this command holds the ledger's lock",
-                received=f"another {HEAD} than a moment ago",
-                action="nothing was written; run the same command again. If machines share the state folder, every one"
-                " of them needs MEDAI_LOCK_DATABASE",
-            )
+            raise _meanwhile(f"another {HEAD} than a moment ago")
         if not new:
             self._mend_end(entries, head, key)
         with self.path.open("ab") as file:
@@ -247,10 +252,15 @@ class Audit:
         """Leave whole lines alone, each with its newline, and a head that knows them.
 
         What a kill cut short never happened, as its writer never went on; a whole last line without its newline did.
+
+        Raises:
+            ServiceFailed: there are more lines than were read: another's, who may have been told that it is written.
         """
         whole = b"".join(line_of(entry) for entry in entries)
         with self.path.open("rb+") as file:
             data = file.read()
+            if b"\n" in data[len(whole) :]:
+                raise _meanwhile("a line that was not there a moment ago")
             if data != whole:
                 file.write(whole[len(data) :])
                 file.truncate(len(whole))

@@ -79,8 +79,8 @@ class Ledger:
         workspace: where ``audit.jsonl`` lies.
         by: who acts, written in every line.
         site_key: where the site's private key lies; in the workspace when left out.
-        locks: in which changes take their turn; the workspace's own, which reach this machine's processes alone, when
-            left out.
+        locks: in which changes take their turn among machines; the workspace's own, which reach this machine's
+            processes alone, are held with them.
     """
 
     def __init__(self, workspace: Workspace, by: str, site_key: Path | None = None, locks: Locks | None = None) -> None:
@@ -88,7 +88,8 @@ class Ledger:
         self.by = by
         self.audit = Audit(workspace.root, by, site_key)
         self.path: Path = self.audit.path
-        self._locks = locks or FileLocks(workspace)
+        self._locks = locks
+        self._own = FileLocks(workspace)
 
     # -- reading ---------------------------------------------------------------------------------------------------
 
@@ -221,20 +222,33 @@ class Ledger:
 
     # -- writing ---------------------------------------------------------------------------------------------------
 
+    @contextmanager
+    def _hold(self, name: str, seconds: float) -> Iterator[StillHeld]:
+        """The lock of the machines, then this machine's own, always in this order.
+
+        A shell that was not told of the machines' locks, and one that lost such a lock, are kept out by the other.
+        """
+        if self._locks is None:
+            with self._own.hold(name, seconds) as still_held:
+                yield still_held
+        else:
+            with self._locks.hold(name, seconds) as still_held, self._own.hold(name, seconds):
+                yield still_held
+
     def acting(self, problem: str) -> AbstractContextManager[StillHeld]:
         """Let nobody else decide, promote or withdraw anything of a problem meanwhile."""
-        return self._locks.hold(f"act-{problem}", self.workspace.lock_seconds)
+        return self._hold(f"act-{problem}", self.workspace.lock_seconds)
 
     @contextmanager
     def _changing(self) -> Iterator[Callable[[str, str, dict[str, Any]], Entry]]:
         """Nobody else changes the ledger meanwhile; yields what appends a line while that still holds."""
-        with self._locks.hold("ledger", _LOCK_SECONDS) as still_held:
+        with self._hold("ledger", _LOCK_SECONDS) as still_held:
             yield lambda kind, problem, facts: self.audit.append(kind, problem, facts, still_held)
 
     @contextmanager
     def at_rest(self) -> Iterator[None]:
         """Nobody appends meanwhile."""
-        with self._locks.hold("ledger", _LOCK_SECONDS):
+        with self._hold("ledger", _LOCK_SECONDS):
             yield
 
     def append(self, kind: str, problem: str, facts: dict[str, Any]) -> Entry:
@@ -263,7 +277,7 @@ class Ledger:
 
     def sign_anew(self, reason: str) -> Entry:
         """Begin with a new site key, or sign an audit that never was; see ``Audit.sign_anew``."""
-        with self._locks.hold("ledger", _LOCK_SECONDS) as still_held:
+        with self._hold("ledger", _LOCK_SECONDS) as still_held:
             return self.audit.sign_anew(reason, still_held)
 
     def opened(self, problem: str, test_sha256: str, candidate: str) -> int:

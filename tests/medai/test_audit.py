@@ -319,6 +319,22 @@ def test_a_lost_lock_or_another_writer_stops_the_line(folder: Path) -> None:
     assert [entry.by for entry in audit.read()] == ["tester"] * LINES + ["two"]
 
 
+def test_a_line_that_another_has_synced_is_never_cut(folder: Path) -> None:
+    """Its head is still to come, and its writer may be told that it stands: who comes second writes nothing."""
+    audit, other = Audit(folder, by="one"), Audit(folder, by="two")
+    head = (folder / HEAD).read_bytes()
+
+    def overtaken() -> None:
+        other.append("noted", "sepsis", {"n": "faster"})
+        (folder / HEAD).write_bytes(head)
+
+    with pytest.raises(ServiceFailed, match=r"somebody else wrote audit\.jsonl meanwhile") as raised:
+        audit.append("noted", "sepsis", {}, overtaken)
+    assert raised.value.received == "a line that was not there a moment ago"
+    assert [entry.by for entry in audit.read()] == ["tester"] * LINES + ["two"]
+    assert audit.append("noted", "sepsis", {}).number == LINES + 2
+
+
 # -- no audit, no promotion ----------------------------------------------------------------------------------------
 
 PROMOTE = """

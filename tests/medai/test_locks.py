@@ -10,6 +10,7 @@ import sys
 import tempfile
 import threading
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,7 @@ import pytest
 
 from medai.errors import ConfigurationError, MedaiError, ServiceFailed
 from medai.ledger import Ledger
-from medai.locks import DatabaseLocks, FileLocks
+from medai.locks import DatabaseLocks, FileLocks, StillHeld
 from medai.workspace import Workspace
 
 PASSWORD = "Secret-of-the-ward"  # noqa: S105 - of a database that lives for a minute
@@ -136,6 +137,28 @@ def test_a_file_lock_is_held_until_it_is_let_go(tmp_path: Path) -> None:
             pass
     with locks.hold("ledger", 0.1):
         pass
+
+
+def test_a_shell_without_the_machines_locks_takes_its_turn_all_the_same(tmp_path: Path) -> None:
+    """On one machine the file lock is held beside those of the machines; nothing is left behind."""
+
+    class Machines:
+        """Locks that another shell does not know of."""
+
+        @contextmanager
+        def hold(self, name: str, seconds: float | None = None) -> Iterator[StillHeld]:
+            yield lambda: None
+
+    told, other = Ledger(Workspace(tmp_path), "one", locks=Machines()), Ledger(Workspace(tmp_path, 0.1), "two")
+    for first, second in ((told, other), (other, Ledger(Workspace(tmp_path, 0.1), "three", locks=Machines()))):
+        with (
+            first.acting("p"),
+            pytest.raises(ServiceFailed, match="another run still holds act-p"),
+            second.acting("p"),
+        ):
+            pass
+    with told.acting("p"):
+        told.append("noted", "p", {})
 
 
 # -- PostgreSQL ----------------------------------------------------------------------------------------------------
@@ -295,9 +318,9 @@ class TestDatabase:
         assert good.promote("p", version=1, candidate="c", run_id="r", how="gate", reason="good", expected=None)
 
     def test_of_two_promotions_at_once_one_wins(self, server: Server, tmp_path: Path) -> None:
-        """As with a file lock."""
+        """As with a file lock, which is held besides."""
         race(tmp_path, 20, server.address)
-        assert not (tmp_path / "locks" / "ledger.lock").exists()
+        assert (tmp_path / "locks" / "ledger.lock").exists()
 
     def test_a_wrong_password_is_told_and_not_shown(self, server: Server, refusal: Callable[[MedaiError], str]) -> None:
         """Nor is the right one."""
