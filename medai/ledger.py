@@ -178,14 +178,23 @@ class Ledger:
     def decided(self, problem: str, candidate: str, rules: str) -> Entry | None:
         """A decision that was made but not carried out to its end, and that still holds.
 
-        It no longer holds when the champion it was made against is gone, or a person withdrew the candidate.
+        It no longer holds when the champion it was made against is gone, when a person withdrew the candidate, or once
+        it lapsed, whoever is champion since.
         """
         entry = self._last(problem, "decided", candidate, rules)
-        if entry is None or self.withdrawn(problem, candidate):
+        if entry is None or self.withdrawn(problem, candidate) or self.lapsed(problem, entry.number):
             return None
         champion = self.champion(problem)
         now = champion.candidate if champion else None
         return entry if now in (candidate, entry.facts["champion"]) else None
+
+    def lapsed(self, problem: str, decided: int) -> Entry | None:
+        """The line that says that a decision no longer held when it was to be carried out.
+
+        Args:
+            decided: number of the decision's own line.
+        """
+        return next((one for one in self.entries(problem, "lapsed") if one.facts["decided"] == decided), None)
 
     def _last(self, problem: str, kind: str, candidate: str, rules: str) -> Entry | None:
         for entry in reversed(self.entries(problem, kind)):
@@ -263,17 +272,31 @@ class Ledger:
             by: names of the facts that tell two lines apart.
         """
 
-        def told() -> bool:
-            return any(
-                all(entry.facts.get(name) == facts[name] for name in by) for entry in self.entries(problem, kind)
-            )
+        def unless_told(lines: list[Entry]) -> dict[str, Any] | None:
+            known = any(all(entry.facts.get(name) == facts[name] for name in by) for entry in lines)
+            return None if known else facts
 
-        if told():  # looked at without the lock: a run that is reused as a whole waits for nobody
+        if unless_told(self.entries(problem, kind)) is None:  # a run that is reused as a whole waits for nobody
             return False
+        return self.note_new(kind, problem, unless_told) is not None
+
+    def note_new(self, kind: str, problem: str, new: Callable[[list[Entry]], dict[str, Any] | None]) -> Entry | None:
+        """Append a line of what the lines of this kind and problem do not say yet; nobody else appends meanwhile.
+
+        Args:
+            new: the line's facts, from the lines that are there; None where there is nothing to say.
+        """
         with self._changing() as append:
-            if not (known := told()):
-                append(kind, problem, facts)
-            return not known
+            facts = new(self.entries(problem, kind))
+            return None if facts is None else append(kind, problem, facts)
+
+    def settle(self, problem: str, facts: dict[str, Any]) -> Entry:
+        """The line that says that a decision was carried out; appended unless the last one of its candidate says so."""
+        with self._changing() as append:
+            told = self.settled(problem, facts["candidate"], facts["rules"])
+            if told is not None and told.facts["decision"] == facts["decision"]:
+                return told
+            return append("settled", problem, facts)
 
     def sign_anew(self, reason: str) -> Entry:
         """Begin with a new site key, or sign an audit that never was; see ``Audit.sign_anew``."""
@@ -323,13 +346,15 @@ class Ledger:
             False when it is champion already: nothing is recorded then.
 
         Raises:
-            ChampionMoved: somebody else was faster.
+            ChampionMoved: somebody else was faster, or has withdrawn what the gate would promote.
         """
         with self._changing() as append:
             now = self.champion(problem)
             if now is not None and now.candidate == candidate:
                 return False
             self._compare(problem, now, expected)
+            if how == "gate" and (withdrawal := self.withdrawal(problem, candidate)):
+                raise self._withdrawn(problem, withdrawal)
             hashes = self.registered(problem).get(version, {})
             append(
                 "champion",
@@ -402,6 +427,16 @@ class Ledger:
             expected=f"version {version} as champion",
             received=standing,
             action=f"nothing was changed; see `medai history {problem}`",
+        )
+
+    @staticmethod
+    def _withdrawn(problem: str, withdrawal: Entry) -> ChampionMoved:
+        return ChampionMoved(
+            f"a candidate of {problem} was withdrawn while the decision on it was carried out",
+            expected="a candidate that nobody has withdrawn",
+            received=f"version {withdrawal.facts['withdrawn_version']}, withdrawn at {withdrawal.at[:19]} UTC by"
+            f" {withdrawal.by}: {withdrawal.facts['reason']}",
+            action=f"nothing was changed; only a person promotes it again, see `medai history {problem}`",
         )
 
     @staticmethod

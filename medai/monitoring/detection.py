@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from medai.audit import Entry
 from medai.ledger import Ledger
 from medai.monitoring.windows import Standing, facts_of
 
@@ -18,21 +19,23 @@ def detect(ledger: Ledger, problem: str, stands: Standing) -> dict[str, Any] | N
     """
     if not stands.counting:
         return None
-    with ledger.acting(f"detect-{problem}"):  # where machines share the ledger, in the locks that they share, too
+
+    def new(lines: list[Entry]) -> dict[str, Any] | None:
         told = {
             (one["kind"], one["measure"], one["statistic"])
-            for entry in ledger.entries(problem, DETECTED)
+            for entry in lines
             if entry.facts["candidate"] == stands.candidate
             for one in entry.facts["measures"]
         }
-        new = [trend for trend in stands.counting if trend.name not in told]
-        if not new:
+        untold = [trend for trend in stands.counting if trend.name not in told]
+        if not untold:
             return None
-        facts: dict[str, Any] = {
+        return {
             "candidate": stands.candidate,
             "version": stands.version,
-            "measures": [facts_of(trend) for trend in new],
-            "windows": sorted({one.window for trend in new for one in trend.seen if one.verdict == "outside"}),
+            "measures": [facts_of(trend) for trend in untold],
+            "windows": sorted({one.window for trend in untold for one in trend.seen if one.verdict == "outside"}),
         }
-        ledger.append(DETECTED, problem, facts)
-        return facts
+
+    line = ledger.note_new(DETECTED, problem, new)
+    return None if line is None else line.facts

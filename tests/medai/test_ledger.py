@@ -299,15 +299,21 @@ def test_who_stood_on_both_sides_of_another_is_withdrawn_from_both(ledger: Ledge
 
 
 def test_only_a_person_brings_a_withdrawn_candidate_back(ledger: Ledger) -> None:
-    """The gate's promotion does not lift a withdrawal; a person's does, until it is withdrawn again."""
+    """The gate may not promote it, though the champion is again the one that it was compared with; a person may, until
+    it is withdrawn again.
+    """
     promote(ledger, "a", None)
+    promote(ledger, "b", "a", version=2)
     ledger.rollback(SEPSIS, "harm")
-    promote(ledger, "a", None, how="person")
-    assert not ledger.withdrawn(SEPSIS, "a")
+    promote(ledger, "b", "a", version=2, how="person")
+    assert not ledger.withdrawn(SEPSIS, "b")
     ledger.rollback(SEPSIS, "harm again")
-    assert ledger.withdrawn(SEPSIS, "a")
-    promote(ledger, "a", None, how="gate")
-    assert ledger.withdrawn(SEPSIS, "a")
+    last = ledger.entries()[-1]
+    with pytest.raises(ChampionMoved, match=f"a candidate of {SEPSIS} was withdrawn while the decision") as refused:
+        promote(ledger, "b", "a", version=2, how="gate")
+    assert refused.value.received == f"version 2, withdrawn at {last.at[:19]} UTC by {last.by}: harm again"
+    assert ledger.withdrawn(SEPSIS, "b")
+    assert ledger.entries()[-1] == last
 
 
 def test_a_champion_of_the_past_is_found_by_its_time(ledger: Ledger) -> None:
@@ -400,6 +406,17 @@ def test_a_withdrawn_candidates_decision_is_stale(ledger: Ledger) -> None:
     ledger.rollback(SEPSIS, "harm")
     assert ledger.champion(SEPSIS) is None
     assert ledger.decided(SEPSIS, "a", "r") is None
+
+
+def test_a_decision_that_lapsed_stays_so(ledger: Ledger) -> None:
+    """Though a rollback brought the champion back that it was made against: the same command decides anew."""
+    promote(ledger, "a", None)
+    line = ledger.append("decided", SEPSIS, {"candidate": "b", "rules": "r", "champion": "a"})
+    assert ledger.decided(SEPSIS, "b", "r") == line
+    ledger.append("lapsed", SEPSIS, {"decided": line.number, "candidate": "b"})
+    assert ledger.decided(SEPSIS, "b", "r") is None
+    decided(ledger, "b", "a")
+    assert ledger.decided(SEPSIS, "b", "r") == ledger.entries()[-1]
 
 
 def test_a_settled_decision_stays_settled(ledger: Ledger) -> None:

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from contextlib import AbstractContextManager
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from medai.ledger import Ledger
-from medai.locks import FileLocks, StillHeld
+from medai.locks import StillHeld
 from medai.monitoring import Monitoring
 from medai.monitoring.detection import detect
 from medai.monitoring.page import drawn, write_page
@@ -198,19 +199,25 @@ def test_what_counts_stands_once_in_the_audit(workspace: Workspace) -> None:
     assert [(entry.problem, entry.kind) for entry in ledger.entries()] == [("ward", "detected")] * 3
 
 
-def test_machines_that_share_a_ledger_take_their_turn_in_its_locks(workspace: Workspace) -> None:
-    """Or two of them would write, and announce, the same drift."""
-    held = []
-
-    class Noted(FileLocks):
-        def hold(self, name: str, seconds: float | None = None) -> AbstractContextManager[StillHeld]:
-            held.append(name)
-            return super().hold(name, seconds)
-
+def test_of_two_who_find_the_same_drift_at_once_one_writes_it(workspace: Workspace) -> None:
+    """Nobody comes between the look at the audit and the line: no other lock is relied on, which might be lost."""
     for _ in range(2):
         take(workspace, psi(0.5))
-    assert detect(Ledger(workspace, by="nurse", locks=Noted(workspace)), "ward", standing(workspace, "ward"))
-    assert held == ["act-detect-ward", "ledger"]
+    now, other = standing(workspace, "ward"), Ledger(Workspace(workspace.root, lock_seconds=1), by="other")
+    found = []
+
+    class Overtaken:
+        """What happens right before it is this one's turn to write."""
+
+        @contextmanager
+        def hold(self, name: str, seconds: float | None = None) -> Iterator[StillHeld]:
+            if name == "ledger":
+                found.append(detect(other, "ward", now))
+            yield lambda: None
+
+    found.append(detect(Ledger(workspace, by="nurse", locks=Overtaken()), "ward", now))
+    assert [one is not None for one in found] == [True, False]
+    assert [(entry.by, entry.kind) for entry in other.entries()] == [("other", "detected")]
 
 
 def test_bounds_that_cannot_be_met_are_refused() -> None:
