@@ -41,7 +41,7 @@ NOBODY = "no Prefect server runs"
 EVENTS: tuple[str, ...] = get_args(Event)
 PATIENCE_SECONDS = 5.0
 ANNOUNCED = "announced"
-"""Receipt: the newest line of the audit of which the server took this event."""
+"""Receipt: a line of the audit of which the server took this event."""
 _TAKEN = range(200, 300)
 _unheard: set[str] = set()
 
@@ -59,20 +59,41 @@ def unheard(api_url: str) -> Iterator[None]:
 def announce_line(workspace: Workspace, event: str, line: Entry, payload: dict[str, Any]) -> None:
     """Announce what a line of the audit says, unless a server took it: called again, it makes up for what was lost.
 
-    A kill between the line and its event, or a server that was down, then costs a delay.
+    A kill between the line and its event, or a server that was down, then costs a delay. Of two at once one sends it,
+    and where a server took it and its answer was lost, the server soon after knows it again by its id.
     """
-    key, told = f"{line.problem}-{event}", {"line": line.hash}
-    if workspace.receipt(ANNOUNCED, key) != told and announce(event, line.problem, payload):
-        workspace.keep_receipt(ANNOUNCED, key, told)
+    key = f"{line.problem}-{event}-{line.hash}"
+    if _taken(workspace, key):  # looked at without the lock: most often nothing is to be sent
+        return
+    with workspace.lock(f"announce-{line.problem}"):
+        if _taken(workspace, key) or _before_receipts(workspace, event, line):
+            return
+        if announce(event, line.problem, payload, str(uuid.uuid5(uuid.NAMESPACE_URL, f"medai:{event}:{line.hash}"))):
+            workspace.keep_receipt(ANNOUNCED, key, {"line": line.hash})
 
 
-def announce(event: str, problem: str, payload: dict[str, Any]) -> bool:
+def _taken(workspace: Workspace, key: str) -> bool:
+    return bool(workspace.receipt(ANNOUNCED, key))
+
+
+def _before_receipts(workspace: Workspace, event: str, line: Entry) -> bool:
+    """Whether a line is no newer than the last that was told before each line had its receipt: one for all had it."""
+    newest = workspace.receipt(ANNOUNCED, f"{line.problem}-{event}").get("line")
+    if newest is None:
+        return False
+    from medai.audit import Audit
+
+    return any(one.hash == newest and one.number >= line.number for one in Audit(workspace.root, by="").lines()[0])
+
+
+def announce(event: str, problem: str, payload: dict[str, Any], known_as: str | None = None) -> bool:
     """Send an event of a problem to the Prefect server that the settings name, or to the one of ``medai up``.
 
     Args:
         event: one of ``EVENTS``.
         problem: the problem's name.
         payload: JSON of counts, verdicts and keys.
+        known_as: the event's id, by which a server takes it once; one of its own when left out.
 
     Returns:
         Whether the server took it.
@@ -82,7 +103,7 @@ def announce(event: str, problem: str, payload: dict[str, Any]) -> bool:
     """
     if event not in EVENTS:
         raise ValueError(f"there is no event {event!r}")
-    body = json.dumps([_message(event, problem, payload)], allow_nan=False).encode()
+    body = json.dumps([_message(event, problem, payload, known_as or str(uuid.uuid4()))], allow_nan=False).encode()
     why = _send(body)
     if why is not None:  # where no server runs nobody waits for events either
         log.log(
@@ -91,10 +112,10 @@ def announce(event: str, problem: str, payload: dict[str, Any]) -> bool:
     return why is None
 
 
-def _message(event: str, problem: str, payload: dict[str, Any]) -> dict[str, Any]:
+def _message(event: str, problem: str, payload: dict[str, Any], known_as: str) -> dict[str, Any]:
     """The event as Prefect's API reads it; of a flow's run, related to that run."""
     return {
-        "id": str(uuid.uuid4()),
+        "id": known_as,
         "event": event,
         "occurred": datetime.now(UTC).isoformat(),
         "resource": {"prefect.resource.id": f"medai.problem.{problem}", "prefect.resource.name": problem},

@@ -6,14 +6,17 @@ import http.client
 import json
 import logging
 import socket
+import threading
 import time
+import uuid
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
 
-from flows.announcing import announce, announce_line, unheard
+from flows.announcing import ANNOUNCED, announce, announce_line, unheard
+from medai.audit import Entry
 from medai.ledger import Ledger
 from medai.workspace import Workspace
 
@@ -111,6 +114,84 @@ def test_a_line_of_the_audit_is_announced_until_a_server_took_it(
     assert [event["event"] for event in events_of(environment["PREFECT_API_URL"], "told_later")] == [
         "medai.drift.detected"
     ]
+
+
+class Server:
+    """Stands for Prefect's.
+
+    Attributes:
+        events: what reached it.
+        lost: answers that are lost on their way; the event was taken.
+    """
+
+    def __init__(self) -> None:
+        self.events: list[dict[str, Any]] = []
+        self.lost = 0
+
+    def send(self, body: bytes) -> str | None:
+        """Take some time, as a server does."""
+        time.sleep(0.2)
+        self.events += json.loads(body)
+        self.lost -= 1
+        return "Prefect's server does not answer" if self.lost >= 0 else None
+
+
+@pytest.fixture
+def server(monkeypatch: pytest.MonkeyPatch) -> Server:
+    """Instead of the network."""
+    found = Server()
+    monkeypatch.setattr("flows.announcing._send", found.send)
+    return found
+
+
+def lines(home: Path, count: int) -> list[Entry]:
+    """Of drift, in an audit of their own."""
+    ledger = Ledger(Workspace(home), by="nurse")
+    return [ledger.append("detected", "ward", {"n": number}) for number in range(count)]
+
+
+def tell(home: Path, line: Entry) -> None:
+    """As a command of its own."""
+    announce_line(Workspace(home), "medai.drift.detected", line, line.facts)
+
+
+def test_of_two_commands_at_once_one_announces(server: Server, tmp_path: Path) -> None:
+    """The other waits, and finds it taken."""
+    (line,) = lines(tmp_path, 1)
+    both = [threading.Thread(target=tell, args=(tmp_path, line)) for _ in range(2)]
+    for one in both:
+        one.start()
+    for one in both:
+        one.join()
+    assert [event["payload"] for event in server.events] == [{"n": 0}]
+
+
+def test_a_line_is_announced_once_whatever_was_announced_since(server: Server, tmp_path: Path) -> None:
+    """A rollback makes an older champion's drift the newest again; it starts no second retraining."""
+    found = lines(tmp_path, 2)
+    for line in [*found, *found]:
+        tell(tmp_path, line)
+    assert [event["payload"]["n"] for event in server.events] == [0, 1]
+
+
+def test_an_event_whose_answer_was_lost_keeps_its_id(server: Server, tmp_path: Path) -> None:
+    """By which a server that took it knows it again; another line's differs."""
+    one, other = lines(tmp_path, 2)
+    server.lost = 1
+    for line in (one, one, one, other):
+        tell(tmp_path, line)
+    first, again, another = (event["id"] for event in server.events)
+    assert first == again == str(uuid.UUID(first))
+    assert another != first
+
+
+def test_what_an_older_medai_announced_is_not_announced_anew(server: Server, tmp_path: Path) -> None:
+    """It kept one receipt for all lines, of the newest; what came after that is announced."""
+    found = lines(tmp_path, 3)
+    Workspace(tmp_path).keep_receipt(ANNOUNCED, "ward-medai.drift.detected", {"line": found[1].hash})
+    for line in found:
+        tell(tmp_path, line)
+    assert [event["payload"]["n"] for event in server.events] == [2]
 
 
 def test_a_server_of_a_command_s_own_is_nobody(
