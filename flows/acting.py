@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 
-from flows.delivery import WAITS, bound_by, deliver
+from flows.delivery import SNAPSHOT, WAITS, bound_by, deliver
 from flows.judging import judge
 from flows.outcome import Run, Steps
 from medai.audit import Entry
@@ -74,6 +74,14 @@ def act(
     said = bound if pending is None else bound | pending.facts  # an older line binds nothing
     if pending is not None and said["decision_sha256"] != bound["decision_sha256"]:
         raise _altered(pending)
+    if pending is not None and said[SNAPSHOT] != bound[SNAPSHOT]:
+        raise ServiceFailed(
+            "the snapshot that an earlier decision on this candidate rests on was altered",
+            expected=f"store/ingest/{delivery.snapshot} as line {pending.number} of the audit binds it",
+            received="other files of that name",
+            action="look who may write to MEDAI_HOME; restore that folder from a copy, or remove it: the same command"
+            " then reads the data again",
+        )
     # Decided, but to be told otherwise now, as where another candidate was scored on the same test since.
     if pending is None or said["delivery"] != delivery.key:
         pending = ledger.append(

@@ -11,7 +11,8 @@ from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import TypeVar
 
-from flows.governance import attest, project, refuse_unattested, tell_of
+from flows.announcing import announce_line
+from flows.governance import attest, project, refuse_unattested
 from medai.audit import Entry
 from medai.errors import ChampionMoved, ServiceFailed
 from medai.integrity import damage, files_sha256
@@ -25,6 +26,14 @@ from medai.workspace import Workspace
 R = TypeVar("R", bound=Record)
 
 WAITS = "it waits in the spool: `medai sync`, the next run or `medai up` delivers it once MLflow answers"
+SNAPSHOT = "snapshot_sha256"
+"""The fact by which a line binds the data."""
+EVENT_OF = {
+    "promoted": "medai.champion.promoted",
+    "refused": "medai.candidate.refused",
+    "awaiting_approval": "medai.approval.wanted",
+}
+"""Verdict → what is announced of it; where the evidence is insufficient, or there is no gate, nothing happened."""
 
 
 def deliver(
@@ -54,12 +63,9 @@ def deliver(
     from tasks.register import register, set_alias
 
     name, workspace = delivery.problem, ledger.workspace
-    spool = Spool(workspace)
     settled = ledger.settled(name, delivery.candidate, delivery.rules)
     if settled is not None and settled.facts["decision"] == delivery.decision:
-        attest(ledger, tracking, name)
-        spool.drop(number)
-        return Registered(run_id=settled.facts["run_id"], version=settled.facts["version"])
+        return _conclude(ledger, tracking, number, settled)
     tell, point, carry_out = (register, set_alias, promote) if in_flow else (register.fn, set_alias.fn, promote.fn)
     decision = _found(workspace, delivery, "decide", delivery.decision, Decision)
     line = _decided(ledger, number, delivery, decision)
@@ -69,22 +75,22 @@ def deliver(
         refuse_unattested(ledger, tracking, name)
         registered = tell(tracking, package)
         refuse_renumbered(ledger, name, registered.version, candidate.key)
-        if registered.version not in ledger.registered(name):
-            ledger.append(
-                "registered",
-                name,
-                {
-                    "version": registered.version,
-                    "run_id": registered.run_id,
-                    "candidate": candidate.key,
-                    "model_sha256": candidate.model_sha256,
-                    "files_sha256": files_sha256(workspace.folder("fit", candidate.key)),
-                    "data_sha256": package.snapshot.data_sha256,
-                    "seed": delivery.seed,
-                    "overrides": list(delivery.overrides),
-                    "figure": delivery.figure,
-                },
-            )
+        ledger.note(
+            "registered",
+            name,
+            {
+                "version": registered.version,
+                "run_id": registered.run_id,
+                "candidate": candidate.key,
+                "model_sha256": candidate.model_sha256,
+                "files_sha256": files_sha256(workspace.folder("fit", candidate.key)),
+                "data_sha256": package.snapshot.data_sha256,
+                "seed": delivery.seed,
+                "overrides": list(delivery.overrides),
+                "figure": delivery.figure,
+            },
+            by=("version",),
+        )
         point(tracking, name, "challenger", registered.version)
     with timed("promote"):
         if decision.verdict == "promoted":
@@ -94,29 +100,34 @@ def deliver(
             except ChampionMoved as moved:
                 _lapse(ledger, number, delivery, registered, moved)
                 project(ledger, tracking, name)
-                spool.drop(number)
+                Spool(workspace).drop(number)
                 raise
         elif decision.verdict == "awaiting_approval":
             want(ledger, name, decision, registered.version)
         project(ledger, tracking, name)
-    ledger.append(
-        "settled",
-        name,
-        {
-            "decision": decision.key,
-            "candidate": candidate.key,
-            "rules": delivery.rules,
-            "verdict": decision.verdict,
-            "reasons": list(decision.reasons),
-            "run_id": registered.run_id,
-            "version": registered.version,
-            "openings": delivery.openings,
-        },
-    )
-    attest(ledger, tracking, name)
-    tell_of(name, decision, registered.version)
-    spool.drop(number)
-    return registered
+    facts = {
+        "decision": decision.key,
+        "candidate": candidate.key,
+        "rules": delivery.rules,
+        "verdict": decision.verdict,
+        "reasons": list(decision.reasons),
+        "run_id": registered.run_id,
+        "version": registered.version,
+        "openings": delivery.openings,
+    }
+    return _conclude(ledger, tracking, number, ledger.settle(name, facts))
+
+
+def _conclude(ledger: Ledger, tracking: Tracking, number: int, settled: Entry) -> Registered:
+    """What is left to do once a decision is settled, which a kill may have kept from being done."""
+    facts = settled.facts
+    attest(ledger, tracking, settled.problem)
+    event = EVENT_OF.get(facts["verdict"])
+    if event is not None:
+        payload = {name: facts[name] for name in ("version", "decision", "verdict")}
+        announce_line(ledger.workspace, event, settled, payload | {"reasons": facts.get("reasons", [])})
+    Spool(ledger.workspace).drop(number)
+    return Registered(run_id=facts["run_id"], version=facts["version"])
 
 
 def refuse_renumbered(ledger: Ledger, problem: str, version: int, candidate: str) -> None:
@@ -139,13 +150,19 @@ def refuse_renumbered(ledger: Ledger, problem: str, version: int, candidate: str
 def _decided(ledger: Ledger, number: int, delivery: Delivery, decision: Decision) -> Entry:
     """The signed line of the audit that says so: whoever can write files has no key to promote with.
 
+    It says which decision on which candidate, by which rules and against which champion, and binds what stands beside:
+    the delivery as a whole, the decision's record with its reasons and figures, and the data.
+
     Raises:
-        ServiceFailed: the line is of something else, or the record of the decision says another thing than it.
+        ServiceFailed: the line is of something else, or what it binds is no longer what it was; or the data are gone.
     """
     claimed = decision.model_dump(mode="json", include={"candidate", "verdict", "champion", "line", "models"})
     claimed |= {"decision": delivery.decision, "rules": delivery.rules}
     lines = [entry for entry in ledger.entries(delivery.problem, "decided") if entry.number == number]
     bound = bound_by(ledger.workspace, delivery)
+    gone = not bound[SNAPSHOT]
+    if gone:  # there is nothing to compare
+        del bound[SNAPSHOT]
     # Lines of before there were lines of champions name none, and older ones bind nothing.
     said = [
         {name: entry.facts.get(name, "") for name in claimed}
@@ -160,6 +177,8 @@ def _decided(ledger: Ledger, number: int, delivery: Delivery, decision: Decision
             received="no such decision in that line" if not lines else "another decision, or one that was altered",
             action="nothing was carried out; look who may write to MEDAI_HOME, remove the file, run the problem again",
         )
+    if gone and SNAPSHOT in lines[0].facts:
+        raise _gone(delivery, "ingest")
     return lines[0]
 
 
@@ -168,7 +187,7 @@ def bound_by(workspace: Workspace, delivery: Delivery) -> dict[str, str]:
     return {
         "delivery": delivery.key,
         "decision_sha256": _manifest_of(workspace.folder("decide", delivery.decision)),
-        "snapshot_sha256": _manifest_of(workspace.folder("ingest", delivery.snapshot)),
+        SNAPSHOT: _manifest_of(workspace.folder("ingest", delivery.snapshot)),
     }
 
 
@@ -181,7 +200,9 @@ def _manifest_of(folder: Path) -> str:
 
 
 def _refuse_lapsed(ledger: Ledger, number: int, delivery: Delivery) -> None:
-    """Whether a person withdrew the candidate, or it was decided anew, since; a moved champion is the ledger's to see.
+    """Whether the candidate was decided anew since, or this was told to have lapsed, where a kill left it in the spool.
+
+    A champion that moved and a candidate that a person withdrew are the ledger's to see.
 
     Raises:
         ChampionMoved: one of both.
@@ -195,7 +216,7 @@ def _refuse_lapsed(ledger: Ledger, number: int, delivery: Delivery) -> None:
             and entry.facts["decision"] != delivery.decision
             and (entry.facts["candidate"], entry.facts["rules"]) == (delivery.candidate, delivery.rules)
         ),
-        ledger.withdrawal(name, delivery.candidate),
+        ledger.lapsed(name, number),
     )
     if since is not None:
         raise ChampionMoved(
@@ -208,24 +229,26 @@ def _refuse_lapsed(ledger: Ledger, number: int, delivery: Delivery) -> None:
 
 def _lapse(ledger: Ledger, number: int, delivery: Delivery, registered: Registered, why: ChampionMoved) -> None:
     """Note that a promotion no longer holds, once."""
-    name = delivery.problem
-    if all(entry.facts["decided"] != number for entry in ledger.entries(name, "lapsed")):
-        now = ledger.champion(name)
-        facts = {"decided": number, "decision": delivery.decision, "candidate": delivery.candidate}
-        facts |= {"version": registered.version, "champion": now.version if now else None, "reason": why.wrong}
-        ledger.append("lapsed", name, facts)
+    now = ledger.champion(delivery.problem)
+    facts = {"decided": number, "decision": delivery.decision, "candidate": delivery.candidate}
+    facts |= {"version": registered.version, "champion": now.version if now else None, "reason": why.wrong}
+    ledger.note("lapsed", delivery.problem, facts, by=("decided",))
 
 
 def _found(workspace: Workspace, delivery: Delivery, stage: str, key: str, kind: type[R]) -> R:
     found = workspace.find(stage, key, kind)
     if found is None:
-        raise ServiceFailed(
-            f"a decision on {delivery.problem} cannot be delivered: a record of it is gone or was altered",
-            expected=f"the record of the stage {stage} as it was when it was decided",
-            received="no intact record of that name",
-            action="restore the workspace's store from a copy, or run the command again that made it",
-        )
+        raise _gone(delivery, stage)
     return found
+
+
+def _gone(delivery: Delivery, stage: str) -> ServiceFailed:
+    return ServiceFailed(
+        f"a decision on {delivery.problem} cannot be delivered: a record of it is gone or was altered",
+        expected=f"the record of the stage {stage} as it was when it was decided",
+        received="no intact record of that name",
+        action="restore the workspace's store from a copy, or run the command again that made it",
+    )
 
 
 def _package(workspace: Workspace, delivery: Delivery, decision: Decision, files: str | None) -> Package:

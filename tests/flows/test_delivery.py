@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
-from flows.acting import recall
+from flows.acting import act, delivery_of, recall
 from flows.delivery import bound_by, refuse_renumbered
 from flows.governance import promote_by_hand, refuse_unattested
 from flows.outcome import Steps
 from flows.sync import catch_up
-from medai.errors import ServiceFailed
+from medai.errors import ServiceDown, ServiceFailed
 from medai.ledger import Ledger
-from medai.records import Decision, Figures
+from medai.records import Candidate, Decision, Figures
 from medai.spool import Delivery, Spool
+from medai.tracking import Registered
 from medai.workspace import Workspace
 
 RULES = "9" * 32
@@ -55,7 +57,7 @@ def waiting(ledger: Ledger, verdict: Any, key: str, **other: Any) -> Delivery:
         ("a3" * 16, {"candidate": "1" * 32}, {}),
         ("a4" * 16, {"champion": "1" * 32}, {}),
         ("a5" * 16, {"rules": "8" * 32}, {}),
-        ("a6" * 16, {}, {"candidate": "1" * 32}),
+        ("a6" * 16, {"candidate": "1" * 32}, {"candidate": "1" * 32}),
         ("a7" * 16, None, {}),
     ],
 )
@@ -66,8 +68,8 @@ def test_what_no_line_decided_is_not_carried_out(
     _, tracking = registry
     delivery = waiting(ledger, "promoted", key, **other)
     said = {"decision": key, "candidate": "3" * 32, "rules": RULES, "verdict": "promoted", "champion": "2" * 32}
-    kind = "settled" if decided is None else "decided"
-    number = ledger.append(kind, "p", said | {"line": "", "models": ""} | (decided or {"decision": "0" * 32})).number
+    kind, other_line = ("settled", {"decision": "0" * 32}) if decided is None else ("decided", decided)
+    number = ledger.append(kind, "p", said | {"line": "", "models": ""} | other_line).number
     spool = Spool(ledger.workspace)
     spool.put(number, delivery)
     told = catch_up(ledger, tracking)
@@ -108,6 +110,142 @@ def test_what_later_lines_tell_is_bound_by_the_line_that_decided(
     shutil.rmtree(workspace.folder("ingest", delivery.snapshot))
     assert failure["wrong"] == f"spool/{number:09d}.json is not what line {number} of the audit decided"
     assert ledger.entries()[-1].number == number
+
+
+def test_data_that_are_gone_are_told_as_that(registry: tuple[Workspace, Any], ledger: Ledger) -> None:
+    """Nobody forged the file in the spool, and removing it would mend nothing: the data are read again."""
+    _, tracking = registry
+    workspace, key = ledger.workspace, "d4" * 16
+    delivery = waiting(ledger, "promoted", key)
+    workspace.materialise("ingest", delivery.snapshot, Figures, lambda _: Figures(key=delivery.snapshot, files={}))
+    said = {"decision": key, "candidate": "3" * 32, "rules": RULES, "verdict": "promoted", "champion": "2" * 32}
+    number = ledger.append("decided", "p", said | bound_by(workspace, delivery)).number
+    Spool(workspace).put(number, delivery)
+    shutil.rmtree(workspace.folder("ingest", delivery.snapshot))
+    (failure,) = catch_up(ledger, tracking)["failed"]
+    Spool(workspace).drop(number)
+    assert failure["wrong"] == "a decision on p cannot be delivered: a record of it is gone or was altered"
+    assert failure["expected"] == "the record of the stage ingest as it was when it was decided"
+    assert failure["action"].endswith("or run the command again that made it")
+
+
+def test_data_that_were_altered_since_are_named_by_the_run(registry: tuple[Workspace, Any], ledger: Ledger) -> None:
+    """The run that would deliver its earlier decision names the snapshot, and puts nothing into the spool again."""
+    workspace, key, rules = ledger.workspace, "d5" * 16, SimpleNamespace(key=RULES)
+    waiting(ledger, "promoted", key)
+    names = ("snapshot", "quality", "cohort", "splits", "figures")
+    run: Any = SimpleNamespace(
+        problem=SimpleNamespace(name="p", sha256="p", rules=rules, model_dump=lambda **_: {}),
+        candidates={"net": SimpleNamespace(key="3" * 32)},
+        chosen="net",
+        scorecards={"net": SimpleNamespace(key="5" * 32)},
+        decision=SimpleNamespace(key=key),
+        baseline_figures=dict,
+        main_figure=lambda: None,
+        seed=0,
+        given=SimpleNamespace(overrides=()),
+        openings=1,
+        **{name: SimpleNamespace(key="5" * 32) for name in names},
+    )
+    kept = Figures(key="5" * 32, files={})
+    workspace.materialise("ingest", kept.key, Figures, lambda _: kept)
+    said = {"decision": key, "candidate": "3" * 32, "rules": RULES, "verdict": "promoted", "champion": "2" * 32}
+    number = ledger.append("decided", "p", said | bound_by(workspace, delivery_of(run))).number
+    shutil.rmtree(workspace.folder("ingest", kept.key))
+    workspace.materialise("ingest", kept.key, Figures, lambda _: Figures(key=kept.key, files={"other": "data"}))
+    nothing: Any = None
+    try:
+        with pytest.raises(ServiceFailed, match="the snapshot that an earlier decision on this candidate") as refused:
+            act(workspace, ledger, nothing, run, nothing, Steps(), answers=False)
+    finally:
+        shutil.rmtree(workspace.folder("ingest", kept.key))
+    assert refused.value.expected == f"store/ingest/{kept.key} as line {number} of the audit binds it"
+    assert Spool(workspace).numbers() == []
+    assert ledger.entries()[-1].number == number
+
+
+@pytest.fixture
+def sent(registry: tuple[Workspace, Any], monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
+    """The third version's records are whole and registered; events that were sent."""
+    workspace, _ = registry
+    package = SimpleNamespace(
+        candidate=workspace.find("fit", "3" * 32, Candidate), snapshot=SimpleNamespace(data_sha256="d")
+    )
+    known = SimpleNamespace(fn=lambda *_: Registered(run_id="r", version=3))
+    events: list[dict[str, Any]] = []
+    monkeypatch.setattr("flows.delivery._package", lambda *_: package)
+    monkeypatch.setattr("tasks.register.register", known)
+    monkeypatch.setattr("flows.announcing._send", lambda body: events.extend(json.loads(body)))
+    return events
+
+
+def decide(ledger: Ledger, key: str, verdict: str = "promoted") -> tuple[int, Delivery]:
+    """A line that decides on the third version against the second, and its delivery in the spool."""
+    delivery = waiting(ledger, verdict, key)
+    said = {"decision": key, "candidate": "3" * 32, "rules": RULES, "verdict": verdict, "champion": "2" * 32}
+    number = ledger.append("decided", "p", said | {"line": "", "models": ""}).number
+    Spool(ledger.workspace).put(number, delivery)
+    return number, delivery
+
+
+def test_a_decision_that_lapsed_promotes_nobody_later(
+    registry: tuple[Workspace, Any], ledger: Ledger, sent: list[dict[str, Any]]
+) -> None:
+    """Killed before its file left the spool: it lapsed for good, though its champion stands again since a rollback."""
+    _, tracking = registry
+    number, delivery = decide(ledger, "f1" * 16)
+    promote_by_hand(ledger, tracking, "p", 1, "better")
+    sent.clear()
+    assert [one["held"] for one in catch_up(ledger, tracking)["delivered"]] == [False]
+    Spool(ledger.workspace).put(number, delivery)
+    ledger.rollback("p", "harm")
+    assert [one["held"] for one in catch_up(ledger, tracking)["delivered"]] == [False]
+    champion = ledger.champion("p")
+    assert champion is not None
+    assert champion.version == 2
+    assert [entry.facts["decided"] for entry in ledger.entries("p", "lapsed")] == [number]
+    assert Spool(ledger.workspace).numbers() == []
+    assert sent == []
+
+
+@pytest.mark.parametrize(
+    ("key", "verdict", "event"),
+    [
+        ("f2" * 16, "promoted", "medai.champion.promoted"),
+        ("f3" * 16, "refused", "medai.candidate.refused"),
+        ("f4" * 16, "awaiting_approval", "medai.approval.wanted"),
+        ("f5" * 16, "no_gate", None),
+    ],
+)
+def test_a_decision_is_announced_once_wherever_a_kill_comes(
+    registry: tuple[Workspace, Any],
+    ledger: Ledger,
+    sent: list[dict[str, Any]],
+    monkeypatch: pytest.MonkeyPatch,
+    key: str,
+    verdict: str,
+    event: str | None,
+) -> None:
+    """Between the line that settles it and the event, or between the event and the file in the spool."""
+    _, tracking = registry
+    number, delivery = decide(ledger, key, verdict)
+
+    def down(*_: Any) -> None:
+        if ledger.entries()[-1].kind == "settled":
+            raise ServiceDown("MLflow does not answer", expected="an answer", received="none", action="again")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("flows.delivery.attest", down)
+        assert catch_up(ledger, tracking)["waiting"] == ["mlflow"]
+    assert sent == []
+    for _ in range(2):
+        told = catch_up(ledger, tracking)
+        assert [(one["line"], one["version"]) for one in told["delivered"]] == [(number, 3)]
+        Spool(ledger.workspace).put(number, delivery)
+    Spool(ledger.workspace).drop(number)
+    payload = {"version": 3, "decision": key, "verdict": verdict, "reasons": ["good"]}
+    assert [(one["event"], one["payload"]) for one in sent] == ([] if event is None else [(event, payload)])
+    assert len(ledger.entries("p", "settled")) == 1
 
 
 @pytest.mark.parametrize("forged", [{"verdict": "promoted"}, {"reasons": ("the board approved",)}])
