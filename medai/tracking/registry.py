@@ -325,8 +325,10 @@ class Tracking:
         found = client.search_model_versions(
             f"name = '{package.problem}' and tags.`{CANDIDATE_TAG}` = '{package.candidate.key}'"
         )
-        # Ours names its logged model from its first moment; whoever made another by hand copied the one tag alone.
-        return next((one for one in found if MODEL_ID in one.tags), None)
+        # Ours names its logged model from its first moment. A copy made by hand may bear all of its tags, as MLflow's
+        # copy_model_version has it, and comes after it: it has a higher number.
+        ours = [one for one in found if MODEL_ID in one.tags]
+        return min(ours, key=lambda one: int(one.version), default=None)
 
     def _describe(self, client: Any, run: Any, package: Package) -> None:
         """Parameters, epochs and data sets."""

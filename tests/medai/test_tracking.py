@@ -342,6 +342,19 @@ def test_a_version_that_somebody_made_of_our_candidate_is_not_ours(tracking: Tra
     assert tracking.register(package) == registered
 
 
+def test_a_copy_with_all_of_our_tags_takes_no_place(tracking: Tracking, tmp_path: Path) -> None:
+    """As MLflow's own copy_model_version makes it: the version that was registered first stays the candidate's."""
+    from mlflow import MlflowClient
+
+    package = make_package(tmp_path / "package", "copied whole")
+    registered = tracking.register(package)
+    client = MlflowClient(tracking.uri, tracking.uri)
+    ours = client.get_model_version("lungs", str(registered.version))
+    copy = client.create_model_version("lungs", "s3://nowhere/model", tags=dict(ours.tags))
+    assert int(copy.version) > registered.version
+    assert tracking.register(package) == registered
+
+
 def flip(path: Path) -> None:
     """Change one bit in the middle of a file."""
     data = bytearray(path.read_bytes())
