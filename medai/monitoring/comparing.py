@@ -29,7 +29,7 @@ from medai.workspace import Made, Workspace
 if TYPE_CHECKING:
     import polars as pl
 
-VERSION = 2
+VERSION = 3
 LIBRARIES = ("numpy", "onnxruntime", "polars", "pyarrow", "scipy")
 WENT, CAME = "codes that went", "codes that came"
 _DISTRIBUTIONS: tuple[Statistic, ...] = ("psi", "ks")
@@ -80,8 +80,7 @@ def compare_data(
         folder = workspace.folder("reference", reference.key)
         figures = list(compared(Observed.read(folder / OBSERVED), here, rows.subjects, config))
         if snapshot.shape == "events":
-            people = rows.table["subject_id"].unique().to_numpy()
-            codes = counted_codes(workspace.folder("ingest", snapshot.key) / "events.parquet", people)
+            codes = counted_codes(workspace.folder("ingest", snapshot.key) / "events.parquet", rows.table)
             before = pl.DataFrame(read_table(folder / CODES))
             figures += of_codes(before, codes, reference.subjects, rows.subjects, config)
         return _compared(key, config, reference, cohort, rows, figures)
@@ -161,23 +160,22 @@ def of_codes(
     subjects of the reference have each code.
 
     Args:
-        before, here: code, variable, readings and subjects; a reference without the latter tells nothing of chance.
+        before, here: code, variable, readings and subjects.
         learnt, subjects: of the reference and of the batch.
     """
     few = subjects < config.minimum_subjects
-    counted = "subjects" in before.columns
     found = compare(before, here, limits=Limits(share=0, unit_mix=0, readings=config.minimum_readings))
     significance = config.significance / (2 + len(found.units))
-    held = (before["readings"].to_numpy(), before["subjects"].to_numpy(), learnt) if counted else None
+    held = before["readings"].to_numpy(), before["subjects"].to_numpy(), learnt
     for measure, rows, table, others in ((WENT, found.lost, before, subjects), (CAME, found.gained, here, learnt)):
         total = int(table["readings"].sum())
         why = TOO_FEW if few else "" if total else NOTHING
         value = None if why else _told(rows / total)
-        chance = None if why or held is None else _told(lacking(*held, others, significance))
+        chance = None if why else _told(lacking(*held, others, significance))
         yield Figure(measure=measure, statistic="codes", value=value, chance=chance, subjects=subjects, why=why)
     for change in sorted(found.units, key=lambda change: change.variable):
         value = None if few else change.distance
-        chance = None if few or not counted else _told(_by_chance(change, before, here, significance))
+        chance = None if few else _told(_by_chance(change, before, here, significance))
         why = TOO_FEW if few else ""
         yield Figure(measure=change.variable, statistic="units", value=value, chance=chance, subjects=subjects, why=why)
 

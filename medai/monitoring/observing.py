@@ -39,7 +39,7 @@ class Rows:
 
     Attributes:
         places: (rows,) their places in the prepared arrays.
-        table: sample_id and subject_id, in that order.
+        table: sample_id, subject_id and prediction_time, in that order.
         subject: (rows,) the subject's number, from 0 on.
         known: subjects that were left out.
     """
@@ -119,7 +119,8 @@ def rows_of(
     from medai.tables import read_table
 
     index = pl.DataFrame(read_table(workspace.folder("prepare", arrays.key) / "samples.parquet", ["row", "sample_id"]))
-    people = read_table(workspace.folder("select", cohort.key) / "cohort.parquet", ["sample_id", "subject_id"])
+    columns = ["sample_id", "subject_id", "prediction_time"]
+    people = read_table(workspace.folder("select", cohort.key) / "cohort.parquet", columns)
     table = index.join(pl.DataFrame(people), on="sample_id", how="inner", validate="1:1").sort("row")
     known = 0
     if keep is not None:
@@ -127,7 +128,7 @@ def rows_of(
         known = table["subject_id"].n_unique() - kept["subject_id"].n_unique()
         table = kept
     numbers = table["subject_id"].rank("dense").cast(pl.Int64).to_numpy() - 1
-    return Rows(table["row"].to_numpy(), table.select("sample_id", "subject_id"), numbers, known)
+    return Rows(table["row"].to_numpy(), table.select(columns), numbers, known)
 
 
 def observe_data(workspace: Workspace, snapshot: Snapshot, arrays: Arrays, rows: Rows) -> Observed:
@@ -190,22 +191,36 @@ def observe_scores(
     return found
 
 
-def counted_codes(events: Path, subjects: NDArray[np.int64]) -> pl.DataFrame:
-    """code, variable, readings, and subjects who have any, of these subjects' events.
+def counted_codes(events: Path, samples: pl.DataFrame) -> pl.DataFrame:
+    """code, variable, readings, and subjects who have any, of these samples' events that were known by the prediction.
 
-    A subject whose events two parts of the file share, each of a million, counts in both.
+    What became known later no model reads, and a batch that is asked about today does not have it yet. Of a subject
+    with several samples the latest prediction decides, so that each of his events counts once. An event without a time
+    counts as ``prepare`` lets it in: unless it is said to have been known only later.
+
+    Args:
+        samples: subject_id and prediction_time.
     """
     import polars as pl
 
     from medai.tables import scan
 
-    wanted = pl.Series(subjects, dtype=pl.Int64).implode()
+    asked = samples.lazy().group_by("subject_id").agg(pl.col("prediction_time").max())
+    known = pl.max_horizontal("time", "known_time")
     schema = {"code": pl.String, "variable": pl.String, "readings": pl.Int64, "subjects": pl.Int64}
     counted = pl.DataFrame(schema=schema)
-    for part in scan(events, ["subject_id", "code", "variable"], rows=1 << 20):
-        here = pl.DataFrame(part).filter(pl.col("subject_id").is_in(wanted))
-        here = here.group_by("code", "variable").agg(
-            pl.len().cast(pl.Int64).alias("readings"), pl.col("subject_id").n_unique().cast(pl.Int64).alias("subjects")
+    for part in scan(events, ["subject_id", "time", "known_time", "code", "variable"], rows=1 << 20):
+        here = (
+            pl.DataFrame(part)
+            .lazy()
+            .join(asked, on="subject_id")
+            .filter(known.is_null() | (known <= pl.col("prediction_time")))
+            .group_by("code", "variable")
+            .agg(
+                pl.len().cast(pl.Int64).alias("readings"),
+                pl.col("subject_id").n_unique().cast(pl.Int64).alias("subjects"),
+            )
+            .collect()
         )
         both = pl.concat([counted, here.cast(schema)])  # type: ignore[arg-type]
         counted = both.group_by("code", "variable").agg(pl.col("readings", "subjects").sum())

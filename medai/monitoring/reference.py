@@ -23,16 +23,21 @@ from medai.workspace import Made, Workspace
 if TYPE_CHECKING:
     import polars as pl
 
-VERSION = 2
+VERSION = 3
 CODES, ANSWERED = "codes.parquet", "answered.parquet"
 LEAST_VALIDATION = 30
 """Fewer subjects of validation than these, and scores are those of train."""
 
 
 def standing_reference(workspace: Workspace, champion: Candidate) -> Reference | None:
-    """The reference that was made of a champion; None where there is none, or it was altered."""
-    key = workspace.receipt("reference", champion.key).get("reference")
-    return None if key is None else workspace.find("reference", str(key), Reference)
+    """The reference that was made of a champion; None where there is none, or it was altered.
+
+    One that another version of this stage made is none either: its figures were counted otherwise than a batch's.
+    """
+    noted = workspace.receipt("reference", champion.key)
+    if noted.get("version") != VERSION:
+        return None
+    return workspace.find("reference", str(noted.get("reference")), Reference)
 
 
 def make_reference(
@@ -101,8 +106,7 @@ def make_reference(
         write_table(folder / OBSERVED, data.table().to_arrow(), mode=OWNER_ALONE)
         write_table(folder / ANSWERED, scores.table().to_arrow(), mode=OWNER_ALONE)
         if snapshot.shape == "events":
-            people = learnt.table["subject_id"].unique().to_numpy()
-            codes = counted_codes(workspace.folder("ingest", snapshot.key) / "events.parquet", people)
+            codes = counted_codes(workspace.folder("ingest", snapshot.key) / "events.parquet", learnt.table)
             write_table(folder / CODES, codes.to_arrow())
         return Reference(
             key=key,
@@ -116,8 +120,9 @@ def make_reference(
         )
 
     made = workspace.materialise("reference", key, Reference, build)
-    if workspace.receipt("reference", champion.key).get("reference") != key:
-        workspace.keep_receipt("reference", champion.key, {"reference": key})
+    noted = {"reference": key, "version": VERSION}
+    if workspace.receipt("reference", champion.key) != noted:
+        workspace.keep_receipt("reference", champion.key, noted)
     return made
 
 

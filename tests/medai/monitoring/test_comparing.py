@@ -67,6 +67,23 @@ def test_the_reference_is_of_those_whom_the_champion_learnt_from(watched: Any, s
     assert standing_reference(watched.workspace, watched.champion) == reference
 
 
+@pytest.mark.parametrize("noted", [{}, {"version": 2}])
+def test_a_reference_of_another_version_is_made_anew(watched: Any, stay_road: Any, noted: dict[str, int]) -> None:
+    """It counted otherwise than a batch is counted now, so the two are never compared."""
+    from medai.cohort import Stays
+    from medai.prediction import select
+    from medai.preprocessing import prepare
+
+    workspace, champion = watched.workspace, watched.champion
+    workspace.keep_receipt("reference", champion.key, {"reference": watched.reference.key} | noted)
+    assert standing_reference(workspace, champion) is None
+    definition = Stays(kind="stays", groups=("ICUType",))
+    cohort = select(workspace, stay_road.snapshot, stay_road.quality, definition).record
+    arrays = prepare(workspace, stay_road.snapshot, stay_road.quality, cohort, stay_road.preprocessing).record
+    made = make_reference(workspace, champion, stay_road.snapshot, cohort, arrays, watched.name, watched.output)
+    assert standing_reference(workspace, champion) == made.record == watched.reference
+
+
 def test_a_ward_like_the_champions_own_is_within(watched: Any) -> None:
     """Everything is compared; nothing passes its bound."""
     data, scores = both(watched, "same", 60, 1)
@@ -206,10 +223,9 @@ def test_alerts_have_wilsons_interval() -> None:
 
 def test_codes_and_units() -> None:
     """A laboratory that goes over to mmol/L, and a code that nobody knew."""
-    schema = {"code": pl.String, "variable": pl.String, "readings": pl.Int64}
-    before = pl.DataFrame([("L//1//mg", "glucose", 900), ("L//2", None, 100)], schema=schema, orient="row")
-    moved = [("L//1//mmol", "glucose", 450), ("L//1//mg", "glucose", 450), ("L//3", None, 100)]
-    after = pl.DataFrame(moved, schema=schema, orient="row")
+    before = pl.DataFrame([("L//1//mg", "glucose", 900, 180), ("L//2", None, 100, 50)], schema=SCHEMA, orient="row")
+    moved = [("L//1//mmol", "glucose", 450, 25), ("L//1//mg", "glucose", 450, 25), ("L//3", None, 100, 20)]
+    after = pl.DataFrame(moved, schema=SCHEMA, orient="row")
     found = {one.name: one for one in of_codes(before, after, 200, 50, CONFIG)}
     assert found[WENT, "codes"].value == 0.1
     assert found[CAME, "codes"].value == 0.55
