@@ -75,7 +75,16 @@ def compare(
         bounds = question.bounds
         data = compare_data(workspace, reference, champion, part.snapshot, part.cohort, part.arrays, bounds)
         answers = compare_scores(
-            workspace, reference, champion, part.cohort, part.arrays, part.scores.key, name, output, bounds
+            workspace,
+            reference,
+            champion,
+            part.snapshot,
+            part.cohort,
+            part.arrays,
+            part.scores.key,
+            name,
+            output,
+            bounds,
         )
         for stage, made in (("data", data), ("predictions", answers)):
             content = steps.take(f"monitor:{stage}{mark}", made)

@@ -16,7 +16,16 @@ from medai.drift import Limits, UnitChange, compare
 from medai.monitoring import pictures
 from medai.monitoring.bounds import Monitoring
 from medai.monitoring.features import FEATURES
-from medai.monitoring.observing import OBSERVED, Observed, Rows, counted_codes, observe_data, observe_scores, rows_of
+from medai.monitoring.observing import (
+    OBSERVED,
+    Observed,
+    Rows,
+    contents_of,
+    counted_codes,
+    observe_data,
+    observe_scores,
+    rows_of,
+)
 from medai.monitoring.records import NOTHING, TOO_FEW, Compared, Figure, Kind, Reference, Statistic
 from medai.monitoring.reference import ANSWERED, CODES, feature_distances
 from medai.monitoring.statistics import Floats, binned, difference, edges, ks, lacking, mixed, psi, wilson
@@ -29,7 +38,7 @@ from medai.workspace import Made, Workspace
 if TYPE_CHECKING:
     import polars as pl
 
-VERSION = 3
+VERSION = 4
 LIBRARIES = ("numpy", "onnxruntime", "polars", "pyarrow", "scipy")
 WENT, CAME = "codes that went", "codes that came"
 _DISTRIBUTIONS: tuple[Statistic, ...] = ("psi", "ks")
@@ -83,7 +92,7 @@ def compare_data(
             codes = counted_codes(workspace.folder("ingest", snapshot.key) / "events.parquet", rows.table)
             before = pl.DataFrame(read_table(folder / CODES))
             figures += of_codes(before, codes, reference.subjects, rows.subjects, config)
-        return _compared(key, config, reference, cohort, rows, figures)
+        return _compared(key, config, reference, cohort, contents_of(workspace, snapshot), rows, figures)
 
     return workspace.materialise("monitor", key, Compared, build)
 
@@ -92,6 +101,7 @@ def compare_scores(
     workspace: Workspace,
     reference: Reference,
     champion: Candidate,
+    snapshot: Snapshot,
     cohort: Cohort,
     arrays: Arrays,
     scores: str,
@@ -117,7 +127,8 @@ def compare_scores(
         table = pl.DataFrame(read_table(workspace.folder("score", scores) / SCORES))
         here = observe_scores(table, name, output, champion.thresholds[name], rows)
         before = Observed.read(workspace.folder("reference", reference.key) / ANSWERED)
-        return _compared(key, config, reference, cohort, rows, list(compared(before, here, rows.subjects, config)))
+        figures = list(compared(before, here, rows.subjects, config))
+        return _compared(key, config, reference, cohort, contents_of(workspace, snapshot), rows, figures)
 
     return workspace.materialise("monitor", key, Compared, build)
 
@@ -203,13 +214,20 @@ def _new(workspace: Workspace, champion: Candidate, cohort: Cohort, arrays: Arra
 
 
 def _compared(
-    key: str, config: Comparing, reference: Reference, cohort: Cohort, rows: Rows, figures: list[Figure]
+    key: str,
+    config: Comparing,
+    reference: Reference,
+    cohort: Cohort,
+    contents: str | None,
+    rows: Rows,
+    figures: list[Figure],
 ) -> Compared:
     return Compared(
         key=key,
         kind=config.kind,
         candidate=reference.candidate,
         batch=cohort.key,
+        contents=contents,
         unit=cohort.unit,
         samples=len(rows.places),
         subjects=rows.subjects,

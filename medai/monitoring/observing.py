@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from medai.monitoring import pictures
 from medai.monitoring.statistics import Floats, of_subjects
-from medai.records import Arrays, Cohort, Snapshot
+from medai.records import Arrays, Cohort, Snapshot, sha256_of
 from medai.workspace import Workspace
 
 if TYPE_CHECKING:
@@ -225,6 +225,27 @@ def counted_codes(events: Path, samples: pl.DataFrame) -> pl.DataFrame:
         both = pl.concat([counted, here.cast(schema)])  # type: ignore[arg-type]
         counted = both.group_by("code", "variable").agg(pl.col("readings", "subjects").sum())
     return counted.sort("code", "variable")
+
+
+def contents_of(workspace: Workspace, snapshot: Snapshot) -> str | None:
+    """Hash of what a snapshot's pictures or stays hold: the same for the same data, read with their labels or without.
+
+    Neither the order of rows nor what is set aside tells that, for both depend on labels; and beside pictures to
+    predict any file may lie. Of DICOM files that were mixed up, which are set aside where labels are read alone, the
+    hash is another one. None where the source does not tell a stay's contents: it reads all data alike.
+    """
+    import polars as pl
+
+    from medai.tables import read_table
+
+    raw = workspace.folder("ingest", snapshot.key)
+    if snapshot.shape == "events":
+        table = pl.DataFrame(read_table(raw / "stays.parquet", ["content_hash"]))
+    else:
+        table = pl.DataFrame(read_table(raw / "images.parquet", ["content_hash", "height"]))
+        table = table.filter(pl.col("height") > 0)
+    hashes = table["content_hash"]
+    return None if hashes.null_count() else sha256_of(hashes.sort().to_list())
 
 
 def _blocks(places: NDArray[np.int64]) -> list[NDArray[np.int64]]:

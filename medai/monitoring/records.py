@@ -75,7 +75,9 @@ class Compared(Record):
     Attributes:
         kind: of data, predictions or performance.
         candidate: key of the champion.
-        batch: hash of what was compared; the same batch twice is one window.
+        batch: key of what was compared; the same batch twice is one window.
+        contents: hash of what the batch's pictures or stays hold: read with their labels or without, they are the same
+            batch. None where the source tells it of no stay, and of a performance.
         unit: what a subject is.
         samples, subjects: how many were compared.
         known: subjects left out since the champion was fitted on them.
@@ -86,6 +88,7 @@ class Compared(Record):
     kind: Kind
     candidate: str
     batch: str
+    contents: str | None = None
     unit: str
     samples: int
     subjects: int

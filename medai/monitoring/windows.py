@@ -138,7 +138,8 @@ def keep_window(
 def windows(workspace: Workspace, problem: str) -> list[Window]:
     """The windows of a problem that the store still has, oldest first.
 
-    Of a batch that was compared anew, as when bounds changed, the newest comparison stands in the first one's place.
+    Of a batch that was compared anew, as when bounds changed or it was read with its labels, the newest comparison
+    stands in the first one's place.
     """
     found = []
     for noted in workspace.receipts(RECEIPTS, problem, Noted):
@@ -146,9 +147,11 @@ def windows(workspace: Workspace, problem: str) -> list[Window]:
         if content is not None:
             found.append(Window(content, noted.version, noted.at, noted.by, noted.how, noted.bounds))
     found.sort(key=lambda window: (window.at, KINDS.index(window.kind), window.content.key))
+    told = {one.content.batch: one.content.contents for one in found if one.content.contents is not None}
     of_batch: dict[tuple[str, str, str], Window] = {}
     for window in found:
-        name = (window.kind, window.content.candidate, window.content.batch)
+        batch = window.content.batch
+        name = (window.kind, window.content.candidate, told.get(batch, batch))
         of_batch[name] = replace(window, at=of_batch[name].at) if name in of_batch else window
     return list(of_batch.values())
 

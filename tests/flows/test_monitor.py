@@ -94,6 +94,38 @@ def test_drift_that_repeats_is_detected_once(medai: Any, home: Path, pictures: s
     assert {trend.measure for trend in standing(workspace, "watched").counting} >= {"intensity"}
 
 
+@pytest.mark.parametrize("kind", ["pictures", "stays"])
+def test_a_batch_that_is_run_and_monitored_is_one_window(
+    medai: Any, home: Path, problems: Any, tmp_path: Path, kind: str
+) -> None:
+    """`run` reads it with its labels and `monitor` without: of each kind one window, which cannot repeat itself."""
+    name = f"two_roads_{kind}"
+    problem = getattr(problems, kind)(name)
+    assert medai.run(problem, home=home)["champion"] == 1
+    if kind == "pictures":
+        data = npz(tmp_path, 41, lighter=60)
+    else:
+        data = tmp_path / "raw"
+        data.mkdir()
+        generate(Synthetic(kind="synthetic", layout="physionet2012", subjects=200, signal=2, seed=41), data)
+    ran = medai.run(problem, "--data", str(data), "--set", "gate.floors={auroc: 0.9999}", home=home)
+    assert ran["champion"] == 1
+    workspace = Workspace(home)
+    first = windows(workspace, name)
+    assert [(window.kind, window.how) for window in first] == [("data", "run"), ("predictions", "run")]
+    found = asked(medai("monitor", problem, "--data", str(data), "--json", home=home))
+    assert found["standing"]["windows"] == {"data": 1, "predictions": 1, "performance": 0}
+    assert (found["detected"], found["standing"]["counting"]) == (None, [])
+    second = windows(workspace, name)
+    assert [(window.kind, window.how, window.at) for window in second] == [
+        (window.kind, "monitor", window.at) for window in first
+    ]
+    assert [window.content.contents for window in second] == [window.content.contents for window in first]
+    assert {window.content.batch for window in first}.isdisjoint(window.content.batch for window in second)
+    if kind == "pictures":
+        assert ("intensity", "psi") in outside(found)
+
+
 def test_outcomes_that_come_later(medai: Any, home: Path, pictures: str, tmp_path: Path) -> None:
     """Joined once, measured, noted in the audit; what cannot be used is counted; a second time nothing is new.
 

@@ -1,4 +1,4 @@
-"""Which of a subject's events are counted beside a prediction."""
+"""Which of a subject's events are counted beside a prediction, and by what a batch is known."""
 
 from __future__ import annotations
 
@@ -6,13 +6,34 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import polars as pl
+import pytest
+from PIL import Image
 
+from medai.ingestion import ingest
 from medai.monitoring import Monitoring
 from medai.monitoring.comparing import CAME, WENT, Comparing, of_codes
-from medai.monitoring.observing import counted_codes
+from medai.monitoring.observing import contents_of, counted_codes
 from medai.monitoring.windows import judge
+from medai.sources import (
+    Dicom,
+    ImageFolder,
+    ImageMasks,
+    ImageTable,
+    MedMNIST,
+    Meds,
+    Mimic3,
+    Mimic4,
+    NIHChestXray,
+    Physionet2012,
+    unlabelled,
+)
+from medai.sources.nih_chest_xray.listing import FINDINGS
+from medai.sources.synthetic import Synthetic, generate
 from medai.tables import write_table
+from medai.workspace import Workspace
+from tests.medai.sources.dicom.making import LITTLE, TWELVE, made
 
 BOUNDS = Monitoring()
 START = datetime(2100, 1, 1)
@@ -93,3 +114,114 @@ def test_whole_stays_and_stays_that_go_on_have_the_same_codes(tmp_path: Path) ->
     }  # fmt: skip
     assert {judge(one, BOUNDS) for one in found.values()} == {"within"}
     assert before["readings"].to_list() == [200 * 25]
+
+
+# -- by what a batch is known --------------------------------------------------------------------------------------
+
+
+def picture(path: Path, number: int) -> None:
+    """A picture of its own."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(np.random.default_rng(number).integers(20, 230, (24, 20), np.uint8)).save(path)
+
+
+def class_folders(root: Path, first: int) -> ImageFolder:
+    """Two classes, one picture in both of them, another one twice, and a note beside them."""
+    for number, place in enumerate(("ill/1.png", "well/2.png", "ill/3.png", "well/4.png", "ill/5.png")):
+        picture(root / place, first + number)
+    picture(root / "well" / "1.png", first)
+    picture(root / "ill" / "2.png", first + 2)
+    (root / "note.txt").write_text("which ward")
+    return ImageFolder(kind="image_folder", classes=("ill", "well"), size=(16, 16))
+
+
+def table(root: Path, first: int) -> ImageTable:
+    """Three pictures that a table names."""
+    for number in range(3):
+        picture(root / f"{number}.png", first + number)
+    lines = [f"{number}.png,p{number},{number % 2}" for number in range(3)]
+    (root / "pictures.csv").write_text("\n".join(["file,patient,ill", *lines]) + "\n")
+    columns = {"path": "file", "subject": "patient", "labels": {"ill": "number"}}
+    given = {"kind": "image_table", "size": [16, 16], "table": "pictures.csv", "columns": columns}
+    return ImageTable.model_validate(given)
+
+
+def masks(root: Path, first: int) -> ImageMasks:
+    """Pictures with masks, one of them unreadable."""
+    for number in range(3):
+        picture(root / "images" / f"{number}.png", first + number)
+        mask = root / "masks" / f"{number}.png"
+        mask.parent.mkdir(exist_ok=True)
+        Image.fromarray(np.full((24, 20), 255 * (number % 2), np.uint8)).save(mask)
+    (root / "masks" / "2.png").write_bytes(b"no picture")
+    return ImageMasks(kind="image_masks", size=(16, 16))
+
+
+def archive(root: Path, first: int) -> NIHChestXray:
+    """The archive of chest radiographs with its table and lists."""
+    names = [f"0000000{number}_000.png" for number in range(1, 5)]
+    lines = [f"{name},{FINDINGS[0]},0,{number},58,M,PA,9,9,0.1,0.1" for number, name in enumerate(names, start=1)]
+    header = (
+        "Image Index,Finding Labels,Follow-up #,Patient ID,Patient Age,Patient Sex,View Position,"
+        "OriginalImage[Width,Height],OriginalImagePixelSpacing[x,y]"
+    )
+    (root / "Data_Entry_2017_v2020.csv").write_text("\n".join([header, *lines]) + "\n")
+    (root / "train_val_list.txt").write_text("\n".join(names[:3]) + "\n")
+    (root / "test_list.txt").write_text(names[3] + "\n")
+    for number, name in enumerate(names):
+        picture(root / "images" / name, first + number)
+    return NIHChestXray(kind="nih_chest_xray", size=(16, 16))
+
+
+def dicom(root: Path, first: int) -> Dicom:
+    """Pictures with a table of labels, one of them without a label."""
+    for number in range(4):
+        values = np.roll(TWELVE, first + number, axis=1) // (1 + number)
+        own = {"SOPInstanceUID": f"1.2.9.{number}", "StudyInstanceUID": f"1.2.8.{number}", "PatientID": f"K-{number}"}
+        (root / f"{number}.dcm").write_bytes(made(values, LITTLE, **own))
+    (root / "labels.csv").write_text("SOPInstanceUID,finding\n1.2.9.0,0\n1.2.9.1,1\n1.2.9.2,0\n")
+    labels = {"path": "labels.csv", "key": "SOPInstanceUID", "columns": ["finding"]}
+    return Dicom.model_validate({"kind": "dicom", "size": [8, 8], "labels": labels})
+
+
+def npz(root: Path, first: int) -> MedMNIST:
+    """Generated pictures."""
+    file = generate(Synthetic(kind="synthetic", layout="medmnist", subjects=40, seed=first), root)
+    root.with_suffix(".npz").write_bytes(file.read_bytes())
+    return MedMNIST(kind="medmnist")
+
+
+def stays(root: Path, first: int) -> Physionet2012:
+    """Generated stays with their outcomes."""
+    generate(Synthetic(kind="synthetic", layout="physionet2012", subjects=20, seed=first), root)
+    return Physionet2012(kind="physionet2012")
+
+
+@pytest.mark.parametrize("laid", [class_folders, table, masks, archive, dicom, npz, stays])
+def test_data_have_the_same_contents_with_their_labels_and_without(tmp_path: Path, laid: Any) -> None:
+    """Whatever lies beside them, is set aside for its label or stands in another order; other data have others."""
+    workspace, found = Workspace(tmp_path / "home"), []
+    for first in (1, 100):
+        (root := tmp_path / str(first)).mkdir()
+        source = laid(root, first)
+        path = root.with_suffix(".npz") if laid is npz else root
+        read = [ingest(workspace, one, path).record for one in (source, unlabelled(source))]
+        assert read[0].key != read[1].key
+        with_labels, without = (contents_of(workspace, one) for one in read)
+        assert with_labels == without is not None
+        found.append(without)
+    assert found[0] != found[1]
+
+
+def test_a_source_that_tells_no_stays_contents_gives_none(tmp_path: Path) -> None:
+    """Then the batch is known by its cohort, as the data are read in one way alone."""
+    workspace = Workspace(tmp_path / "home")
+    (root := tmp_path / "raw").mkdir()
+    snapshot = ingest(workspace, stays(root, 1), root).record
+    path = workspace.folder("ingest", snapshot.key) / "stays.parquet"
+    read = pl.read_parquet(path).with_columns(pl.lit(None, pl.String).alias("content_hash"))
+    path.unlink()
+    write_table(path, read.to_arrow())
+    assert contents_of(workspace, snapshot) is None
+    for source in (Mimic3(kind="mimic3"), Mimic4(kind="mimic4"), Meds(kind="meds")):
+        assert unlabelled(source) == source

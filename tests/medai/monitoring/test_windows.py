@@ -81,6 +81,31 @@ def test_a_batch_that_is_compared_anew_keeps_its_place(workspace: Workspace) -> 
     assert [window.at for window in after] == [window.at for window in before]
 
 
+def test_a_batch_that_is_read_with_labels_and_without_is_one_window(workspace: Workspace) -> None:
+    """The newest figures in the first one's place, of each kind and champion; other contents are another batch."""
+    for kind in ("data", "predictions"):
+        take(workspace, psi(0.5), batch="with labels", contents="a", kind=kind)
+        take(workspace, psi(0.6), batch="without", contents="a", kind=kind)
+    take(workspace, psi(0.7), batch="others", contents="b")
+    assert [(window.kind, window.content.figures[0].value) for window in windows(workspace, "ward")] == [
+        ("data", 0.6), ("predictions", 0.6), ("data", 0.7),
+    ]  # fmt: skip
+    assert standing(workspace, "ward").windows == {"data": 2, "predictions": 1, "performance": 0}
+    take(workspace, psi(0.8), batch="without", contents="a", candidate="d")
+    assert len(windows(workspace, "ward")) == 4
+
+
+def test_windows_that_tell_no_contents_are_known_by_their_batch(workspace: Workspace) -> None:
+    """Such as those of performance, or of an earlier medai, until their batch is compared anew."""
+    take(workspace, psi(0.1), batch="stays")
+    take(workspace, psi(0.2), batch="pictures")
+    take(workspace, psi(0.3), batch="stays")
+    assert [window.content.figures[0].value for window in windows(workspace, "ward")] == [0.3, 0.2]
+    take(workspace, psi(0.4), batch="pictures", contents="a")
+    take(workspace, psi(0.5), batch="labelled pictures", contents="a")
+    assert [window.content.figures[0].value for window in windows(workspace, "ward")] == [0.3, 0.5]
+
+
 def test_a_violation_counts_when_it_repeats(workspace: Workspace) -> None:
     """Once is not enough, nor twice in eight windows; two of the last five are."""
     for value, counts in ((0.5, False), *[(0.1, False)] * 4, (0.5, False), (0.5, True), (0.1, True)):
