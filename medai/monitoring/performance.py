@@ -203,7 +203,8 @@ def truth_of(said: list[str], output: Output) -> NDArray[np.int64]:
     """(samples,) class numbers, or (samples, findings) of 0 and 1, of classes by their names."""
     if isinstance(output, Multilabel):
         rows = [set(one.split("; ")) for one in said]
-        return np.array([[int(finding in row) for finding in output.names] for row in rows], np.int64)
+        there = [[int(finding in row) for finding in output.names] for row in rows]
+        return np.array(there, np.int64).reshape(len(said), output.columns)  # of nobody, too
     place = {label: number for number, label in enumerate(output.names)}
     return np.array([place[one] for one in said], np.int64)
 

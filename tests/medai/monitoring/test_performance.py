@@ -10,6 +10,7 @@ import numpy as np
 import polars as pl
 
 from medai.evaluation import Evaluation
+from medai.measurement.evidence import evidence_of
 from medai.monitoring import Monitoring
 from medai.monitoring.batches import batches, keep_batch, note_batch
 from medai.monitoring.labels import LabelFile, join
@@ -148,9 +149,13 @@ def test_whom_the_champion_was_fitted_on_says_nothing_of_it(watched: Any) -> Non
 
 
 def test_truth_of_findings(output_of: Any) -> None:
-    """Findings by their names, none of them included; classes by their place."""
+    """Findings by their names, none of them included; classes by their place. Of nobody, evidence can be counted."""
     findings = output_of(kind="multilabel", classes={"m": "Mass", "e": "Edema"})
     assert truth_of(["Mass; Edema", "none", "Edema"], findings).tolist() == [[1, 1], [0, 0], [0, 1]]
+    evidence = evidence_of(findings, truth_of([], findings), np.empty(0, np.int64))
+    assert [(one.label, one.subjects) for one in evidence] == [
+        ("Mass", 0), ("Edema", 0), ("no Mass", 0), ("no Edema", 0),
+    ]  # fmt: skip
     classes = output_of(kind="multiclass", classes={0: "a", 1: "b", 2: "c"})
     assert truth_of(["c", "a"], classes).tolist() == [2, 0]
 
