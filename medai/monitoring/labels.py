@@ -9,6 +9,8 @@ OUTCOME   named like the output, its label column or ``outcome``: a class by its
 time      when it was known, ISO 8601; may be left out
 site      by which the performance is told, too; may be left out. A cell that names a patient is no site
 
+Further columns may stand there, of whatever kind; they are not used.
+
 What cannot be used is set aside by its reason, and counted; nothing of a row is told.
 
 without_id            neither id nor subject
@@ -29,7 +31,7 @@ from __future__ import annotations
 import csv
 import io
 import os
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
@@ -58,7 +60,8 @@ REASONS = (
     "several_predictions",
     "contradicts_earlier",
 )
-_UNREADABLE = (UnicodeDecodeError, csv.Error, DataRefused)
+_FIRST_DAY, _LAST_DAY = -719_162, 2_932_896
+"""The first of January of the year 1 and the last of December 9999, in days since 1970."""
 _TRUE, _FALSE = frozenset({"1", "1.0", "true", "yes"}), frozenset({"0", "0.0", "false", "no"})
 
 
@@ -108,16 +111,17 @@ def read_labels(path: Path, name: str, output: Output) -> LabelFile:
             received="an output of kind mask",
             action="measure the champion on labelled pictures with `medai evaluate`",
         )
-    raw = _read(path)
+    findings = (*output.names, *output.classes) if isinstance(output, Multilabel) else ()
+    raw, columns = _read(path, {*KEYS, TIME, SITE, name, OUTCOME, *output.labels, *findings})
     keys = [key for key in KEYS if key in raw.columns]
     if not keys:
-        raise _lacks("a column id or subject", raw)
-    if isinstance(output, Multilabel) and any(finding in raw.columns for finding in (*output.names, *output.classes)):
-        truth = _findings(raw, output)
+        raise _lacks("a column id or subject", columns)
+    if isinstance(output, Multilabel) and any(finding in raw.columns for finding in findings):
+        truth = _findings(raw, columns, output)
     else:
         found = [one for one in dict.fromkeys((name, OUTCOME, *output.labels)) if one in raw.columns]
         if not found:
-            raise _lacks(f"the outcome in a column {name} or {OUTCOME}", raw)
+            raise _lacks(f"the outcome in a column {name} or {OUTCOME}", columns)
         if len(found) > 1:
             raise _twice(f"the outcome in one column, {name} or {OUTCOME}", f"{len(found)} columns of outcomes")
         column = found[0]
@@ -213,16 +217,17 @@ def join(file: LabelFile, predictions: pl.DataFrame, known: pl.DataFrame, now: d
     return Joined(rows, {reason: found[reason] for reason in REASONS if reason in found})
 
 
-def _read(path: Path) -> pl.DataFrame:
-    """Every cell as text, without blanks around it; an empty one is null.
+def _read(path: Path, wanted: Collection[str]) -> tuple[pl.DataFrame, int]:
+    """Every cell as text, without blanks around it; an empty one is null. And how many columns the file has.
+
+    Args:
+        wanted: columns that may be needed; of Parquet no others are read.
 
     Raises:
         ConfigurationError: no such file, or another suffix.
-        DataRefused: it cannot be read.
+        DataRefused: it cannot be read, or is empty.
     """
     import polars as pl
-
-    from medai.tables import read_table
 
     suffix = path.suffix.lower()
     if suffix not in (".csv", ".parquet") or not os.path.isfile(path):  # noqa: PTH113 False, too, for a name that is too long
@@ -232,29 +237,7 @@ def _read(path: Path) -> pl.DataFrame:
             received="no such file" if suffix in (".csv", ".parquet") else "another suffix",
             action="correct the path",
         )
-    try:
-        if suffix == ".csv":
-            text = path.read_bytes().decode("utf-8-sig")
-            names = next(csv.reader(io.StringIO(text, newline="")), [])
-            table = pl.read_csv(io.StringIO(text), infer_schema=False) if text.strip() else pl.DataFrame()
-        else:
-            table = pl.DataFrame(read_table(path))
-            names = table.columns
-            table = table.with_columns(
-                pl.col(name).dt.to_string("iso") if kind.is_temporal() else pl.col(name).cast(pl.String)
-                for name, kind in table.schema.items()
-            )
-    except (*_UNREADABLE, pl.exceptions.PolarsError, pl.exceptions.PanicException) as failure:
-        if isinstance(failure, pl.exceptions.PanicException) and suffix != ".parquet":
-            raise  # it speaks of the machine; of Parquet it speaks of times that are in no calendar
-        raise DataRefused(
-            "the file of outcomes cannot be read",
-            expected="CSV in UTF-8 with a line of column names, or Parquet of plain columns",
-            received=_unreadable(failure, suffix),
-            action="write it again",
-        ) from None
-    if len({*names}) < len(names):  # polars has given the second another name
-        raise _twice("each column's name once", "a name that two columns have")
+    table, columns = _read_csv(path) if suffix == ".csv" else _read_parquet(path, wanted)
     if not table.height:
         raise DataRefused(
             "the file of outcomes is empty",
@@ -264,18 +247,89 @@ def _read(path: Path) -> pl.DataFrame:
         )
     return table.with_columns(pl.all().str.strip_chars()).with_columns(
         pl.when(pl.all() != "").then(pl.all()).name.keep()
+    ), columns
+
+
+def _read_csv(path: Path) -> tuple[pl.DataFrame, int]:
+    import polars as pl
+
+    try:
+        text = path.read_bytes().decode("utf-8-sig")
+        names = next(csv.reader(io.StringIO(text, newline="")), [])
+        table = pl.read_csv(io.StringIO(text), infer_schema=False) if text.strip() else pl.DataFrame()
+    except UnicodeDecodeError:
+        raise _unreadable("bytes that are not UTF-8") from None
+    except (csv.Error, pl.exceptions.PolarsError):
+        raise _unreadable("rows that are longer than the line of names, or quotes that do not end") from None
+    _each_once(names)
+    return table, len(names)
+
+
+def _read_parquet(path: Path, wanted: Collection[str]) -> tuple[pl.DataFrame, int]:
+    import polars as pl
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    from medai.tables import read_table, readable
+
+    damaged = _unreadable("a file that is damaged, or is no Parquet")
+    try:
+        with readable(path):
+            names = pq.read_schema(path).names
+    except DataRefused:
+        raise damaged from None
+    _each_once(names)
+    needed = [name for name in names if name in wanted]
+    if not needed:
+        raise _lacks("a column id or subject", len(names))
+    try:
+        read = read_table(path, needed).select(needed)  # of "a" Parquet's reader gives "a.b", too
+    except DataRefused:
+        raise damaged from None
+    odd = _unreadable("columns of lists, of bytes, of numbers with more than 38 digits or of an unknown time zone")
+    if any(pa.types.is_decimal256(kind) for kind in read.schema.types):  # polars panics
+        raise odd
+    try:
+        table = pl.DataFrame(read)
+        if not all(map(_in_calendar, table)):
+            raise _unreadable("times that are in no calendar: before the year 1, or after 9999")
+        return table.select(
+            pl.col(name).dt.to_string("iso") if kind.is_temporal() else pl.col(name).cast(pl.String)
+            for name, kind in table.schema.items()
+        ), len(names)
+    except pl.exceptions.PolarsError:
+        raise odd from None
+
+
+def _in_calendar(column: pl.Series) -> bool:
+    """Whether dates lie in the years 1 to 9999; where they lie far outside polars panics when it tells them."""
+    import polars as pl
+
+    if column.dtype == pl.Date:
+        low, high = _FIRST_DAY, _LAST_DAY
+    elif isinstance(column.dtype, pl.Datetime):
+        parts = {"ms": 10**3, "us": 10**6, "ns": 10**9}[column.dtype.time_unit] * 86_400
+        low, high = _FIRST_DAY * parts, (_LAST_DAY + 1) * parts - 1
+    else:
+        return True
+    numbers = column.to_physical().drop_nulls().to_numpy()
+    return not len(numbers) or low <= int(numbers.min()) <= int(numbers.max()) <= high
+
+
+def _unreadable(received: str) -> DataRefused:
+    """The refusal of a file that cannot be read, without a word of it, which libraries repeat."""
+    return DataRefused(
+        "the file of outcomes cannot be read",
+        expected="CSV in UTF-8 with a line of column names, or Parquet of plain columns",
+        received=received,
+        action="write it again",
     )
 
 
-def _unreadable(failure: BaseException, suffix: str) -> str:
-    """What kept a file from being read, without a word of it, which libraries repeat."""
-    if isinstance(failure, UnicodeDecodeError):
-        return "bytes that are not UTF-8"
-    if isinstance(failure, DataRefused):
-        return "a file that is damaged, or is no Parquet"
-    if suffix == ".parquet":
-        return "columns of lists, of bytes or of times that are in no calendar"
-    return "rows that are longer than the line of names, or quotes that do not end"
+def _each_once(names: list[str]) -> None:
+    """Refuse a file that names two of its columns alike; libraries give the second another name, or neither."""
+    if len({*names}) < len(names):
+        raise _twice("each column's name once", "a name that two columns have")
 
 
 def _twice(expected: str, received: str) -> DataRefused:
@@ -287,12 +341,12 @@ def _twice(expected: str, received: str) -> DataRefused:
     )
 
 
-def _lacks(what: str, table: pl.DataFrame) -> DataRefused:
+def _lacks(what: str, columns: int) -> DataRefused:
     """The names that were found are not told: of a file without a header they are the first patient's values."""
     return DataRefused(
         "the file of outcomes lacks a column",
         expected=what,
-        received=f"{table.width} columns of other names",
+        received=f"{columns} columns of other names",
         action="name the columns as `medai label --help` tells",
     )
 
@@ -309,7 +363,7 @@ def _class_of(text: str, output: Output) -> str | None:
     return None
 
 
-def _findings(table: pl.DataFrame, output: Multilabel) -> pl.Series:
+def _findings(table: pl.DataFrame, width: int, output: Multilabel) -> pl.Series:
     """The findings of each row whose every column is 0 or 1; empty where one is missing, null where one is neither."""
     import polars as pl
 
@@ -319,7 +373,7 @@ def _findings(table: pl.DataFrame, output: Multilabel) -> pl.Series:
     }
     lacking = [label for label, column in columns.items() if column is None]
     if lacking:
-        raise _lacks(f"a column for each finding, {lacking[0]} among them", table)
+        raise _lacks(f"a column for each finding, {lacking[0]} among them", width)
     said: list[str | None] = []
     for row in table.select([str(column) for column in columns.values()]).iter_rows():
         cells = ["" if cell is None else str(cell).casefold() for cell in row]
