@@ -8,6 +8,7 @@ Labels of one file that were not known before make one window of performance for
 from __future__ import annotations
 
 import logging
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 from flows.announcing import announce_line
@@ -20,10 +21,18 @@ from medai.errors import DataRefused, ServiceFailed
 from medai.external import same_question
 from medai.ledger import Ledger
 from medai.monitoring.batches import Kept, batches
-from medai.monitoring.labels import LabelFile, join, read_labels, without_named_patients
+from medai.monitoring.labels import (
+    MODEL_MISSING,
+    OTHER_OUTPUTS,
+    LabelFile,
+    join,
+    read_labels,
+    without_named_patients,
+)
 from medai.monitoring.performance import known_outcomes, outcomes_of, predictions_of
 from medai.monitoring.records import Outcomes
 from medai.monitoring.windows import keep_window, windows
+from medai.outputs import Output
 from medai.paths import expanded
 from medai.problem import Problem
 from medai.records import Candidate, Snapshot
@@ -53,6 +62,7 @@ def label(problem: str, file: str, overrides: list[str] | None = None) -> dict[s
     Raises:
         ConfigurationError: nothing was predicted yet, or the problem has no champion.
         DataRefused: the file cannot be read, or none of its rows can be used.
+        ServiceFailed: a model that predicted, or its answers, are gone; whatever else could be measured is.
     """
     _, workspace, ledger, question, stands, champion = ask(problem, overrides)
     same_question(champion, question.outputs)
@@ -64,13 +74,14 @@ def label(problem: str, file: str, overrides: list[str] | None = None) -> dict[s
         with steps.timed("join"):
             kept = batches(workspace, question.name)
             snapshots = _snapshots(workspace, kept)
+            predicted = _some(predictions_of(workspace, kept), problem)
             guards = (Guard.of(workspace, one) for one in known_snapshots(workspace, champion, snapshots))
             given, naming = without_named_patients(given, guards)
             if naming:
                 log.warning("site: %d rows name a patient there and are told under no site", naming)
-            predictions = predictions_of(workspace, kept)
             known = known_outcomes(workspace, question.name)
-            joined = join(given, _some(predictions, problem), known)
+            aside = _aside(workspace, {*predicted["candidate"], *known["candidate"]}, (name, output))
+            joined = join(given, predicted, known, aside=aside)
             _refuse_useless(given, joined.rows.height, joined.set_aside)
             new = joined.rows.join(known.select("candidate", "id").unique(), on=("candidate", "id"), how="anti")
         _keep(workspace, ledger, question, given, new, kept, joined.set_aside, steps)
@@ -78,21 +89,26 @@ def label(problem: str, file: str, overrides: list[str] | None = None) -> dict[s
         counts = _counts(given, joined.rows, new, joined.set_aside)
         announce_line(workspace, "medai.labels.arrived", noted[-1], counts)
     measured = {window.content.batch for window in windows(workspace, question.name)}
-    told = [
-        _window(workspace, ledger, question, outcomes, kept, steps)
-        for outcomes in outcomes_of(workspace, question.name)
-        if outcomes.key not in measured  # those of an earlier file too, after which this was killed
-    ]
-    return {
+    told, gone = [], None
+    for outcomes in outcomes_of(workspace, question.name):
+        if outcomes.key not in measured:  # those of an earlier file too, after which this was killed
+            try:
+                told.append(_window(workspace, ledger, question, outcomes, kept, steps))
+            except ServiceFailed as failure:  # the others are measured, and stand on the page, before it is told
+                gone = failure
+    answer = {
         "problem": question.name,
         "version": stands.version,
         "file_sha256": given.sha256,
         **_counts(given, joined.rows, new, joined.set_aside),
-        "predicted": 0 if predictions is None else predictions["id"].n_unique(),
+        "predicted": predicted["id"].n_unique(),
         "windows": told,
         **concluded(workspace, ledger, question, champion, snapshots, steps),
         "stages": steps.taken,
     }
+    if gone is not None:
+        raise gone
+    return answer
 
 
 def _snapshots(workspace: Workspace, kept: list[Kept]) -> list[Snapshot]:
@@ -102,6 +118,23 @@ def _snapshots(workspace: Workspace, kept: list[Kept]) -> list[Snapshot]:
         for key in sorted({one.batch.snapshot for one in kept})
         if (one := workspace.find("ingest", key, Snapshot)) is not None
     ]
+
+
+def _aside(workspace: Workspace, candidates: Iterable[str], own: tuple[str, Output]) -> dict[str, str]:
+    """Champion → why nothing is joined to what it answered.
+
+    Args:
+        own: the output of the champion that stands, by whose classes the file was read.
+    """
+    aside = {}
+    for key in candidates:
+        candidate = workspace.find("fit", key, Candidate)
+        if candidate is None:
+            log.warning("fit/%s, which predicted, is missing or was altered: nothing new is joined to its answers", key)
+            aside[key] = MODEL_MISSING
+        elif own_output(candidate) != own:
+            aside[key] = OTHER_OUTPUTS
+    return aside
 
 
 def _some(predictions: pl.DataFrame | None, problem: str) -> pl.DataFrame:
@@ -118,13 +151,26 @@ def _some(predictions: pl.DataFrame | None, problem: str) -> pl.DataFrame:
 
 
 def _refuse_useless(given: LabelFile, joined: int, set_aside: dict[str, int]) -> None:
+    """Refuse a file of which nothing is joined; where a model is missing the file may be sound."""
     if not joined:
+        if MODEL_MISSING in set_aside:
+            raise _gone("its folder as it was registered", "then give the file again")
         raise DataRefused(
             "no row of the file of outcomes can be used",
-            expected=f"rows whose {given.key} is in the answers of `medai predict`, with an outcome of the problem",
+            expected=f"rows whose {given.key} is in the answers of `medai predict`, by a champion of today's outputs,"
+            " with an outcome of the problem",
             received="; ".join(f"{reason.replace('_', ' ')}: {count}" for reason, count in set_aside.items()),
             action="correct the file; `medai label --help` tells its columns",
         )
+
+
+def _gone(expected: str, then: str = "the outcomes are kept") -> ServiceFailed:
+    return ServiceFailed(
+        "a model that predicted some of these patients, or what it answered, is missing or was altered",
+        expected=expected,
+        received="none that is intact",
+        action=f"restore the workspace's store from a copy; {then}",
+    )
 
 
 def _counts(given: LabelFile, joined: pl.DataFrame, new: pl.DataFrame, set_aside: dict[str, int]) -> dict[str, Any]:
@@ -171,17 +217,12 @@ def _window(
     """The window of performance of one champion.
 
     Raises:
-        ServiceFailed: its record is gone or was altered.
+        ServiceFailed: its record, or its answers, are gone or were altered.
     """
     candidate = workspace.find("fit", outcomes.candidate, Candidate)
-    if candidate is None:
-        raise ServiceFailed(
-            "a model that predicted some of these patients is missing or was altered",
-            expected="its folder as it was registered",
-            received="none that is intact",
-            action="restore the workspace's store from a copy; the outcomes are kept",
-        )
     mine = [one for one in kept if one.batch.candidate == outcomes.candidate]
+    if candidate is None or not mine:
+        raise _gone("its folder as it was registered" if candidate is None else "its answers as they were kept")
     version = mine[-1].version
     figure = ledger.registered(question.name).get(version, {}).get("figure")
     own = {} if not figure else {str(figure["metric"]): float(figure["value"])}

@@ -23,6 +23,10 @@ contradicts_itself    the same id with several outcomes: none of them is taken
 unknown_id            nobody of that name was predicted
 several_predictions   a subject for whom several rows were predicted: give their ids; or an id that names several
                       subjects, as where each file of pictures counts its own from 0
+other_outputs         predicted only by champions whose outputs are not those of the one that stands, as before a class
+                      was renamed: the file is read by the classes of the one that stands
+model_missing         predicted only by a champion whose files are gone or altered; once the store is restored from a
+                      copy, give the file again
 contradicts_earlier   another outcome is known already, and stands
 """
 
@@ -31,7 +35,7 @@ from __future__ import annotations
 import csv
 import io
 import os
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
@@ -48,6 +52,8 @@ KEYS = ("id", "subject")
 OUTCOME, TIME, SITE = "outcome", "time", "site"
 LONGEST_SITE = 64
 """Characters of a site's name; a longer text is none."""
+OTHER_OUTPUTS, MODEL_MISSING = "other_outputs", "model_missing"
+"""Why no outcome is joined to what a champion answered."""
 REASONS = (
     "without_id",
     "missing_outcome",
@@ -58,6 +64,8 @@ REASONS = (
     "contradicts_itself",
     "unknown_id",
     "several_predictions",
+    OTHER_OUTPUTS,
+    MODEL_MISSING,
     "contradicts_earlier",
 )
 _FIRST_DAY, _LAST_DAY = -719_162, 2_932_896
@@ -162,17 +170,26 @@ def without_named_patients(file: LabelFile, guards: Iterable[Guard]) -> tuple[La
     return file._replace(table=table), int(file.table["site"].is_in(naming).sum())
 
 
-def join(file: LabelFile, predictions: pl.DataFrame, known: pl.DataFrame, now: datetime | None = None) -> Joined:
+def join(
+    file: LabelFile,
+    predictions: pl.DataFrame,
+    known: pl.DataFrame,
+    now: datetime | None = None,
+    aside: Mapping[str, str] | None = None,
+) -> Joined:
     """Join outcomes to predictions.
 
     Args:
         predictions: id, subject, subject_id, candidate, prediction_time and further columns; of one id, subject and
             candidate one row.
-        known: id and truth of outcomes that were joined before.
+        known: candidate, id and truth of outcomes that were joined before.
         now: later than which no outcome can be known; the clock's when left out.
+        aside: candidate → why nothing is joined to its predictions; they say still whom a name means.
     """
     import polars as pl
 
+    unfit = dict(aside or {})
+    known = known.filter(~pl.col("candidate").is_in(list(unfit)))
     now = (now or datetime.now(UTC)).astimezone(UTC).replace(tzinfo=None)
     table = file.table.with_row_index("line")
     free = pl.col("reason").is_null()
@@ -184,10 +201,13 @@ def join(file: LabelFile, predictions: pl.DataFrame, known: pl.DataFrame, now: d
     table = table.with_columns(pl.when(again).then(pl.lit("duplicate")).otherwise("reason").alias("reason"))
 
     of_name = predictions.with_columns(
-        (pl.col("id") if file.key == "id" else pl.col("subject").fill_null(pl.col("id"))).alias("name")
+        (pl.col("id") if file.key == "id" else pl.col("subject").fill_null(pl.col("id"))).alias("name"),
+        pl.col("candidate").replace_strict(unfit, default=None, return_dtype=pl.String).alias("aside"),
     )
     counted = of_name.group_by("name").agg(
-        pl.struct("id", "subject_id").n_unique().alias("ids"), pl.col("prediction_time").max()
+        pl.struct("id", "subject_id").n_unique().alias("ids"),
+        pl.col("prediction_time").max(),
+        pl.when(pl.col("aside").is_not_null().all()).then(pl.col("aside").min()).alias("aside"),
     )
     table = table.join(counted, on="name", how="left", maintain_order="left")
     shifted = pl.col("prediction_time").fill_null(pl.lit(now)) > pl.lit(now)  # dates of a calendar of their own
@@ -204,6 +224,8 @@ def join(file: LabelFile, predictions: pl.DataFrame, known: pl.DataFrame, now: d
         .then(pl.lit("unknown_id"))
         .when(pl.col("ids") > 1)
         .then(pl.lit("several_predictions"))
+        .when(pl.col("aside").is_not_null())
+        .then("aside")
         .when((pl.col("time") > pl.lit(now)) & ~shifted)
         .then(pl.lit("future"))
         .when(pl.col("stands") != pl.col("truth"))
@@ -211,7 +233,8 @@ def join(file: LabelFile, predictions: pl.DataFrame, known: pl.DataFrame, now: d
     )
     table = table.with_columns(reason.alias("reason"))
     kept = table.filter(free).select("name", "truth", "site")
-    rows = of_name.join(kept, on="name", how="inner", maintain_order="left").drop("name")
+    usable = of_name.filter(pl.col("aside").is_null()).drop("aside")
+    rows = usable.join(kept, on="name", how="inner", maintain_order="left").drop("name")
     counts = table["reason"].drop_nulls().value_counts()
     found = dict(zip(counts["reason"].to_list(), counts["count"].to_list(), strict=True))
     return Joined(rows, {reason: found[reason] for reason in REASONS if reason in found})

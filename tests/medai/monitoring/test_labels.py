@@ -14,7 +14,7 @@ import pytest
 
 from medai.disclosure import Guard
 from medai.errors import ConfigurationError, DataRefused
-from medai.monitoring.labels import join, read_labels, without_named_patients
+from medai.monitoring.labels import REASONS, join, read_labels, without_named_patients
 
 NOW = datetime(2026, 5, 1)
 KNOWN = pl.DataFrame(schema={"candidate": pl.String, "id": pl.String, "truth": pl.String})
@@ -211,6 +211,29 @@ def test_a_machine_that_fails_is_not_the_file_s_fault(tmp_path: Path, ill: Any, 
     monkeypatch.setattr(pl.Expr, "cast", panic)
     with pytest.raises(pl.exceptions.PanicException):
         read_labels(path, "x", ill)
+
+
+def test_what_other_outputs_answered_is_set_aside(tmp_path: Path, ill: Any) -> None:
+    """An id that only such a champion predicted is counted; of one that both predicted the other's is joined.
+
+    What was told of it by other classes contradicts nothing; and a name that means two ids means them still.
+    """
+    older = PREDICTIONS.with_columns(pl.lit("old").alias("candidate"))
+    gone = PREDICTIONS.filter(pl.col("id") == "t2").with_columns(pl.lit("gone").alias("candidate"))
+    newer = PREDICTIONS.filter(pl.col("id").is_in(["s1", "s2"]))
+    predictions = pl.concat([older.filter(pl.col("id") != "t2"), gone, newer])
+    aside = {"old": "other_outputs", "gone": "model_missing"}
+    known = pl.DataFrame({"candidate": ["old"], "id": ["s1"], "truth": ["dead"]})
+    path = written(tmp_path, "id,outcome", "s1,1", "s2,0", "s3,1", "t1,1", "t2,1")
+    joined = join(read_labels(path, "x", ill), predictions, known, NOW, aside)
+    assert joined.rows.select("id", "candidate", "truth").rows() == [("s1", "c", "Ill"), ("s2", "c", "well")]
+    assert joined.set_aside == {"other_outputs": 2, "model_missing": 1}
+    assert list(joined.set_aside) == [one for one in REASONS if one in joined.set_aside]
+    assert set(joined.rows.columns) == {*PREDICTIONS.columns, "truth", "site"}
+
+    path = written(tmp_path, "subject,outcome", "p1,1", "p3,1")
+    by_subject = join(read_labels(path, "x", ill), pl.concat([older, newer.head(1)]), KNOWN, NOW, aside)
+    assert (by_subject.rows.height, by_subject.set_aside) == (0, {"several_predictions": 1, "other_outputs": 1})
 
 
 @pytest.mark.parametrize(

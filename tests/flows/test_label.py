@@ -1,0 +1,221 @@
+"""``medai label`` on champions and answers that are put in their place: what it joins, keeps and measures."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import datetime
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import polars as pl
+import pytest
+
+from flows import label as flow
+from medai.errors import DataRefused, ServiceFailed
+from medai.evaluation import Evaluation
+from medai.ledger import Ledger
+from medai.monitoring import Monitoring, performance
+from medai.monitoring.batches import PREDICTIONS, note_batch
+from medai.monitoring.records import Batch
+from medai.monitoring.windows import windows
+from medai.outputs import Output
+from medai.records import Candidate
+from medai.scores import score_columns
+from medai.tables import write_table
+from medai.workspace import Workspace
+
+OLD, NEW = "a" * 32, "b" * 32
+
+
+class Shared(Ledger):
+    """A ledger that notes which of its locks were held."""
+
+    lost = False
+
+    @contextmanager
+    def acting(self, problem: str) -> Iterator[Callable[[], None]]:
+        """Hold the lock, which may be lost at once."""
+        held.append(problem)
+
+        def still_held() -> None:
+            if self.lost:
+                raise ServiceFailed("the lock was lost", expected="it", received="none", action="again")
+
+        with super().acting(problem):
+            yield still_held
+
+
+held: list[str] = []
+
+
+@dataclass
+class Ward:
+    """A problem ``ward`` in a state folder: its champions, what they answered, and ``medai label`` on it."""
+
+    workspace: Workspace
+    ledger: Shared
+    output_of: Callable[..., Output]
+    fitted: Callable[[str], Candidate]
+    folder: Path
+    versions: dict[str, int] = field(default_factory=dict)
+    outputs: dict[str, Output] = field(default_factory=dict)
+
+    def champion(self, key: str, **output: Any) -> None:
+        """Let a champion stand whose output is this."""
+        own = self.output_of(**output)
+        cuts = (0.5,) * own.columns
+
+        def build(folder: Path) -> Candidate:
+            write_table(folder / "subjects.parquet", pl.DataFrame({"subject_id": [99], "role": ["train"]}).to_arrow())
+            facts = {"outputs": {"death": own.model_dump(mode="json")}, "thresholds": {"death": cuts}}
+            return self.fitted(key).model_copy(update=facts)
+
+        self.workspace.materialise("fit", key, Candidate, build)
+        self.versions[key], self.outputs[key] = len(self.versions) + 1, own
+
+    def predicted(self, key: str, names: Sequence[str], groups: dict[str, str] | None = None) -> Batch:
+        """Keep a champion's answers for these ids."""
+        batch = f"{len(list(self.workspace.root.glob('store/keep/*'))):032x}"
+        own = self.outputs[key]
+        table = pl.DataFrame(
+            {
+                "sample_id": range(len(names)),
+                "id": names,
+                "subject": [f"MRN-{name}" for name in names],
+                "subject_id": [sum(name.encode()) for name in names],
+                "prediction_time": [datetime(2026, 4, 1)] * len(names),
+            }
+            | {column: [0.3] * len(names) for column in score_columns("death", own)}
+            | {group: [level] * len(names) for group, level in (groups or {}).items()}
+        )
+
+        def build(folder: Path) -> Batch:
+            write_table(folder / PREDICTIONS, table.to_arrow())
+            return Batch(key=batch, candidate=key, snapshot="c" * 32, samples=len(names), groups=tuple(groups or ()))
+
+        record = self.workspace.materialise("keep", batch, Batch, build).record
+        note_batch(self.workspace, "ward", record, self.versions[key], f"2026-05-01T{batch[-2:]}")
+        return record
+
+    def label(self, *lines: str) -> dict[str, Any]:
+        """``medai label`` with a file of these lines, while the newest champion stands."""
+        path = self.folder / "late.csv"
+        path.write_text("\n".join(lines) + "\n")
+        return flow.label.fn("ward", str(path))
+
+    @property
+    def truths(self) -> list[tuple[str, str, str]]:
+        """Candidate, id and truth of all that was kept."""
+        return sorted(performance.known_outcomes(self.workspace, "ward").rows())
+
+
+@pytest.fixture
+def ward(
+    tmp_path: Path, output_of: Callable[..., Output], fitted: Callable[[str], Candidate], monkeypatch: Any
+) -> Ward:
+    """A problem without a champion; stages are the library's own, and nothing is announced or drawn."""
+    held.clear()
+    workspace = Workspace(tmp_path / "home")
+    found = Ward(workspace, Shared(workspace, by="nurse"), output_of, fitted, tmp_path)
+
+    def ask(_problem: str, _overrides: Any) -> Any:
+        key = list(found.versions)[-1]
+        question = SimpleNamespace(
+            name="ward",
+            outputs={"death": found.outputs[key]},
+            evaluation=Evaluation(resamples=100),
+            bounds=Monitoring(),
+        )
+        champion = workspace.find("fit", key, Candidate)
+        return None, workspace, found.ledger, question, SimpleNamespace(version=found.versions[key]), champion
+
+    monkeypatch.setattr(flow, "ask", ask)
+    monkeypatch.setattr(flow, "keep_outcomes", performance.keep_outcomes)
+    monkeypatch.setattr(flow, "measure", performance.measure)
+    monkeypatch.setattr(flow, "announce_line", lambda *_given: None)
+    monkeypatch.setattr(flow, "concluded", lambda *_given: {"page": "monitor.html"})
+    return found
+
+
+ALIVE = {"kind": "binary", "classes": {0: "alive", 1: "dead"}, "positive": "dead"}
+SURVIVED = {"kind": "binary", "classes": {0: "survived", 1: "died"}, "positive": "died"}
+
+
+def test_outcomes_are_joined_to_answers_of_today_s_outputs_alone(ward: Ward) -> None:
+    """Classes that were renamed since: what the older champion alone predicted is counted, and nothing ends in a
+    traceback, now or later; what was told of it by its own classes contradicts nothing.
+    """
+    ward.champion(OLD, **ALIVE)
+    ward.predicted(OLD, ["s1", "s2", "s3"])
+    assert ward.label("id,outcome", "s1,dead")["joined"] == 1
+    ward.champion(NEW, **SURVIVED)
+    ward.predicted(NEW, ["s1", "t1"])
+    found = ward.label("id,outcome", "s1,died", "s2,died", "s3,survived", "t1,1")
+    assert (found["joined"], found["new"], found["set_aside"]) == (2, 2, {"other_outputs": 2})
+    assert [(one["version"], one["samples"]) for one in found["windows"]] == [(2, 2)]
+    assert ward.truths == [(OLD, "s1", "dead"), (NEW, "s1", "died"), (NEW, "t1", "died")]
+    again = ward.label("id,outcome", "t1,died")
+    assert (again["known_already"], again["windows"]) == (1, [])
+    with pytest.raises(DataRefused, match="received: other outputs: 1"):
+        ward.label("id,outcome", "s2,died")
+
+
+def test_a_finding_that_is_asked_no_more_is_not_taken_as_absent(ward: Ward) -> None:
+    """A file that no longer tells a finding says nothing of the older champion, who answered it."""
+    ward.champion(OLD, kind="multilabel", classes={"m": "Mass", "e": "Edema", "h": "Hernia"})
+    ward.predicted(OLD, ["s1"])
+    ward.champion(NEW, kind="multilabel", classes={"m": "Mass", "e": "Edema"})
+    ward.predicted(NEW, ["s1", "t1"])
+    found = ward.label("id,Mass,Edema", "s1,1,0", "t1,0,0")
+    assert (found["joined"], found["set_aside"], len(found["windows"])) == (2, {}, 1)
+    assert ward.truths == [(NEW, "s1", "Mass"), (NEW, "t1", "none")]
+
+
+def test_one_window_that_cannot_be_measured_keeps_no_other_from_it(ward: Ward) -> None:
+    """Answers or a model that are gone: the others are measured first, then it is told; later calls work on."""
+    ward.champion(OLD, **ALIVE)
+    lost = ward.predicted(OLD, ["s1"])
+    ward.champion(NEW, **ALIVE)
+    ward.predicted(NEW, ["s1", "t1"])
+    kept = performance.keep_outcomes
+
+    def killed(*given: Any) -> Any:
+        """Keep outcomes, and lose the older champion's answers right after."""
+        made = kept(*given)
+        if given[2] == OLD:
+            ward.workspace.folder("keep", lost.key).rename(ward.folder / "answers")
+        return made
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(flow, "keep_outcomes", killed)
+        patch.setattr(flow, "outcomes_of", lambda *_given: [])  # killed before it measured
+        ward.label("id,outcome", "s1,1")
+    with pytest.raises(ServiceFailed, match="or what it answered, is missing") as caught:
+        ward.label("id,outcome", "t1,0")
+    assert caught.value.expected == "its answers as they were kept"
+    assert caught.value.action == "restore the workspace's store from a copy; the outcomes are kept"
+    assert sorted(one.content.samples for one in windows(ward.workspace, "ward")) == [1, 1]
+    assert {one.content.candidate for one in windows(ward.workspace, "ward")} == {NEW}
+    (ward.folder / "answers").rename(ward.workspace.folder("keep", lost.key))
+    assert [one["version"] for one in ward.label("id,outcome", "t1,0")["windows"]] == [1]
+
+
+def test_nothing_is_joined_to_the_answers_of_a_model_that_is_gone(ward: Ward) -> None:
+    """Its classes are not known; whoever else predicted is measured, and restored it is labelled by the same file."""
+    ward.champion(OLD, **ALIVE)
+    ward.predicted(OLD, ["s1", "s2"])
+    ward.champion(NEW, **ALIVE)
+    ward.predicted(NEW, ["s1"])
+    ward.workspace.folder("fit", OLD).rename(ward.folder / "model")
+    found = ward.label("id,outcome", "s1,1", "s2,1")
+    assert (found["joined"], found["set_aside"]) == (1, {"model_missing": 1})
+    with pytest.raises(ServiceFailed, match="a model that predicted some of these patients") as caught:
+        ward.label("id,outcome", "s2,1")
+    assert caught.value.action == "restore the workspace's store from a copy; then give the file again"
+    (ward.folder / "model").rename(ward.workspace.folder("fit", OLD))
+    again = ward.label("id,outcome", "s1,1", "s2,1")
+    assert (again["joined"], again["set_aside"]) == (2, {})
+    assert ward.truths == [(OLD, "s1", "dead"), (OLD, "s2", "dead"), (NEW, "s1", "dead")]
