@@ -70,7 +70,8 @@ def label(problem: str, file: str, overrides: list[str] | None = None) -> dict[s
     steps = Steps()
     with steps.timed("read"):
         given = read_labels(expanded(file).absolute(), name, output)
-    with workspace.lock(f"label-{question.name}"):  # of two files at once the second sees what the first told
+    # Of two files at once the second sees what the first told, on whichever of the machines that share the ledger.
+    with ledger.acting(f"label-{question.name}") as still_held:
         with steps.timed("join"):
             kept = batches(workspace, question.name)
             snapshots = _snapshots(workspace, kept)
@@ -84,6 +85,7 @@ def label(problem: str, file: str, overrides: list[str] | None = None) -> dict[s
             joined = join(given, predicted, known, aside=aside)
             _refuse_useless(given, joined.rows.height, joined.set_aside)
             new = joined.rows.join(known.select("candidate", "id").unique(), on=("candidate", "id"), how="anti")
+        still_held()
         _keep(workspace, ledger, question, given, new, kept, joined.set_aside, steps)
     if noted := ledger.entries(question.name, LABELLED):
         counts = _counts(given, joined.rows, new, joined.set_aside)

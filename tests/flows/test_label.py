@@ -219,3 +219,17 @@ def test_nothing_is_joined_to_the_answers_of_a_model_that_is_gone(ward: Ward) ->
     again = ward.label("id,outcome", "s1,1", "s2,1")
     assert (again["joined"], again["set_aside"]) == (2, {})
     assert ward.truths == [(OLD, "s1", "dead"), (OLD, "s2", "dead"), (NEW, "s1", "dead")]
+
+
+def test_machines_that_share_the_ledger_label_one_after_the_other(ward: Ward) -> None:
+    """The ledger's lock is held, as by `detect`; where it is lost nothing is kept."""
+    ward.champion(OLD, **ALIVE)
+    ward.predicted(OLD, ["s1"])
+    ward.ledger.lost = True
+    with pytest.raises(ServiceFailed, match="the lock was lost"):
+        ward.label("id,outcome", "s1,1")
+    assert held == ["label-ward"]
+    assert (ward.truths, ward.ledger.entries("ward")) == ([], [])
+    ward.ledger.lost = False
+    ward.label("id,outcome", "s1,1")
+    assert [entry.kind for entry in ward.ledger.entries("ward")] == ["labelled"]
