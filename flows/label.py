@@ -8,7 +8,7 @@ Labels of one file that were not known before make one window of performance for
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Any
 
 from flows.announcing import announce_line
@@ -16,7 +16,7 @@ from flows.champion import ask
 from flows.outcome import Steps
 from flows.places import flow
 from flows.watching import concluded, known_snapshots, own_output, window_facts
-from medai.disclosure import Guard
+from medai.disclosure import Guard, with_file_name
 from medai.errors import DataRefused, ServiceFailed
 from medai.external import same_question
 from medai.ledger import Ledger
@@ -76,8 +76,8 @@ def label(problem: str, file: str, overrides: list[str] | None = None) -> dict[s
             kept = batches(workspace, question.name)
             snapshots = _snapshots(workspace, kept)
             predicted = _some(predictions_of(workspace, kept), problem)
-            guards = (Guard.of(workspace, one) for one in known_snapshots(workspace, champion, snapshots))
-            given, naming = without_named_patients(given, guards)
+            people = known_snapshots(workspace, champion, snapshots)
+            given, naming = without_named_patients(given, _guards(workspace, people, predicted))
             if naming:
                 log.warning("site: %d rows name a patient there and are told under no site", naming)
             known = known_outcomes(workspace, question.name)
@@ -111,6 +111,20 @@ def label(problem: str, file: str, overrides: list[str] | None = None) -> dict[s
     if gone is not None:
         raise gone
     return answer
+
+
+def _guards(workspace: Workspace, snapshots: Iterable[Snapshot], predictions: pl.DataFrame) -> Iterator[Guard]:
+    """Who know the patients: of each of these data, and of the answers, whose data `medai prune` may have taken."""
+    for one in snapshots:
+        yield Guard.of(workspace, one)
+    yield Guard(_names(predictions))
+
+
+def _names(predictions: pl.DataFrame) -> Iterator[str]:
+    """What the site calls the patients, stays and pictures that were predicted."""
+    yield from predictions["subject"].drop_nulls().unique()
+    for name in predictions["id"].unique():
+        yield from with_file_name(name)
 
 
 def _snapshots(workspace: Workspace, kept: list[Kept]) -> list[Snapshot]:

@@ -151,6 +151,18 @@ def page_text(page: str) -> str:
     return _NUMBERS.sub(" ", _STYLE.sub(" ", _DATA.sub(" ", page)))
 
 
+def with_file_name(name: str) -> Iterator[str]:
+    """An id; and of a picture's path its file's own name without the ending, too.
+
+    >>> list(with_file_name("ward/IM-0117.png"))
+    ['ward/IM-0117.png', 'IM-0117']
+    """
+    yield name
+    stem = name.rpartition("/")[2].partition(".")[0]
+    if stem != name:
+        yield stem
+
+
 def _names(folder: Path) -> Iterator[str]:
     """Every text of the owner's tables; of a picture's path its file's own name without the ending, too."""
     for path in sorted(folder.glob(TABLES)):
@@ -160,10 +172,7 @@ def _names(folder: Path) -> Iterator[str]:
                 continue
             for name in table[field.name].unique().to_pylist():
                 if name and not _CONTENT.fullmatch(name):
-                    yield name
-                    stem = name.rpartition("/")[2].partition(".")[0]
-                    if field.name == "site_id" and stem != name:
-                        yield stem
+                    yield from with_file_name(name) if field.name == "site_id" else (name,)
 
 
 def _tells(word: str) -> bool:

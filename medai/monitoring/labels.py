@@ -157,14 +157,13 @@ def without_named_patients(file: LabelFile, guards: Iterable[Guard]) -> tuple[La
     """The file without those sites that name a patient, since sites are told on pages; and of how many rows they were.
 
     Args:
-        guards: who know the patients.
+        guards: who know the patients; where nobody names a site none is asked for.
     """
     import polars as pl
 
-    known = list(guards)
-    naming = [
-        site for site in file.table["site"].drop_nulls().unique().to_list() if any(one.finds(site) for one in known)
-    ]
+    sites = file.table["site"].drop_nulls().unique().to_list()
+    known = list(guards) if sites else []
+    naming = [site for site in sites if any(one.finds(site) for one in known)]
     named = pl.col("site").is_in(naming)
     table = file.table.with_columns(pl.when(~named).then("site").alias("site"))
     return file._replace(table=table), int(file.table["site"].is_in(naming).sum())

@@ -233,3 +233,16 @@ def test_machines_that_share_the_ledger_label_one_after_the_other(ward: Ward) ->
     ward.ledger.lost = False
     ward.label("id,outcome", "s1,1")
     assert [entry.kind for entry in ward.ledger.entries("ward")] == ["labelled"]
+
+
+def test_sites_that_name_who_was_predicted_are_none_after_pruning(ward: Ward) -> None:
+    """The batch's data are gone, and with them their list of names: the answers have them, too."""
+    ward.champion(OLD, **ALIVE)
+    ward.predicted(OLD, ["north/IM-0117.png", "s-4711-x", "s3"])
+    sites = ("MRN-s-4711-x", "IM-0117", "south")
+    names = ("north/IM-0117.png", "s-4711-x", "s3")
+    ward.label("id,outcome,site", *(f"{name},1,{site}" for name, site in zip(names, sites, strict=True)))
+    (outcomes,) = ward.workspace.root.glob("store/label/*/outcomes.parquet")
+    assert dict(pl.read_parquet(outcomes).select("id", "site").rows()) == {
+        "north/IM-0117.png": None, "s-4711-x": None, "s3": "south",
+    }  # fmt: skip
