@@ -8,6 +8,7 @@ OUTCOME   named like the output, its label column or ``outcome``: a class by its
           one column each of 0 and 1, or ``outcome`` with their names, parted by ";"
 time      when it was known, ISO 8601; may be left out
 site      by which the performance is told, too; may be left out. A cell that names a patient is no site
+          (a cohort's group of that name is told as "site of the data")
 
 Further columns may stand there, of whatever kind; they are not used.
 

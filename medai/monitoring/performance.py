@@ -30,12 +30,14 @@ from medai.workspace import Made, Workspace
 if TYPE_CHECKING:
     import polars as pl
 
-KEPT_VERSION, VERSION = 1, 3
+KEPT_VERSION, VERSION = 2, 4
 """Of outcomes that are kept, and of what is measured on them."""
 OUTCOMES, RECEIPTS = "outcomes.parquet", "outcomes"
 TOLD = ("auroc", "micro_auroc", "auprc", "kappa", "sensitivity", "specificity", "ppv", "npv", "brier", "ece")
 """Metrics of a window, where the output has them."""
 OF_GROUPS = ("auroc", "sensitivity", "specificity")
+OWN = frozenset({"batch", "candidate", "order", "name", "aside", "truth", SITE})
+"""Columns that are joined to predictions: a group of the data that is named so is told under another name."""
 UNKNOWN = "not recorded"
 SMALL_SITES = f"sites of fewer than {SMALL_CELL}"
 """One level for all of them: in a column that somebody filled with texts of patients, each is a site of its own."""
@@ -69,12 +71,13 @@ def predictions_of(workspace: Workspace, kept: Iterable[Kept]) -> pl.DataFrame |
     tables = []
     for number, one in enumerate(kept):
         table = pl.DataFrame(read_table(workspace.folder("keep", one.batch.key) / PREDICTIONS))
+        table = table.rename({group: _told_as(group) for group in one.batch.groups})
         tables.append(
             table.with_columns(
                 pl.lit(one.batch.key).alias("batch"),
                 pl.lit(one.batch.candidate).alias("candidate"),
                 pl.lit(number).alias("order"),
-                *(pl.col(group).cast(pl.String) for group in one.batch.groups),
+                *(pl.col(_told_as(group)).cast(pl.String) for group in one.batch.groups),
             )
         )
     if not tables:
@@ -151,7 +154,7 @@ def measure(
         name, output: as the champion's record defines them.
         own: metric → the champion's figure on its own test.
     """
-    groups = tuple(sorted({group for batch in batches for group in batch.groups} | {SITE}))
+    groups = tuple(sorted({_told_as(group) for batch in batches for group in batch.groups} | {SITE}))
     config = _Measuring(
         evaluation=evaluation,
         own=own,
@@ -309,6 +312,15 @@ class _Rows:
             seed=evaluation.seed,
             tell=tell,
         )[0]
+
+
+def _told_as(group: str) -> str:
+    """A group's name beside the columns that outcomes bring: a file's site and truth stand.
+
+    >>> _told_as("ICUType"), _told_as("site")
+    ('ICUType', 'site of the data')
+    """
+    return f"{group} of the data" if group in OWN else group
 
 
 def _small_sites_together(table: pl.DataFrame) -> pl.DataFrame:

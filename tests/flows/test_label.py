@@ -246,3 +246,20 @@ def test_sites_that_name_who_was_predicted_are_none_after_pruning(ward: Ward) ->
     assert dict(pl.read_parquet(outcomes).select("id", "site").rows()) == {
         "north/IM-0117.png": None, "s-4711-x": None, "s3": "south",
     }  # fmt: skip
+
+
+def test_a_group_of_the_data_replaces_neither_site_nor_truth(ward: Ward) -> None:
+    """Groups that are called as what outcomes bring are told under a name of their own."""
+    ward.champion(OLD, **ALIVE)
+    names = [f"s{number}" for number in range(6)]
+    groups = {"site": "G1", "truth": "G2", "batch": "G3", "ICUType": "4"}
+    ward.predicted(OLD, names, groups)
+    (window,) = ward.label("id,outcome,site", *(f"{name},1,north" for name in names))["windows"]
+    assert {one["group"]: one["level"] for one in window["groups"]} == {
+        "ICUType": "4",
+        "batch of the data": "G3",
+        "site": "north",
+        "site of the data": "G1",
+        "truth of the data": "G2",
+    }
+    assert {truth for _, _, truth in ward.truths} == {"dead"}
