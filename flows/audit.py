@@ -15,7 +15,8 @@ from __future__ import annotations
 from collections import Counter
 from typing import Any
 
-from flows.governance import attest, check_reason, project
+from flows.governance import attest, project
+from flows.reasons import check_reason
 from medai.attestation import TAG, contradiction, unattested
 from medai.audit import AUDIT, Entry
 from medai.chain import Head, altered, unsigned
@@ -206,7 +207,7 @@ def sign(ledger: Ledger, tracking: Tracking, reason: str | None = None) -> dict[
         ConfigurationError: a reason was given and the audit needs no new signature, or there is none.
     """
     if reason is not None:
-        check_reason(reason)
+        check_reason(reason, ledger.workspace)
     entries = ledger.entries() if reason is None else ledger.audit.lines()[0]
     if reason is not None and not entries:
         raise ConfigurationError(

@@ -8,6 +8,7 @@ the next does what all of them were to do (``flows.turns``); looks that fall due
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -68,6 +69,7 @@ def deploy(
         falls_due(question.name, watch, timezone)
     events = events_of(on)
     path = _data_of(settings, question, problem, data, watched=watch is not None)
+    absent = path is not None and not os.path.exists(path)  # noqa: PTH110 False, too, for what may not be looked at
     here = expanded(problem)
     given = {
         "problem": str(here.absolute()) if here.suffix in (".yaml", ".yml") else problem,
@@ -100,7 +102,7 @@ def deploy(
         "cron": cron,
         "timezone": timezone,
         "data": data,
-        "absent": None if path is None or path.exists() else str(path),
+        "absent": str(path) if absent else None,
         "on": list(dict.fromkeys(on)),
         "notify": None if told is None else list(told),
         "next": made.next,

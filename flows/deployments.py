@@ -44,7 +44,8 @@ class Deployed(Frozen):
         id: of the deployment.
         name: of the deployment; the problem's name is in it.
         next: the first time it falls due, ISO 8601 with its offset from UTC.
-        replaced: of the schedule that stood under this name: ``cron`` and the parameters; None where none stood.
+        replaced: of the schedule that stood under this name: ``cron``, ``on`` and the parameters; None where there was
+            none.
     """
 
     id: str
@@ -73,7 +74,7 @@ def applied(
     """
     from prefect.client.schemas.actions import WorkPoolCreate
     from prefect.client.schemas.objects import ConcurrencyLimitConfig, ConcurrencyLimitStrategy
-    from prefect.deployments.runner import RunnerDeployment
+    from prefect.deployments.runner import DeploymentApplyError, RunnerDeployment
     from prefect.exceptions import ObjectAlreadyExists, ObjectNotFound
     from prefect.schedules import Cron
     from prefect.types.entrypoint import EntrypointType
@@ -103,7 +104,10 @@ def applied(
         job_variables={"env": _where(settings)},
         entrypoint_type=EntrypointType.MODULE_PATH,
     )
-    identity = str(deployment.apply())
+    try:
+        identity = str(deployment.apply())
+    except DeploymentApplyError as failure:
+        raise failure.__cause__ or failure from None  # Prefect calls whatever went wrong by this name
     _watch_heartbeats(settings, str(client.api_url))
     return Deployed(id=identity, name=name, next=falls_due(name, cron, timezone).isoformat(), replaced=replaced)
 

@@ -7,16 +7,16 @@ moves either.
 from __future__ import annotations
 
 import logging
-import unicodedata
 from functools import partial
 from typing import Any
 
 from flows.announcing import announce
-from flows.settings import Settings, user
+from flows.reasons import check_reason, who_acts
+from flows.settings import Settings
 from medai.attestation import TAG, contradiction, text
 from medai.errors import ChampionMoved, ConfigurationError, ServiceDown, ServiceFailed
 from medai.integrity import damage
-from medai.ledger import Champion, Ledger
+from medai.ledger import Champion, Ledger, no_champion
 from medai.locks import DatabaseLocks
 from medai.promotion.approval import signed
 from medai.promotion.recorded import awaiting, last_protocol, line_facts
@@ -26,14 +26,6 @@ from medai.workspace import Workspace
 
 log = logging.getLogger("medai.run")
 
-LONGEST_REASON, LONGEST_NAME = 2000, 100
-UNWRITTEN = ("Cc", "Cs", "Zl", "Zp")
-"""Categories of Unicode that no line of text has: controls, half characters, separators of lines and paragraphs."""
-TURNING = ("LRE", "RLE", "LRO", "RLO", "PDF", "LRI", "RLI", "FSI", "PDI")
-"""Bidirectional controls (Unicode Standard Annex 9), by which a reader is shown another order of words than is signed
-(Boucher and Anderson 2023, Trojan Source). Text of either direction needs none in one line."""
-TAGS = frozenset(map(chr, range(0xE0000, 0xE0080)))
-"""Unicode's tag characters: nobody sees them."""
 MLFLOW = "mlflow"
 """What an outcome's ``waiting`` names."""
 
@@ -43,26 +35,9 @@ def ledger_of(settings: Settings, workspace: Workspace | None = None) -> Ledger:
     database = settings.lock_database
     return Ledger(
         workspace or Workspace(settings.home, settings.lock_seconds),
-        by=_who_acts(),
+        by=who_acts(),
         site_key=settings.site_key,
         locks=DatabaseLocks(database.get_secret_value(), settings.lock_seconds) if database else None,
-    )
-
-
-def _who_acts() -> str:
-    """The user's name as it stands in every line; LOGNAME may say anything, and a history prints it."""
-    name = user()
-    if strange := _strange(name[: LONGEST_NAME + 1]):
-        received = f"the character {strange[0]!a}"
-    elif len(name) > LONGEST_NAME:
-        received = f"more than {LONGEST_NAME} characters"
-    else:
-        return name
-    raise ConfigurationError(
-        "the name of who acts cannot be written in the audit",
-        expected=f"one line of text, {LONGEST_NAME} characters at most",
-        received=received,
-        action="correct LOGNAME in the environment",
     )
 
 
@@ -127,7 +102,7 @@ def promote_by_hand(
         ChampionMoved: another version stands than the expected one.
         ServiceFailed: the audit is not whole, or not the one whose head MLflow remembers.
     """
-    check_reason(reason)
+    check_reason(reason, ledger.workspace, problem)
     meant = ledger.champion(problem)
     with ledger.acting(problem):
         registered = ledger.registered(problem)
@@ -196,8 +171,10 @@ def roll_back(
         NotChampion: another version stands, or somebody else has withdrawn it already.
         ConfigurationError: no reason was given, there is no champion, or the version before it is not intact.
     """
-    check_reason(reason)
+    check_reason(reason, ledger.workspace, problem)
     meant = expected if expected is not None else _version(ledger.champion(problem))
+    if meant is None:  # nobody was meant, and whoever is promoted while this waits for its turn is not
+        raise no_champion(problem)
     with ledger.acting(problem):
         before = ledger.before(problem)
         if before is not None and _version(ledger.champion(problem)) == meant:
@@ -233,8 +210,12 @@ def project(ledger: Ledger, tracking: Tracking, problem: str) -> dict[str, Any]:
     aliases = model.aliases if model else {}
     found = aliases.get("champion")
     told: dict[str, Any] = {"problem": problem, "champion": version}
+    noted = ledger.moved(problem)
     if found != version and found not in ledger.shown(problem):
-        ledger.append("moved", problem, {"alias": "champion", "found": found, "version": version})
+        facts = {"alias": "champion", "found": found, "version": version}
+        if facts not in noted:  # a kill came between the line and the alias
+            ledger.append("moved", problem, facts)
+            noted.append(facts)
         where = "was gone" if found is None else f"pointed at version {found}"
         stands = "nobody" if version is None else f"version {version}"
         log.warning("%s: MLflow's alias champion %s, moved by hand; the ledger says %s", problem, where, stands)
@@ -247,7 +228,7 @@ def project(ledger: Ledger, tracking: Tracking, problem: str) -> dict[str, Any]:
     challenger = ledger.registered(problem).get(aliases.get("challenger", 0))
     if challenger is not None and ledger.withdrawn(problem, challenger["candidate"]):
         tracking.drop_alias(problem, "challenger")
-    if not ledger.projected(problem):
+    if noted or not ledger.projected(problem):
         refuse_unattested(ledger, tracking, problem)
         attest(ledger, tracking, problem)
         ledger.append("projected", problem, {"version": version})
@@ -308,31 +289,3 @@ def _refuse_damaged(ledger: Ledger, problem: str, version: int, candidate: str) 
             received="a folder that is gone or was altered",
             action="restore it from a copy, run the command that made it again, or promote another version",
         )
-
-
-def check_reason(reason: str) -> None:
-    """Refuse a reason without words, or one that no line of the audit can hold or that reads otherwise than it is."""
-    if not any(unicodedata.category(sign)[0] in "LNPS" for sign in reason[: LONGEST_REASON + 1]):
-        raise ConfigurationError(
-            "what the audit keeps needs a reason",
-            expected="--reason with some words",
-            received="nothing",
-            action="say why: the auditor will ask",
-        )
-    strange = _strange(reason[:LONGEST_REASON])
-    if strange or len(reason) > LONGEST_REASON:
-        raise ConfigurationError(
-            "the reason cannot be written in the audit",
-            expected=f"one line of text, {LONGEST_REASON} characters at most",
-            received=f"the character {strange[0]!a}" if strange else f"{len(reason)} characters",
-            action="say it in plain words",
-        )
-
-
-def _strange(text: str) -> list[str]:
-    """The characters that no line has, or by which it reads otherwise than it is."""
-    return [
-        sign
-        for sign in text
-        if unicodedata.category(sign) in UNWRITTEN or unicodedata.bidirectional(sign) in TURNING or sign in TAGS
-    ]

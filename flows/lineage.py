@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 from medai.pruning import LINEAGE, MONITORED
 from medai.workspace import Workspace
@@ -23,13 +24,20 @@ def remember_lineage(
     Args:
         pages: key of a decision → key of its report.
     """
+    new = [*keys, *(pages or {}).keys(), *(pages or {}).values()]
     known = workspace.receipt(LINEAGE, candidate)
-    told = {
-        "keys": sorted({*known.get("keys", ()), *keys, *(pages or {}).keys(), *(pages or {}).values()}),
+    if _together(known, new, pages) == known:  # a run that is reused as a whole waits for nobody
+        return
+    with workspace.lock(f"lineage-{candidate}"):  # of two commands at once neither forgets what the other told
+        told = _together(workspace.receipt(LINEAGE, candidate), new, pages)
+        workspace.keep_receipt(LINEAGE, candidate, told)
+
+
+def _together(known: dict[str, Any], keys: Iterable[str], pages: dict[str, str] | None) -> dict[str, Any]:
+    return {
+        "keys": sorted({*known.get("keys", ()), *keys}),
         "pages": {**known.get("pages", {}), **(pages or {})},
     }
-    if told != known:
-        workspace.keep_receipt(LINEAGE, candidate, told)
 
 
 def report_of(workspace: Workspace, candidate: str, decision: str) -> Path | None:

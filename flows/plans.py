@@ -13,6 +13,8 @@ from flows.settings import Settings
 from medai.overview import FlowRun, Plan
 
 FLOWS = ("train", "retrain", "check", "predict", "monitor", "label", "evaluate", "watch")
+RETRAINING = ("retrain", "train")
+"""Flows of schedules; the second had those of medai before retraining had a flow of its own."""
 SHOWN = 8
 """Runs of a problem that are told, the newest first."""
 LOOKED_AT = 200
@@ -66,7 +68,7 @@ def _plans(client: Any, page: str, problems: set[str]) -> dict[str, Plan]:
         {
             # Looks for data come every few minutes: the next of them would stand where the retraining is asked for.
             "flow_runs": {"state": {"type": {"any_": ["SCHEDULED"]}}},
-            "flows": {"name": {"any_": ["retrain"]}},
+            "flows": {"name": {"any_": list(RETRAINING)}},
             "sort": "EXPECTED_START_TIME_ASC",
             "limit": LOOKED_AT,
         },

@@ -222,6 +222,16 @@ class Ledger:
                 may.add(entry.facts["version"])
         return may
 
+    def moved(self, problem: str) -> list[dict[str, Any]]:
+        """What was noted of an alias that somebody moved, and not yet confirmed to be put back."""
+        noted: list[dict[str, Any]] = []
+        for entry in self.entries(problem):
+            if entry.kind == "projected":
+                noted = []
+            elif entry.kind == "moved":
+                noted.append(entry.facts)
+        return noted
+
     def openings(self, test_sha256: str) -> int:
         """How many candidates were ever scored on this test set."""
         return len({entry.facts["candidate"] for entry in self._openings(test_sha256)})
@@ -393,12 +403,7 @@ class Ledger:
             if expected is not None and (not stack or stack[-1].version != expected):
                 raise self._not_champion(problem, expected, stack[-1] if stack else None)
             if not stack:
-                raise ConfigurationError(
-                    f"{problem} has no champion to roll back",
-                    expected="a promoted version",
-                    received="none in the ledger",
-                    action="run the problem until its gate, or a person, promotes a version",
-                )
+                raise no_champion(problem)
             rest = _without(stack, stack[-1].candidate)
             append(
                 "champion",
@@ -449,6 +454,16 @@ class Ledger:
                 action=f"nothing was changed; see `medai history {problem}`, then run the same command again: the"
                 " comparison is made with the new champion",
             )
+
+
+def no_champion(problem: str) -> ConfigurationError:
+    """Nobody stands whom a rollback could withdraw."""
+    return ConfigurationError(
+        f"{problem} has no champion to roll back",
+        expected="a promoted version",
+        received="none in the ledger",
+        action="run the problem until its gate, or a person, promotes a version",
+    )
 
 
 def _without(stack: list[Champion], candidate: str) -> list[Champion]:

@@ -150,6 +150,9 @@ def _needed(ledger: Ledger) -> tuple[dict[str, str], dict[str, str], bool]:
         for champion in ledger.champions(problem):
             roots.setdefault(champion.candidate, "champion, or the one a rollback brings back")
         settled = {(one.facts["candidate"], one.facts["rules"]) for one in ledger.entries(problem, "settled")}
+        for entry in ledger.entries(problem, "settled"):  # the same command again finds it, and decides nothing anew
+            if decision := entry.facts.get("decision"):
+                records.setdefault(decision, "decision of the audit")
         for entry in ledger.entries(problem, "decided"):
             if (entry.facts["candidate"], entry.facts["rules"]) not in settled:
                 roots.setdefault(entry.facts["candidate"], "of a decision that is not carried out yet")

@@ -89,13 +89,13 @@ def prune(
     """Delete what no champion, registered version, pending decision or snapshot in use needs."""
 
     def act(settings: Settings) -> dict[str, Any]:
-        from flows.governance import check_reason
+        from flows.reasons import check_reason
         from medai.pruning import plan
         from medai.pruning import prune as delete
 
         ledger = open_ledger(settings)
         if not dry_run:
-            check_reason(reason)
+            check_reason(reason, ledger.workspace)
         found = plan(ledger) if dry_run else delete(ledger, reason)
         return {"dry_run": dry_run, "list_sha256": found.list_sha256, **found.counts()}
 

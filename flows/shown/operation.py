@@ -41,7 +41,7 @@ def deployed(outcome: dict[str, Any]) -> None:
     if outcome["notify"]:
         typer.echo(f"  told: {', '.join(outcome['notify'])}")
     if outcome["absent"] is not None:
-        typer.echo(f"  nothing lies at {outcome['absent']} yet; a run that finds nothing there is refused")
+        typer.echo(f"  nothing is found at {outcome['absent']} from here; a run that finds nothing there is refused")
     if (before := outcome["replaced"]) is not None:
         events = f" and on {', '.join(before['on'])}" if before["on"] else ""
         typer.echo(f"  it replaces the schedule at {before['cron']}{events}")

@@ -84,7 +84,7 @@ def test_what_is_not_whole_is_named(
 
 
 def test_a_tag_that_was_taken_away_is_missed_and_written_again(registry: tuple[Workspace, Any], ledger: Ledger) -> None:
-    """As is an alias that somebody moved: noted, and put back."""
+    """As is an alias that somebody moved: noted, put back, and that it was is noted, too."""
     _, tracking = registry
     from mlflow import MlflowClient
 
@@ -92,10 +92,10 @@ def test_a_tag_that_was_taken_away_is_missed_and_written_again(registry: tuple[W
     assert wrongs(verify(ledger, tracking)) == ["MLflow does not know the audit of p"]
     tracking.set_alias("p", "champion", 3)
     answer = sign(ledger, tracking)
-    assert (answer["problems"], answer["moved"], answer["lines"]) == (["p"], {"p": 3}, 8)
+    assert (answer["problems"], answer["moved"], answer["lines"]) == (["p"], {"p": 3}, 9)
     outcome = verify(ledger, tracking)
     assert outcome["intact"]
-    assert (outcome["second_place"], outcome["kinds"]["moved"]) == ({"p": 8}, 1)
+    assert (outcome["second_place"], outcome["kinds"]["moved"]) == ({"p": 9}, 1)
 
 
 def test_a_champions_files_that_are_altered_or_gone_are_named(registry: tuple[Workspace, Any], ledger: Ledger) -> None:

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 from zoneinfo import ZoneInfo
 
+import httpx
 import pytest
 import yaml
 from prefect.client.orchestration import SyncPrefectClient
@@ -160,7 +161,10 @@ def test_what_is_deployed_is_told_replaced_and_removed(
     assert [(one["name"], one["on"]) for one in standing] == [("retrain-looked_after", ["labels"])]
 
     elsewhere = medai("deploy", problem, "--data", str(tmp_path / "rwa.npz"), "--on", "labels", home=home)
-    assert f"nothing lies at {tmp_path / 'rwa.npz'} yet; a run that finds nothing there is refused\n" in elsewhere.out
+    assert f"  nothing is found at {tmp_path / 'rwa.npz'} from here; a run that finds" in elsewhere.out
+    longer = medai("deploy", problem, "--data", str(tmp_path / f"{'x' * 300}.npz"), "--on", "labels", home=home)
+    assert longer.status == 0, longer.err
+    assert f"{'x' * 300}.npz from here; a run that finds nothing there is refused\n" in longer.out
 
     gone = medai("deploy", problem, "--remove", home=home)
     assert gone.out == "looked_after: removed\n  retrain-looked_after at 0 3 * * 1 UTC and on labels\n", gone.err
@@ -261,6 +265,22 @@ def test_a_deployment_that_somebody_else_removes_meanwhile_is_gone(
         (gone,) = deploy.remove(settings, "removed_twice")
     assert gone["name"] == "retrain-removed_twice"
     assert deploy.deployed(settings, "removed_twice") == []
+
+
+@pytest.mark.usefixtures("kept")
+def test_a_server_that_fails_while_it_keeps_the_schedule_is_told(
+    home: Path, environment: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Prefect's client calls whatever went wrong then by one name; the server is told, and no defect of ours."""
+    settings = Settings.load(home=home, prefect_api_url=environment["PREFECT_API_URL"])
+
+    def fails(*_: object, **__: object) -> None:
+        raise httpx.ReadTimeout("ward")
+
+    monkeypatch.setattr(SyncPrefectClient, "create_deployment", fails)
+    with pytest.raises(ServiceFailed, match="Prefect's server did not take the schedule") as failed:
+        deploy.deploy(settings, "hospital_mortality", cron="0 3 * * 1")
+    assert failed.value.received == "ReadTimeout"
 
 
 @pytest.mark.usefixtures("kept")

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from flows.governance import check_reason, ledger_of, project, promote_by_hand, roll_back
+from flows.governance import project, promote_by_hand, roll_back
 from flows.history import history
 from flows.settings import Settings
 from flows.sync import Courier, catch_up
@@ -127,31 +127,6 @@ def test_what_a_person_decides_stays(medai: Any, home: Path, problems: Any, alia
     assert [version["version"] for version in past["versions"]] == [1]
 
 
-@pytest.mark.parametrize("sign", ["\u202e", "\u2066", "\u2028", "\u2029", "\U000e0041", "\0"])
-def test_a_reason_that_reads_otherwise_than_it_is_signed_is_refused(sign: str) -> None:
-    """Turned words, hidden tags and separators of lines; whatever language it is in otherwise."""
-    check_reason("better on the ward's patients; \u0628\u0647\u062a\u0631 \u0645\u06cc\u200c\u0634\u0648\u062f")
-    with pytest.raises(ConfigurationError, match="the reason cannot be written in the audit") as refused:
-        check_reason(f"better {sign}on the ward")
-    assert refused.value.received == f"the character {sign!a}"
-
-
-@pytest.mark.parametrize(
-    "name", ["anna\n2026-05-01T12:00:00  board  version 2 approved", "anna\x1b[2J", "\u202eanna", "x" * 101]
-)
-def test_a_name_that_is_no_line_of_text_acts_for_nobody(
-    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """LOGNAME says who acts, and a history prints it: a second line in it would be a turn that nobody took."""
-    settings = Settings(home=tmp_path)
-    monkeypatch.setenv("LOGNAME", "anna o'neill, \u0628\u0647\u062a\u0631")
-    assert ledger_of(settings).by == "anna o'neill, \u0628\u0647\u062a\u0631"
-    monkeypatch.setenv("LOGNAME", name)
-    with pytest.raises(ConfigurationError, match="the name of who acts cannot be written in the audit") as refused:
-        ledger_of(settings)
-    assert name not in str(refused.value)
-
-
 def test_an_empty_date_is_not_today(tmp_path: Path) -> None:
     """A script whose variable is empty must not be told who is champion now."""
     with pytest.raises(ConfigurationError, match="a date cannot be read"):
@@ -265,6 +240,47 @@ def test_an_alias_that_somebody_moved_by_hand_is_told_audited_and_put_right(
     assert line.facts == {"alias": "champion", "found": found, "version": 2}
     assert "moved" not in promote_by_hand(ledger, tracking, "p", 2, "again")
     assert len(ledger.entries("p", "moved")) == 1
+
+
+def test_an_alias_that_was_moved_is_noted_once_though_a_kill_came_before_it_was_put_back(
+    registry: tuple[Workspace, Any], ledger: Ledger, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And again when it is moved again."""
+    _, tracking = registry
+    tracking.set_alias("p", "champion", 3)
+    with monkeypatch.context() as killed:
+        killed.setattr(type(tracking), "set_alias", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+        with pytest.raises(KeyboardInterrupt):
+            project(ledger, tracking, "p")
+    assert project(ledger, tracking, "p")["moved"] == 3
+    assert len(ledger.entries("p", "moved")) == 1
+    assert tracking.alias("p", "champion") == 2
+    lines = len(ledger.entries())
+    assert "moved" not in project(ledger, tracking, "p")
+    assert len(ledger.entries()) == lines
+    tracking.set_alias("p", "champion", 3)
+    project(ledger, tracking, "p")
+    assert len(ledger.entries("p", "moved")) == 2
+
+
+def test_a_rollback_of_nobody_withdraws_nobody(registry: tuple[Workspace, Any], ledger: Ledger) -> None:
+    """Nobody stands when it is asked for; who is promoted while it waits for its turn was not meant."""
+    _, tracking = registry
+    ledger.rollback("p", "one harms")
+    while ledger.champion("p") is not None:
+        ledger.rollback("p", "all of them")
+
+    class Slow(Ledger):
+        """A person while whose command waits a run promotes."""
+
+        def acting(self, problem: str) -> Any:
+            """Let the run act before the lock is had."""
+            ledger.promote(problem, version=3, candidate="3" * 32, run_id="r", how="gate", reason="g", expected=None)
+            return super().acting(problem)
+
+    with pytest.raises(ConfigurationError, match="p has no champion to roll back"):
+        roll_back(Slow(ledger.workspace, by="late"), tracking, "p", "it harms")
+    assert ledger.champion("p") is None
 
 
 def test_what_a_kill_left_of_an_alias_is_nobodys_hand(registry: tuple[Workspace, Any], ledger: Ledger) -> None:

@@ -101,6 +101,17 @@ def test_what_nobody_needs_goes_once_the_audit_says_so(ledger: Ledger) -> None:
     assert len(ledger.entries(kind="deleted")) == 1
 
 
+def test_a_settled_decision_stays_though_no_lineage_names_it(ledger: Ledger) -> None:
+    """A kill may come before the lineage is told of it; the same command again asks for it."""
+    facts = {"candidate": "c", "rules": "s", "version": 3, "verdict": "refused", "decision": "decision-late"}
+    ledger.append("settled", "p", facts)
+    keep(ledger.workspace, "decide", "decision-late")
+    keep(ledger.workspace, "decide", "decision-lost")
+    assert {f"{item.stage}/{item.key}" for item in plan(ledger).unneeded} == GONE | {"decide/decision-lost"}
+    (kept,) = [item.why for item in plan(ledger).kept if item.key == "decision-late"]
+    assert kept == "decision of the audit"
+
+
 def test_what_waits_for_a_person_stays_whole(ledger: Ledger) -> None:
     """Once approved it is champion, and what it learnt from is its reference; of another champion's time it is not."""
     for champion, stays in (("a", False), ("b", True)):

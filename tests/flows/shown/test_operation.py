@@ -36,7 +36,7 @@ def test_what_a_new_deployment_ends_and_what_it_will_not_find_is_told(capsys: py
     }  # fmt: skip
     deployed(outcome)
     told = capsys.readouterr().out
-    assert "  nothing lies at /nosuch yet; a run that finds nothing there is refused\n" in told
+    assert "  nothing is found at /nosuch from here; a run that finds nothing there is refused\n" in told
     assert "  it replaces the schedule at 0 3 * * 1 and on drift, data\n" in told
     assert "  nobody looks for data any more: watch-p at */10 * * * * is removed; --watch keeps it\n" in told
     deployed(outcome | {"absent": None, "replaced": None, "unwatched": None})
