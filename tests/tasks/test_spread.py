@@ -143,7 +143,7 @@ def test_dask_gives_the_same_bytes_and_its_failures_are_told(tmp_path: Path) -> 
         text=True,
         cwd=tmp_path,
         env=kept | {"PYTHONPATH": str(Path(flows.__file__).parents[1])},
-        timeout=280,
+        timeout=560,
         check=False,
     )
     assert done.returncode == 0, done.stderr
