@@ -20,7 +20,7 @@ from medai.ledger import Champion, Ledger, no_champion
 from medai.locks import DatabaseLocks
 from medai.promotion.approval import signed
 from medai.promotion.recorded import awaiting, last_protocol, line_facts
-from medai.records import Candidate, Decision, QualityReport, Snapshot
+from medai.records import Candidate, QualityReport, Snapshot
 from medai.tracking import Tracking
 from medai.workspace import Workspace
 
@@ -183,18 +183,6 @@ def roll_back(
         told = follow(ledger, tracking, problem) | {"withdrawn": meant}
     announce("medai.champion.withdrawn", problem, {"version": meant, "champion": told["champion"]})
     return told
-
-
-def tell_of(problem: str, decision: Decision, version: int) -> None:
-    """Announce what the gate said of a version; where it lacked the evidence, or there is none, nothing happened."""
-    event = {
-        "promoted": "medai.champion.promoted",
-        "refused": "medai.candidate.refused",
-        "awaiting_approval": "medai.approval.wanted",
-    }.get(decision.verdict)
-    if event is not None:
-        payload = {"version": version, "decision": decision.key, "verdict": decision.verdict}
-        announce(event, problem, payload | {"reasons": list(decision.reasons)})
 
 
 def project(ledger: Ledger, tracking: Tracking, problem: str) -> dict[str, Any]:
