@@ -15,12 +15,12 @@ import subprocess
 import sys
 import tempfile
 import time
-import urllib.request
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 
 import flows
@@ -90,15 +90,22 @@ class Site:
 
     def page(self, path: str) -> str:
         """A page of the overview's server, as whoever knows the password sees it."""
-        stack = json.loads((self.home / "stack.json").read_text())
-        secret = next(self.home.rglob("prefect_auth")).read_text().strip()
-        user, _, password = secret.partition(":")
-        manager = urllib.request.HTTPPasswordMgrWithDefaultRealm()
-        manager.add_password(None, stack["pages_url"], user, password)
-        opener = urllib.request.build_opener(urllib.request.HTTPBasicAuthHandler(manager))
-        with opener.open(stack["pages_url"] + path, timeout=60) as answer:
-            text: str = answer.read().decode()
-        return text
+        return self._ask("pages_url", path)
+
+    def busy(self) -> bool:
+        """Whether a run is at work, is about to begin, or waits for its turn."""
+        due = {"expected_start_time": {"before_": datetime.now(UTC).isoformat()}}
+        states = {"state": {"type": {"any_": ["RUNNING", "PENDING", "SCHEDULED"]}}}
+        found = json.loads(self._ask("prefect_url", "/api/flow_runs/filter", {"flow_runs": states | due}))
+        return bool(found)
+
+    def _ask(self, service: str, path: str, body: dict[str, Any] | None = None) -> str:
+        """A service of the stack, as whoever knows the password asks it."""
+        address = json.loads((self.home / "stack.json").read_text())[service]
+        user, _, password = next(self.home.rglob("prefect_auth")).read_text().strip().partition(":")
+        with httpx.Client(auth=(user, password), timeout=60, trust_env=False) as client:
+            answer = client.get(address + path) if body is None else client.post(address + path, json=body)
+        return answer.raise_for_status().text
 
 
 def within(seconds: float, met: Callable[[], bool]) -> bool:
@@ -153,6 +160,7 @@ def test_the_governed_loop(site: Site) -> None:
     before = datetime.now(UTC).isoformat()
 
     site.medai("deploy", PROBLEM, "--data", str(site.data), "--on", "drift", "--cron", "0 0 1 1 *", *QUICK)
+    assert within(PATIENCE, lambda: not site.busy())  # minutes that fell due meanwhile would read the noise, too
     site.arrives(noise)
     standing = [site.medai("monitor", PROBLEM, "--data", str(batch), *QUICK)["standing"] for batch in batches]
     assert not standing[0]["counting"]
