@@ -94,6 +94,7 @@ def test_drift_that_repeats_is_detected_once(medai: Any, home: Path, pictures: s
     assert {trend.measure for trend in standing(workspace, "watched").counting} >= {"intensity"}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["pictures", "stays"])
 def test_a_batch_that_is_run_and_monitored_is_one_window(
     medai: Any, home: Path, problems: Any, tmp_path: Path, kind: str

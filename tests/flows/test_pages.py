@@ -169,12 +169,12 @@ def test_looks_that_saw_nothing_do_not_hide_the_runs(settings: Settings, prefect
 
 
 def test_the_next_look_does_not_stand_where_the_next_retraining_is_told(settings: Settings, prefect: Any) -> None:
-    """A look every ten minutes would always be the next run."""
+    """A look every ten minutes would always be the next run; schedules of an earlier medai are of another flow."""
     TestClient(app(settings.model_copy(update={"prefect_api_url": prefect.address})), base_url="http://127.0.0.1").get(
         "/"
     )
     due = prefect.asked["/api/flow_runs/filter EXPECTED_START_TIME_ASC"]
-    assert due["flows"] == {"name": {"any_": ["retrain"]}}
+    assert due["flows"] == {"name": {"any_": ["retrain", "train"]}}
 
 
 @pytest.mark.parametrize(

@@ -209,6 +209,7 @@ def test_drift_moves_levels_over_the_years(database: Database, rows: Rows) -> No
 
 
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="the peak of a process is read from /proc")
+@pytest.mark.slow
 def test_memory_does_not_grow_with_the_size() -> None:
     """20,000 patients take no more than a few blocks do: far below a gigabyte in the process that makes them."""
     script = (
