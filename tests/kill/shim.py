@@ -111,7 +111,8 @@ class Points:
         with self._lock:
             self.number += 1
             self.note(f"{self.mark() if self.marked else 0} {plain(name)}")
-            if self.copies is not None and name.startswith("after sync receipts/") and not name.endswith(".partial"):
+            # A line is announced in the middle of a delivery; the other receipts are a stage's last words.
+            if self.copies is not None and re.match(r"after sync receipts/(?!announced)[^.]*$", name):
                 shutil.copytree(self.home, self.copies / str(self.number))
             if self.how == READ_ONLY:
                 return True
@@ -170,6 +171,7 @@ def plain(name: str) -> str:
     """A point's name without what differs from run to run: process ids, MLflow's ids and the page's key."""
     name = re.sub(r"\.\d+\.partial", ".partial", name)
     name = re.sub(r"report/(\.?)[0-9a-f]{24,}", r"report/\1*", name)
+    name = re.sub(r"(receipts/announced/.*-)[0-9a-f]{64}", r"\1*", name)
     return re.sub(r"(?<=/)(m-)?[0-9a-f]{32}(?=/)", r"\1*", name) if "mlflow/" in name else name
 
 
@@ -266,8 +268,9 @@ def carry_out(order: dict[str, Any]) -> None:
         copies = Path(order["copies"]) if order["copies"] else None
         given = (order[name] for name in ("strike", "at", "how", "marked"))
         install(Points(Path(order["home"]), Path(order["trace"]), *given, copies))
-        from flows import cli
+        from flows import announcing, cli
 
+        announcing.PATIENCE_SECONDS = 60.0  # an event that a loaded machine's server took late would move all points
         sys.argv = ["medai", *order["arguments"]]
         try:
             cli.main()

@@ -22,6 +22,7 @@ PLACES = {
     "the audit": ("register", "before sync audit.jsonl"),
     "the audit's head": ("register", r"before rename audit\.head"),
     "the spool": ("register", "write spool/"),
+    "what was announced": ("register", "write receipts/announced/"),
 }
 """What cannot be written → the stage before which the road is taken up, and how the point's name begins."""
 
