@@ -10,7 +10,7 @@ import logging
 from functools import partial
 from typing import Any
 
-from flows.announcing import announce
+from flows.announcing import announce_line
 from flows.reasons import check_reason, who_acts
 from flows.settings import Settings
 from medai.attestation import TAG, contradiction, text
@@ -145,13 +145,11 @@ def promote_by_hand(
             facts=more,
         )
         spoken = [entry.facts for entry in ledger.entries(problem, "settled") if entry.facts["version"] == version]
-        told = follow(ledger, tracking, problem) | {
+        told = follow(ledger, tracking, problem, changed=recorded) | {
             "recorded": recorded,
             "approved": recorded and bool(waiting),
             "gate": {"verdict": spoken[-1]["verdict"], "reasons": spoken[-1].get("reasons", [])} if spoken else None,
         }
-    if recorded:
-        announce("medai.champion.promoted", problem, {"version": version, "how": "person"})
     return told
 
 
@@ -180,15 +178,17 @@ def roll_back(
         if before is not None and _version(ledger.champion(problem)) == meant:
             _refuse_damaged(ledger, problem, before.version, before.candidate)
         ledger.rollback(problem, reason, meant)
-        told = follow(ledger, tracking, problem) | {"withdrawn": meant}
-    announce("medai.champion.withdrawn", problem, {"version": meant, "champion": told["champion"]})
-    return told
+        return follow(ledger, tracking, problem, changed=True) | {"withdrawn": meant}
 
 
-def project(ledger: Ledger, tracking: Tracking, problem: str) -> dict[str, Any]:
+def project(ledger: Ledger, tracking: Tracking, problem: str, *, changed: bool = False) -> dict[str, Any]:
     """Let MLflow's alias follow the ledger; one that somebody moved by hand is told, audited and put back.
 
-    ``challenger`` is dropped from a version that a person withdrew: it challenges nobody.
+    ``challenger`` is dropped from a version that a person withdrew: it challenges nobody. What a person decided is
+    announced once the alias shows it, and before the line that says so: a kill in between costs a delay.
+
+    Args:
+        changed: a person changed the ledger just now, also where the alias shows that already.
 
     Returns:
         ``problem``; ``champion``, the version; ``moved``, where the alias was found, if somebody had moved it.
@@ -216,9 +216,12 @@ def project(ledger: Ledger, tracking: Tracking, problem: str) -> dict[str, Any]:
     challenger = ledger.registered(problem).get(aliases.get("challenger", 0))
     if challenger is not None and ledger.withdrawn(problem, challenger["candidate"]):
         tracking.drop_alias(problem, "challenger")
-    if noted or not ledger.projected(problem):
+    behind = changed or not ledger.projected(problem)
+    if noted or behind:
         refuse_unattested(ledger, tracking, problem)
         attest(ledger, tracking, problem)
+        if behind:
+            _announce_by_hand(ledger, problem)
         ledger.append("projected", problem, {"version": version})
     return told
 
@@ -250,15 +253,31 @@ def refuse_unattested(ledger: Ledger, tracking: Tracking, problem: str) -> None:
         raise wrong
 
 
-def follow(ledger: Ledger, tracking: Tracking, problem: str) -> dict[str, Any]:
+def _announce_by_hand(ledger: Ledger, problem: str) -> None:
+    """What a person did to the champion last; what a gate did is announced when its decision is settled."""
+    lines = ledger.entries(problem, "champion")
+    if not lines or (how := lines[-1].facts["how"]) == "gate":
+        return
+    facts = lines[-1].facts
+    if how == "rollback":
+        event, payload = "medai.champion.withdrawn", {"version": facts["withdrawn_version"]}
+        payload["champion"] = facts["version"]
+    else:
+        event, payload = "medai.champion.promoted", {"version": facts["version"], "how": how}
+    announce_line(ledger.workspace, event, lines[-1], payload)
+
+
+def follow(ledger: Ledger, tracking: Tracking, problem: str, *, changed: bool) -> dict[str, Any]:
     """``project`` where MLflow answers; where it does not, the ledger's entry stands and its alias is moved later.
 
     Returns:
         ``problem``; ``champion``, its version; ``waiting``: empty, or ``mlflow`` where the alias is still to be moved.
     """
     try:
-        return project(ledger, tracking, problem) | {"waiting": []}
+        return project(ledger, tracking, problem, changed=changed) | {"waiting": []}
     except ServiceDown as down:
+        if changed:
+            _announce_by_hand(ledger, problem)
         log.warning("%s (%s): the ledger's entry stands; its alias in MLflow waits", down.wrong, down.received)
         return {"problem": problem, "champion": _version(ledger.champion(problem)), "waiting": [MLFLOW]}
 

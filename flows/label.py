@@ -29,7 +29,7 @@ from medai.monitoring.labels import (
     read_labels,
     without_named_patients,
 )
-from medai.monitoring.performance import known_outcomes, outcomes_of, predictions_of
+from medai.monitoring.performance import Told, known_outcomes, outcomes_of, predictions_of, told_outcomes
 from medai.monitoring.records import Outcomes
 from medai.monitoring.windows import keep_window, windows
 from medai.outputs import Output
@@ -211,20 +211,31 @@ def _keep(
     set_aside: dict[str, int],
     steps: Steps,
 ) -> None:
-    """Keep what is new, a record for each champion that predicted it, and a line of all in the audit."""
+    """Keep what is new, a record for each champion that predicted it, and a line of all in the audit.
+
+    After a kill between the two, outcomes of an earlier file get a line of that file first.
+    """
+    own = Told(file_sha256=given.sha256, rows=given.table.height, set_aside=set_aside)
     for number, candidate in enumerate(new["candidate"].unique().sort().to_list(), start=1):
-        made = keep_outcomes(workspace, question.name, candidate, new)
+        made = keep_outcomes(workspace, question.name, candidate, new, own)
         steps.take("label" if number == 1 else f"label:{number}", made)
     versions = {one.batch.candidate: one.version for one in kept}
     noted = {one["key"] for entry in ledger.entries(question.name, LABELLED) for one in entry.facts["outcomes"]}
-    outcomes = [
-        {"key": one.key, "version": versions.get(one.candidate), "samples": one.samples, "subjects": one.subjects}
-        for one in outcomes_of(workspace, question.name)
-        if one.key not in noted
-    ]
-    if outcomes:
-        facts = {"file_sha256": given.sha256, "rows": given.table.height, "set_aside": set_aside, "outcomes": outcomes}
-        ledger.append(LABELLED, question.name, facts)
+    lines: dict[str, dict[str, Any]] = {}
+    for one, told in told_outcomes(workspace, question.name):
+        if one.key not in noted:
+            file = told or own
+            line = lines.setdefault(file.file_sha256, file.model_dump() | {"outcomes": []})
+            line["outcomes"].append(
+                {
+                    "key": one.key,
+                    "version": versions.get(one.candidate),
+                    "samples": one.samples,
+                    "subjects": one.subjects,
+                }
+            )
+    for sha256 in sorted(lines, key=lambda one: (one == own.file_sha256, one)):
+        ledger.append(LABELLED, question.name, lines[sha256])
 
 
 def _window(

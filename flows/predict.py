@@ -1,6 +1,6 @@
 """The champion on new data.
 
-    ingest → validate → select → prepare → score │ write
+    ingest → validate → select → prepare → score → keep │ write → monitor
 
 The road of training without its truth: data are read without labels, judged by the same suite, prepared by the
 champion's own preprocessing, and scored by the file that was promoted.
@@ -22,7 +22,7 @@ from flows.champion import ask
 from flows.outcome import Steps
 from flows.places import flow
 from flows.reading import origin_of
-from flows.watching import own_output, watch_batch
+from flows.watching import own_output, remember_batch, watch_batch
 from medai.errors import ConfigurationError, DataRefused
 from medai.external import same_question, same_reading
 from medai.outputs import Output
@@ -78,6 +78,7 @@ def predict(
         with _input(place, len(paths)):
             parts.append(road(workspace, question, path, champion, steps, f":{place}" if len(paths) > 1 else ""))
     _refuse_copies(parts)
+    remember_batch(workspace, question, standing, champion, parts)
     with steps.timed("write"):
         table = answers(workspace, parts, champion, name, output, standing.version)
         result_sha256 = write(destination, table)

@@ -229,7 +229,7 @@ def watch_batch(
     champion: Candidate,
     parts: list[Part],
 ) -> dict[str, Any] | None:
-    """Keep a batch of ``medai predict`` for the outcomes to come, and compare it with the reference.
+    """Compare a batch of ``medai predict`` with the reference.
 
     Returns:
         What is told of it; None where it could not be monitored: the answers are written, and that is what was asked.
@@ -238,7 +238,6 @@ def watch_batch(
     found: dict[str, Any] | None = None
     windows: list[dict[str, Any]] = []
     try:
-        _remember(workspace, question, stands, champion, parts)
         for place, part in enumerate(parts, start=1):
             mark = f":{place}" if len(parts) > 1 else ""
             found = compare(workspace, ledger, question, stands, champion, part, steps, "predict", mark)
@@ -249,18 +248,24 @@ def watch_batch(
     return None if found is None else found | {"windows": windows}
 
 
-def _remember(
+def remember_batch(
     workspace: Workspace, question: Problem, stands: Champion, champion: Candidate, parts: list[Part]
 ) -> None:
-    """Keep what was answered, so that outcomes can be joined to it later; of masks there are none to join."""
+    """Keep what is answered, so that outcomes can be joined to it later; of masks there are none to join.
+
+    It is kept before the user gets the answers: after a kill in between nobody acts on what no outcome can reach.
+    """
     name, output = own_output(champion)
     if isinstance(output, Mask):
         return
     now = datetime.now(UTC).isoformat(timespec="microseconds")
-    for part in parts:
-        if part.scores is not None and part.quality is not None:
-            kept = keep_batch(workspace, champion, part, part.quality, question.cohort.groups, name, output)
-            note_batch(workspace, question.name, kept.record, stands.version, now)
+    try:
+        for part in parts:
+            if part.scores is not None and part.quality is not None:
+                kept = keep_batch(workspace, champion, part, part.quality, question.cohort.groups, name, output)
+                note_batch(workspace, question.name, kept.record, stands.version, now)
+    except (MedaiError, OSError) as failure:
+        log.warning("no outcomes can be joined to these answers, which could not be kept: %s", failure)
 
 
 def watch_run(

@@ -43,10 +43,19 @@ SMALL_SITES = f"sites of fewer than {SMALL_CELL}"
 """One level for all of them: in a column that somebody filled with texts of patients, each is a site of its own."""
 
 
+class Told(Frozen):
+    """The file that told outcomes, without its name: its hash, its rows, and reason → how many were set aside."""
+
+    file_sha256: str
+    rows: int
+    set_aside: dict[str, int]
+
+
 class Noted(Frozen):
-    """The receipt of outcomes: their key."""
+    """The receipt of outcomes: their key, and the file that told them; receipts of before say nothing of it."""
 
     outcomes: str
+    told: Told | None = None
 
 
 class _Measuring(Frozen):
@@ -88,8 +97,13 @@ def predictions_of(workspace: Workspace, kept: Iterable[Kept]) -> pl.DataFrame |
 
 def outcomes_of(workspace: Workspace, problem: str) -> list[Outcomes]:
     """All outcomes that were joined to predictions of a problem, in the order of their keys."""
+    return [outcomes for outcomes, _ in told_outcomes(workspace, problem)]
+
+
+def told_outcomes(workspace: Workspace, problem: str) -> list[tuple[Outcomes, Told | None]]:
+    """These outcomes, each with the file that told them."""
     noted = workspace.receipts(RECEIPTS, problem, Noted)
-    return [found for one in noted if (found := workspace.find("label", one.outcomes, Outcomes)) is not None]
+    return [(found, one.told) for one in noted if (found := workspace.find("label", one.outcomes, Outcomes))]
 
 
 def known_outcomes(workspace: Workspace, problem: str) -> pl.DataFrame:
@@ -106,18 +120,19 @@ def known_outcomes(workspace: Workspace, problem: str) -> pl.DataFrame:
     return pl.concat(tables)
 
 
-def keep_outcomes(workspace: Workspace, problem: str, candidate: str, rows: pl.DataFrame) -> Made[Outcomes]:
+def keep_outcomes(workspace: Workspace, problem: str, candidate: str, rows: pl.DataFrame, told: Told) -> Made[Outcomes]:
     """Write ``outcomes.parquet``, for its owner alone: predictions of one champion with their truth.
 
     Args:
         rows: as ``medai.monitoring.labels.join`` gives them, at least one.
+        told: the file that they are from.
     """
     rows = rows.filter(rows["candidate"] == candidate).sort("batch", "sample_id")
-    told = rows.select("batch", "sample_id", "truth", "site").rows()
+    content = [list(row) for row in rows.select("batch", "sample_id", "truth", "site").rows()]
     key = stage_key(
         "label",
         KEPT_VERSION,
-        {"candidate": candidate, "rows": sha256_of([list(row) for row in told])},
+        {"candidate": candidate, "rows": sha256_of(content)},
         None,
         ("polars",),
     )
@@ -130,7 +145,7 @@ def keep_outcomes(workspace: Workspace, problem: str, candidate: str, rows: pl.D
 
     made = workspace.materialise("label", key, Outcomes, build)
     if not workspace.receipt(RECEIPTS, f"{problem}-{key}"):
-        workspace.keep_receipt(RECEIPTS, f"{problem}-{key}", Noted(outcomes=key).model_dump())
+        workspace.keep_receipt(RECEIPTS, f"{problem}-{key}", Noted(outcomes=key, told=told).model_dump())
     return made
 
 

@@ -1,5 +1,6 @@
 """What a person decides stands: rollback, promotion by hand, and MLflow's alias that follows each time."""
 
+import json
 import logging
 import os
 from datetime import UTC, datetime
@@ -8,11 +9,12 @@ from typing import Any
 
 import pytest
 
+from flows import governance
 from flows.governance import project, promote_by_hand, roll_back
 from flows.history import history
 from flows.settings import Settings
 from flows.sync import Courier, catch_up
-from medai.errors import ChampionMoved, ConfigurationError, NotChampion, ServiceFailed
+from medai.errors import ChampionMoved, ConfigurationError, NotChampion, ServiceDown, ServiceFailed
 from medai.ledger import Ledger
 from medai.records import Candidate
 from medai.workspace import Workspace
@@ -303,6 +305,89 @@ def test_a_withdrawn_version_challenges_nobody(registry: tuple[Workspace, Any], 
     tracking.set_alias("p", "challenger", 2)
     promote_by_hand(ledger, tracking, "p", 3, "better")
     assert tracking.alias("p", "challenger") is None
+
+
+@pytest.fixture
+def announced(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, dict[str, Any]]]:
+    """Events that a server took, instead of the network: name and payload."""
+    events: list[tuple[str, dict[str, Any]]] = []
+
+    def send(body: bytes) -> None:
+        events.extend((event["event"], event["payload"]) for event in json.loads(body))
+
+    monkeypatch.setattr("flows.announcing._send", send)
+    return events
+
+
+PROMOTED = ("medai.champion.promoted", {"version": 3, "how": "person"})
+WITHDRAWN = ("medai.champion.withdrawn", {"version": 3, "champion": 2})
+
+
+def test_what_a_person_does_is_announced_once(
+    registry: tuple[Workspace, Any], ledger: Ledger, announced: list[tuple[str, dict[str, Any]]]
+) -> None:
+    """Neither who repeats a promotion nor `medai sync` sends it again; the same done anew is another event."""
+    _, tracking = registry
+    for times in (1, 2):
+        for _ in range(2):
+            promote_by_hand(ledger, tracking, "p", 3, "newer")
+        roll_back(ledger, tracking, "p", "it harms")
+        catch_up(ledger, tracking)
+        project(ledger, tracking, "p")
+        assert announced == [PROMOTED, WITHDRAWN] * times
+
+
+@pytest.mark.parametrize("point", ["the alias", "the event", "its line"])
+def test_what_a_person_did_is_announced_though_a_kill_came_before_it(
+    registry: tuple[Workspace, Any],
+    ledger: Ledger,
+    announced: list[tuple[str, dict[str, Any]]],
+    monkeypatch: pytest.MonkeyPatch,
+    point: str,
+) -> None:
+    """`medai sync` makes up for it, and for no more than that."""
+    _, tracking = registry
+
+    def killed(*_given: Any, **_named: Any) -> None:
+        raise KeyboardInterrupt
+
+    whole: Any
+    whole, name = {
+        "the alias": (type(tracking), "set_alias"),
+        "the event": (governance, "announce_line"),
+        "its line": (Ledger, "append"),
+    }[point]
+    with monkeypatch.context() as patch:
+        patch.setattr(whole, name, killed)
+        with pytest.raises(KeyboardInterrupt):
+            promote_by_hand(ledger, tracking, "p", 3, "newer")
+    assert announced == ([PROMOTED] if point == "its line" else [])
+    assert catch_up(ledger, tracking)["followed"] == [{"problem": "p", "champion": 3}]
+    assert announced == [PROMOTED]
+    assert catch_up(ledger, tracking)["followed"] == []
+
+
+def test_a_withdrawal_is_announced_at_once_though_mlflow_is_down(
+    registry: tuple[Workspace, Any],
+    ledger: Ledger,
+    announced: list[tuple[str, dict[str, Any]]],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Also where the alias never followed the promotion before it; once MLflow answers nothing is sent again."""
+    _, tracking = registry
+    with monkeypatch.context() as patch:
+        patch.setattr(
+            type(tracking),
+            "model",
+            lambda *_: (_ for _ in ()).throw(ServiceDown("MLflow is down", expected="it", received="none", action="-")),
+        )
+        assert promote_by_hand(ledger, tracking, "p", 3, "newer")["waiting"] == ["mlflow"]
+        assert announced == [PROMOTED]
+        assert roll_back(ledger, tracking, "p", "it harms")["waiting"] == ["mlflow"]
+    assert announced == [PROMOTED, WITHDRAWN]
+    catch_up(ledger, tracking)
+    project(ledger, tracking, "p")
+    assert announced == [PROMOTED, WITHDRAWN]
 
 
 def test_a_promotion_by_hand_loses_to_whoever_was_faster(registry: tuple[Workspace, Any], ledger: Ledger) -> None:

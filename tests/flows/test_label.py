@@ -22,7 +22,7 @@ from medai.monitoring.batches import PREDICTIONS, note_batch
 from medai.monitoring.records import Batch
 from medai.monitoring.windows import windows
 from medai.outputs import Output
-from medai.records import Candidate
+from medai.records import Candidate, sha256_of_file
 from medai.scores import score_columns
 from medai.tables import write_table
 from medai.workspace import Workspace
@@ -201,6 +201,27 @@ def test_one_window_that_cannot_be_measured_keeps_no_other_from_it(ward: Ward) -
     assert {one.content.candidate for one in windows(ward.workspace, "ward")} == {NEW}
     (ward.folder / "answers").rename(ward.workspace.folder("keep", lost.key))
     assert [one["version"] for one in ward.label("id,outcome", "t1,0")["windows"]] == [1]
+
+
+def test_each_file_has_a_line_of_its_own_though_a_kill_came_before_it(ward: Ward) -> None:
+    """Outcomes that a killed command kept are told by the next one, as of the file that they are from."""
+    ward.champion(OLD, **ALIVE)
+    ward.predicted(OLD, ["s1", "s2", "s3"])
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Shared, "append", lambda *_given: (_ for _ in ()).throw(KeyboardInterrupt))
+        with pytest.raises(KeyboardInterrupt):
+            ward.label("id,outcome", "s1,1", "s2,0", "s9,0")
+    first = sha256_of_file(ward.folder / "late.csv")
+    assert ward.ledger.entries("ward") == []
+    assert len(ward.label("id,outcome", "s3,1")["windows"]) == 2
+    told = [entry.facts for entry in ward.ledger.entries("ward")]
+    assert [(one["file_sha256"], one["rows"], one["set_aside"]) for one in told] == [
+        (first, 3, {"unknown_id": 1}),
+        (sha256_of_file(ward.folder / "late.csv"), 1, {}),
+    ]
+    assert [[one["samples"] for one in line["outcomes"]] for line in told] == [[2], [1]]
+    ward.label("id,outcome", "s3,1")
+    assert len(ward.ledger.entries("ward")) == 2
 
 
 def test_nothing_is_joined_to_the_answers_of_a_model_that_is_gone(ward: Ward) -> None:

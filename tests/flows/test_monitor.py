@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import csv
 import json
+import signal
 import stat
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -174,6 +177,37 @@ def test_outcomes_that_come_later(medai: Any, home: Path, pictures: str, tmp_pat
     refused = medai("label", pictures, str(late), "--json", home=home)
     assert refused.status == 3
     assert "contradicts earlier: 1" in refused.error["received"]
+
+
+KILLED = """
+import os, signal, sys
+from medai.prediction import Destination
+write = Destination.write
+def killed(*given):
+    write(*given)
+    os.kill(os.getpid(), signal.SIGKILL)
+Destination.write = killed
+from flows.cli import app
+app(sys.argv[1:])
+"""
+"""The command, killed once its answers are written."""
+
+
+def test_answers_that_a_killed_command_wrote_can_be_labelled(
+    environment: dict[str, str], medai: Any, home: Path, problems: Any, tmp_path: Path
+) -> None:
+    """Whoever acts on them need not predict again: they were kept before they were written."""
+    problem = problems.pictures("killed_predicting")
+    assert medai.run(problem, home=home)["champion"] == 1
+    out = tmp_path / "answers.csv"
+    command = [sys.executable, "-c", KILLED, "predict", problem, str(npz(tmp_path, 57)), "--out", str(out)]
+    ended = subprocess.run(command, env=environment | {"MEDAI_HOME": str(home)}, capture_output=True, text=True)
+    assert ended.returncode == -signal.SIGKILL, ended.stderr
+    with out.open(newline="") as file:
+        first = next(csv.DictReader(file))["id"]
+    late = tmp_path / "late.csv"
+    late.write_text(f"id,outcome\n{first},1\n")
+    assert asked(medai("label", problem, str(late), "--json", home=home))["new"] == 1
 
 
 def test_what_cannot_be_monitored(medai: Any, home: Path, problems: Any, tmp_path: Path) -> None:

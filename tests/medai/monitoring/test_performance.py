@@ -15,17 +15,20 @@ from medai.monitoring import Monitoring
 from medai.monitoring.batches import batches, keep_batch, note_batch
 from medai.monitoring.labels import LabelFile, join
 from medai.monitoring.performance import (
+    Told,
     keep_outcomes,
     known_outcomes,
     measure,
     outcomes_of,
     predictions_of,
+    told_outcomes,
     truth_of,
 )
 from medai.promotion import trained_subjects
 
 EVALUATION = Evaluation(resamples=200)
 BOUNDS = Monitoring()
+FILE = Told(file_sha256="0" * 64, rows=61, set_aside={"not_predicted": 1})
 
 
 def kept(watched: Any, ward: str, stays: int, problem: str) -> Any:
@@ -83,8 +86,9 @@ def test_a_champion_is_measured_on_outcomes_that_came_later(watched: Any) -> Non
     assert rows.height == 60
     sites = [f"text of patient {number}" if number < 7 else "north" for number in range(60)]
     rows = rows.with_columns(pl.Series("site", sites))
-    record = keep_outcomes(watched.workspace, "late", watched.champion.key, rows).record
+    record = keep_outcomes(watched.workspace, "late", watched.champion.key, rows, FILE).record
     assert outcomes_of(watched.workspace, "late") == [record]
+    assert told_outcomes(watched.workspace, "late") == [(record, FILE)]
     assert known_outcomes(watched.workspace, "late").height == 60
 
     def measured(own: dict[str, float], bounds: Monitoring = BOUNDS) -> Any:
@@ -129,7 +133,7 @@ def test_whom_the_champion_was_fitted_on_says_nothing_of_it(watched: Any) -> Non
     for number, why in ((10, ""), (60, "too few")):
         subjects = [*(fitted * 2)[:number], *rows["subject_id"].to_list()[number:]]
         again = rows.with_columns(pl.Series("subject_id", subjects, dtype=pl.Int64), pl.lit(f"{number}").alias("site"))
-        record = keep_outcomes(watched.workspace, "again", watched.champion.key, again).record
+        record = keep_outcomes(watched.workspace, "again", watched.champion.key, again, FILE).record
         found = measure(
             watched.workspace,
             watched.champion,
