@@ -43,7 +43,7 @@ test-slow: $(READY) ## the long tests: servers, schedules, real-data training, a
 test-loop: $(READY) ## the governed loop on the real stack; MEDAI_LOOP=folder keeps its pages; needs PostgreSQL
 	$(BIN)/python -m pytest -m loop -s
 
-test-kill: $(READY) ## kill the road, or fill its disk, at its commit points, and at random moments; KILLS=n takes every n-th only, KILL_MINUTES=n
+test-kill: $(READY) ## kill the road, or fill its disk, at its commit points, and at random moments; KILLS=n takes every n-th only, KILL_PART=k/n a part of all, KILL_MINUTES=n
 	$(TESTS) -m kill
 
 lint: $(READY) ## ruff, check and format

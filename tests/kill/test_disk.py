@@ -88,18 +88,20 @@ def test_read_only_home(road: Any, undisturbed: Any) -> None:
 
 @pytest.mark.timeout(6 * 3600)
 def test_full_disk_at_every_write(road: Any, undisturbed: Any, tell: Callable[[str], None]) -> None:
-    """Each write, sync and rename of the road finds no space once; ``KILLS=n`` takes every n-th."""
+    """Each write, sync and rename of the road finds no space once; ``KILLS`` and ``KILL_PART`` take some of them."""
     run = undisturbed("pictures")
     copies = [None, *sorted(run.copies.iterdir(), key=lambda path: int(path.name))]
     lengths = []
     for copy in copies:
         ways(road).replace_home(run.home, copy)
         lengths.append(len(road.train(run.home, "pictures", how="full").points))
-    places = [
-        (copy, number)
-        for copy, length, left in zip(copies, lengths, [*lengths[1:], 0], strict=True)
-        for number in range(1, length - left + 1)
-    ][:: int(os.environ.get("KILLS", "1"))]
+    places = ways(road).chosen(
+        [
+            (copy, number)
+            for copy, length, left in zip(copies, lengths, [*lengths[1:], 0], strict=True)
+            for number in range(1, length - left + 1)
+        ]
+    )
     failed = []
     for copy, number in places:
         try:

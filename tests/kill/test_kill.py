@@ -118,10 +118,27 @@ def test_two_equal_runs_make_one_result(road: Any, undisturbed: Any) -> None:
     assert not ways.differences(ways.world(run.home, "pictures"), run.world)
 
 
+def test_the_parts_of_a_loop_are_the_whole(road: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """None is left out and none is taken twice, whatever each n-th is."""
+    from importlib import import_module
+
+    chosen, places = import_module(type(road).__module__).chosen, list(range(101))
+    for step in ("1", "60"):
+        monkeypatch.setenv("KILLS", step)
+        taken: list[int] = []
+        for part in ("1/3", "2/3", "3/3"):
+            monkeypatch.setenv("KILL_PART", part)
+            taken += chosen(places)
+        assert taken == places[:: int(step)]
+    monkeypatch.setenv("KILL_PART", "4/3")
+    with pytest.raises(AssertionError, match="one of n parts"):
+        chosen(places)
+
+
 @pytest.mark.timeout(3 * 3600)
 def test_sync_killed_at_every_point(road: Any, undisturbed: Any, tmp_path: Path, tell: Callable[[str], None]) -> None:
     """A decision that waits is delivered once, wherever ``medai sync`` is killed: by the next one, and in the end the
-    world is that of a run that never waited. ``KILLS=n`` takes every n-th state.
+    world is that of a run that never waited. ``KILLS`` and ``KILL_PART`` take some of the states.
     """
     run = undisturbed("pictures")
     from importlib import import_module
@@ -137,9 +154,7 @@ def test_sync_killed_at_every_point(road: Any, undisturbed: Any, tmp_path: Path,
     assert whole.outcome["delivered"][0]["verdict"] == "promoted"
     road.train(run.home, run.problem)
     assert not ways.differences(ways.world(run.home, run.problem), run.world)
-    states = ways.Undisturbed(run.problem, run.home, waiting, whole, {}, 0).states()[
-        :: int(os.environ.get("KILLS", "1"))
-    ]
+    states = ways.chosen(ways.Undisturbed(run.problem, run.home, waiting, whole, {}, 0).states())
     failed = []
     for point in states:
         ways.replace_home(run.home, waiting)
@@ -162,12 +177,13 @@ def test_sync_killed_at_every_point(road: Any, undisturbed: Any, tmp_path: Path,
 def test_kill_at_every_point(road: Any, undisturbed: Any, problem: str, tell: Callable[[str], None]) -> None:
     """Killed once in every state that its commit points leave on disk, a run completes as if nothing had been.
 
-    ``KILLS=n`` takes every n-th state. In five, one recovery runs to its end, and another is killed, too, at a random
-    point (``KILL_SEED``), and then runs to its end. All failures are gathered and told together.
+    ``KILLS`` and ``KILL_PART`` take some of the states. In five, one recovery runs to its end, and another is killed,
+    too, at a random point (``KILL_SEED``), and then runs to its end. All failures are gathered and told together.
     """
+    from importlib import import_module
+
     run = undisturbed(problem)
-    step = int(os.environ.get("KILLS", "1"))
-    states = run.states()[::step]
+    states = import_module(type(road).__module__).chosen(run.states())
     chance = random.Random(SEED)  # noqa: S311 - it picks a point to kill at
     failed: list[str] = []
     seconds: list[tuple[float, float]] = []
