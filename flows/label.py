@@ -88,8 +88,7 @@ def label(problem: str, file: str, overrides: list[str] | None = None) -> dict[s
         still_held()
         _keep(workspace, ledger, question, given, new, kept, joined.set_aside, steps)
     if noted := ledger.entries(question.name, LABELLED):
-        counts = _counts(given, joined.rows, new, joined.set_aside)
-        announce_line(workspace, "medai.labels.arrived", noted[-1], counts)
+        announce_line(workspace, "medai.labels.arrived", noted[-1], noted[-1].facts)
     measured = {window.content.batch for window in windows(workspace, question.name)}
     told, gone = [], None
     for outcomes in outcomes_of(workspace, question.name):

@@ -62,6 +62,7 @@ class Ward:
     folder: Path
     versions: dict[str, int] = field(default_factory=dict)
     outputs: dict[str, Output] = field(default_factory=dict)
+    announced: list[Any] = field(default_factory=list)
 
     def champion(self, key: str, **output: Any) -> None:
         """Let a champion stand whose output is this."""
@@ -135,7 +136,7 @@ def ward(
     monkeypatch.setattr(flow, "ask", ask)
     monkeypatch.setattr(flow, "keep_outcomes", performance.keep_outcomes)
     monkeypatch.setattr(flow, "measure", performance.measure)
-    monkeypatch.setattr(flow, "announce_line", lambda *_given: None)
+    monkeypatch.setattr(flow, "announce_line", lambda *given: found.announced.append(given[1:]))
     monkeypatch.setattr(flow, "concluded", lambda *_given: {"page": "monitor.html"})
     return found
 
@@ -220,6 +221,7 @@ def test_each_file_has_a_line_of_its_own_though_a_kill_came_before_it(ward: Ward
         (sha256_of_file(ward.folder / "late.csv"), 1, {}),
     ]
     assert [[one["samples"] for one in line["outcomes"]] for line in told] == [[2], [1]]
+    assert ward.announced == [("medai.labels.arrived", ward.ledger.entries("ward")[-1], told[-1])]
     ward.label("id,outcome", "s3,1")
     assert len(ward.ledger.entries("ward")) == 2
 
