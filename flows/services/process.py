@@ -22,6 +22,8 @@ from flows.child import descendants, end
 from medai.errors import ServiceFailed
 
 LOG_LINES = 12
+_LINES_BYTES = 1 << 16
+"""Of the end of a log, in which its last lines are looked for."""
 LOG_BYTES = 10_000_000
 """Of a service's log, after which it begins anew; the one before is kept beside it. As docker/compose.yaml has it."""
 _BETWEEN_TRACEBACKS = ("During handling of", "The above exception was", "│", "╭", "╰")
@@ -53,6 +55,7 @@ class Child:
         self._owner = os.getpid()
         self._started: set[psutil.Process] = set()
         self._kept = log
+        self._before: Path | None = None
         if log is not None:
             log.open("wb").close()
         self._log: IO[bytes] = tempfile.TemporaryFile() if log is None else log.open("ab+")  # noqa: SIM115 closed by stop
@@ -79,10 +82,16 @@ class Child:
         return self._process.poll()
 
     def last_lines(self) -> str:
-        """The end of what it wrote, without tracebacks: of each only the line that says what happened."""
-        size = os.fstat(self._log.fileno()).st_size
-        lines = os.pread(self._log.fileno(), 1 << 16, max(0, size - (1 << 16))).decode(errors="replace").splitlines()
-        return "\n".join(_without_tracebacks(lines)[-LOG_LINES:]) or "it wrote nothing"
+        """The end of what it wrote, without tracebacks: of each only the line that says what happened.
+
+        Where its log has just begun anew, the end of the one before comes first.
+        """
+        written = _end_of(self._log.fileno())
+        if self._before is not None:
+            with suppress(OSError), self._before.open("rb") as before:
+                written = _end_of(before.fileno()) + written
+        lines = _without_tracebacks(written.decode(errors="replace").splitlines())
+        return "\n".join(lines[-LOG_LINES:]) or "it wrote nothing"
 
     def watch(self) -> bool:
         """Whether it still runs; to be called often.
@@ -91,8 +100,10 @@ class Child:
         """
         self._started.update(descendants(self.pid))
         if self._kept is not None and os.fstat(self._log.fileno()).st_size > LOG_BYTES:
+            before = self._kept.with_name(f"{self._kept.name}.1")
             with suppress(OSError):
-                shutil.copyfile(self._kept, self._kept.with_name(f"{self._kept.name}.1"))
+                shutil.copyfile(self._kept, before)
+                self._before = before
             self._log.truncate(0)
         return self.ended is None
 
@@ -125,6 +136,11 @@ class Child:
             received=f"exit status {self.ended}; its last lines:\n{self.last_lines()}",
             action="mend what its last lines name, then run the same command again: finished stages are kept",
         )
+
+
+def _end_of(descriptor: int) -> bytes:
+    """The last bytes of an open log, wherever its writer stands."""
+    return os.pread(descriptor, _LINES_BYTES, max(0, os.fstat(descriptor).st_size - _LINES_BYTES))
 
 
 def _without_tracebacks(lines: list[str]) -> list[str]:

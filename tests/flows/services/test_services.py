@@ -235,18 +235,44 @@ def test_a_configured_server_that_is_down(
         assert f"Prefect's server at {address} does not answer ({why}): this run keeps" in caplog.text
 
 
+TALKER = """
+import os, time
+for number in range(1, 1_000_000):
+    os.write(1, b"%d %s\\n" % (number, b"." * 100))
+    time.sleep(0.002)
+"""
+
+
 def test_what_a_service_writes_is_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A server that runs for years fills no disk: what is older than the file before is dropped; the end is kept."""
+    """A server that runs for years fills no disk: what is older than the file before is dropped; the end is kept.
+
+    Its last lines are known at every moment, also where the file has just begun anew and is empty.
+    """
     monkeypatch.setattr(process, "LOG_BYTES", 5_000)
-    talks = "n = 0\nwhile True:\n    n += 1\n    print(n, '.' * 100, flush=True)\n    import time; time.sleep(0.002)"
     words, before = tmp_path / "talker.log", tmp_path / "talker.log.1"
-    child = Child("talker", PROGRAM, ["", sys.executable, "-c", talks], dict(os.environ), words)
+    before.write_text("of a service that ended long ago\n")
+    child = Child("talker", PROGRAM, ["", sys.executable, "-c", TALKER], dict(os.environ), words)
     try:
-        assert within(30, lambda: child.watch() and before.is_file() and words.stat().st_size > 0)
-        assert b"\0" not in words.read_bytes()
-        assert child.last_lines().endswith("." * 100)
+        assert "long ago" not in child.last_lines()
+        assert within(30, lambda: child.watch() and before.stat().st_size > 1_000 and words.stat().st_size > 0)
         first = before.read_bytes()
         assert within(30, lambda: child.watch() and before.read_bytes() != first)
+        monkeypatch.setattr(process, "LOG_BYTES", 1 << 30)
+        assert within(30, lambda: words.stat().st_size > 2_000)
+        (talker,) = descendants(child.pid)
+        talker.suspend()  # its lines are whole, and nothing moves while they are looked at
+        assert within(30, lambda: talker.status() == psutil.STATUS_STOPPED)
+        assert b"\0" not in words.read_bytes()
+        lines = child.last_lines()
+        numbers = [int(line.removesuffix(" " + "." * 100)) for line in lines.splitlines()]
+        assert len(numbers) == process.LOG_LINES
+        assert numbers == sorted(set(numbers))
+        monkeypatch.setattr(process, "LOG_BYTES", 0)
+        assert child.watch()
+        assert words.stat().st_size == 0
+        assert before.read_text().endswith(f"{lines}\n")
+        assert child.last_lines() == lines
+        talker.resume()
     finally:
         child.stop()
 
