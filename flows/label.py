@@ -2,7 +2,8 @@
 
     read → join → label │ note in the audit → announce → measure → note the windows → detect → report
 
-Labels of one file that were not known before make one window of performance for each champion that predicted them.
+Labels of one file that were not known before make one window of performance for each champion that predicted them. If
+they are of too few subjects they wait for those of the next files, in the order of the audit, and make one with them.
 """
 
 from __future__ import annotations
@@ -29,7 +30,14 @@ from medai.monitoring.labels import (
     read_labels,
     without_named_patients,
 )
-from medai.monitoring.performance import Told, known_outcomes, outcomes_of, predictions_of, told_outcomes
+from medai.monitoring.performance import (
+    Told,
+    known_outcomes,
+    outcomes_of,
+    predictions_of,
+    told_outcomes,
+    waiting_outcomes,
+)
 from medai.monitoring.records import Outcomes
 from medai.monitoring.windows import keep_window, windows
 from medai.outputs import Output
@@ -89,14 +97,13 @@ def label(problem: str, file: str, overrides: list[str] | None = None) -> dict[s
         _keep(workspace, ledger, question, given, new, kept, joined.set_aside, steps)
     if noted := ledger.entries(question.name, LABELLED):
         announce_line(workspace, "medai.labels.arrived", noted[-1], noted[-1].facts)
-    measured = {window.content.batch for window in windows(workspace, question.name)}
-    told, gone = [], None
-    for outcomes in outcomes_of(workspace, question.name):
-        if outcomes.key not in measured:  # those of an earlier file too, after which this was killed
-            try:
-                told.append(_window(workspace, ledger, question, outcomes, kept, steps))
-            except ServiceFailed as failure:  # the others are measured, and stand on the page, before it is told
-                gone = failure
+    told: list[dict[str, Any]] = []
+    gone = None
+    for candidate, (outcomes, pooled) in sorted(_waiting(workspace, ledger, question).items()):
+        try:  # those of an earlier file too, after which this was killed
+            told += _measured(workspace, ledger, question, candidate, outcomes, pooled, kept, steps)
+        except ServiceFailed as failure:  # the others are measured, and stand on the page, before it is told
+            gone = failure
     answer = {
         "problem": question.name,
         "version": stands.version,
@@ -237,16 +244,38 @@ def _keep(
         ledger.append(LABELLED, question.name, lines[sha256])
 
 
-def _window(
-    workspace: Workspace, ledger: Ledger, question: Problem, outcomes: Outcomes, kept: list[Kept], steps: Steps
-) -> dict[str, Any]:
-    """The window of performance of one champion.
+def _waiting(workspace: Workspace, ledger: Ledger, question: Problem) -> dict[str, tuple[list[Outcomes], int]]:
+    """Outcomes that are to be measured; those that were too few by other bounds are measured by today's."""
+    noted = (one["key"] for entry in ledger.entries(question.name, LABELLED) for one in entry.facts["outcomes"])
+    measured = (
+        window.content
+        for window in windows(workspace, question.name)
+        if window.kind == "performance" and (window.content.judged or window.bounds == question.bounds)
+    )
+    return waiting_outcomes(outcomes_of(workspace, question.name), noted, measured)
+
+
+def _measured(
+    workspace: Workspace,
+    ledger: Ledger,
+    question: Problem,
+    key: str,
+    outcomes: list[Outcomes],
+    pooled: int,
+    kept: list[Kept],
+    steps: Steps,
+) -> list[dict[str, Any]]:
+    """The windows of performance of one champion: each as soon as it has enough subjects, and what is left over.
+
+    Args:
+        outcomes: of each file, in their order.
+        pooled: how many of them, the first, were too few together, as is known.
 
     Raises:
         ServiceFailed: its record, or its answers, are gone or were altered.
     """
-    candidate = workspace.find("fit", outcomes.candidate, Candidate)
-    mine = [one for one in kept if one.batch.candidate == outcomes.candidate]
+    candidate = workspace.find("fit", key, Candidate)
+    mine = [one for one in kept if one.batch.candidate == key]
     if candidate is None or not mine:
         raise _gone("its folder as it was registered" if candidate is None else "its answers as they were kept")
     version = mine[-1].version
@@ -254,26 +283,38 @@ def _window(
     own = {} if not figure else {str(figure["metric"]): float(figure["value"])}
     unit = candidate.origin.unit if candidate.origin else "patient"
     name, output = own_output(candidate)
-    content = steps.take(
-        f"monitor:performance:{version}",
-        measure(
-            workspace,
-            candidate,
-            outcomes,
-            [one.batch for one in mine],
-            unit,
-            name,
-            output,
-            own,
-            question.evaluation,
-            question.bounds,
-        ),
-    )
-    new = keep_window(
-        workspace, question.name, content, version=version, how="label", by=ledger.by, bounds=question.bounds
-    )
-    return window_facts(content, question, new=new) | {
-        "version": version,
-        "figures": [figure.model_dump(exclude_none=True) for figure in content.figures],
-        "groups": [group.model_dump() for group in content.groups],
-    }
+    told, pool = [], outcomes[:pooled]
+    for one in outcomes[pooled:]:
+        pool = [*pool, one]
+        content = steps.take(
+            f"monitor:performance:{version}",
+            measure(
+                workspace,
+                candidate,
+                pool,
+                [one.batch for one in mine],
+                unit,
+                name,
+                output,
+                own,
+                question.evaluation,
+                question.bounds,
+            ),
+        )
+        if not content.judged and one is not outcomes[-1]:
+            continue
+        new = keep_window(
+            workspace, question.name, content, version=version, how="label", by=ledger.by, bounds=question.bounds
+        )
+        told.append(
+            window_facts(content, question, new=new)
+            | {
+                "version": version,
+                "files": len(pool),
+                "judged": content.judged,
+                "figures": [figure.model_dump(exclude_none=True) for figure in content.figures],
+                "groups": [group.model_dump() for group in content.groups],
+            }
+        )
+        pool = []
+    return told

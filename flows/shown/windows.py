@@ -44,19 +44,24 @@ def labelling(outcome: dict[str, Any]) -> None:
 
 def windows(outcome: dict[str, Any]) -> None:
     """Windows, the measures that are outside now, what counts, and the page."""
-    for window in outcome["windows"]:
-        told = [
-            f"{window['subjects']} {window['unit']}s",
-            f"{window['outside']} of {window['measures']} figures outside",
-        ]
-        if window["known"]:
-            told.append(f"{window['known']} left out that the champion was fitted on")
-        if window["too_few"]:
-            told.append(f"{window['too_few']} undecided")
-        typer.echo(f"  {window['kind']}: {', '.join(told)}{'' if window['new'] else '; seen before'}")
     from medai.reporting.numbers import drifted, several
     from medai.reporting.words import measure
 
+    for window in outcome["windows"]:
+        told = [several(window["subjects"], window["unit"])]
+        if window.get("files", 1) > 1:
+            told[0] += f" of {window['files']} files"
+        waits = not window.get("judged", True)
+        told.append(
+            "too few to be judged, they wait for the next outcomes"
+            if waits
+            else f"{window['outside']} of {window['measures']} figures outside"
+        )
+        if window["known"]:
+            told.append(f"{window['known']} left out that the champion was fitted on")
+        if window["too_few"] and not waits:
+            told.append(f"{window['too_few']} undecided")
+        typer.echo(f"  {window['kind']}: {', '.join(told)}{'' if window['new'] else '; seen before'}")
     stands = outcome["standing"]
     if stands["outside"]:
         rows = [

@@ -58,6 +58,7 @@ def write_page(
         "bounds": now.bounds.model_dump(mode="json"),
         "version": now.version,
         "known": [one.key for one in known],
+        "waiting": now.waiting and now.waiting.key,
     }
     key = stage_key(
         "monitor report", VERSION, {"content": sha256_of(content), "templates": sha256_of(files)}, None, ("jinja2",)
@@ -119,6 +120,10 @@ def _facts(problem: str, question: str, now: Standing) -> dict[str, Any]:
         "problem": problem,
         "question": question,
         "now": now,
+        "decided": any(trend.newest.verdict != "too_few" for trend in now.trends),
+        "performance_judged": any(
+            trend.kind == "performance" and trend.newest.verdict != "too_few" for trend in now.trends
+        ),
         "counting": _advised(row for row in rows if row["trend"].counts),
         "outside": _advised(row for row in rows if _outside(row) and not row["trend"].counts),
         "kinds": [

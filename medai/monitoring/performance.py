@@ -1,13 +1,14 @@
-"""``label``: outcomes kept beside their predictions; and how right the champion was on those of one file.
+"""``label``: outcomes kept beside their predictions; and how right the champion was on them.
 
 A window of performance holds the predictions whose outcome one file told first, but those of subjects whom the champion
-was fitted on: it learnt their outcomes, and would look better than it is. Metrics, their intervals (by the
-bootstrap over subjects) and the recalibration are those of the scorecard.
+was fitted on: it learnt their outcomes, and would look better than it is. A file with too few subjects of a class waits
+for the next ones, and makes a window with them. Metrics, their intervals (by the bootstrap over subjects) and the
+recalibration are those of the scorecard.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -106,6 +107,34 @@ def told_outcomes(workspace: Workspace, problem: str) -> list[tuple[Outcomes, To
     return [(found, one.told) for one in noted if (found := workspace.find("label", one.outcomes, Outcomes))]
 
 
+def waiting_outcomes(
+    outcomes: Iterable[Outcomes], told: Iterable[str], measured: Iterable[Compared]
+) -> dict[str, tuple[list[Outcomes], int]]:
+    """Candidate → its outcomes that no window with enough subjects holds, and how many of them, the first, have been
+    pooled without being enough.
+
+    Args:
+        outcomes: that are kept.
+        told: keys of outcomes in the order of the audit, which is the same for whoever asks.
+        measured: the windows of performance there are.
+    """
+    measured = list(measured)
+    over = {(one.candidate, key) for one in measured if one.judged for key in one.parts}
+    few = {(one.candidate, frozenset(one.parts)) for one in measured if not one.judged}
+    by_key = {one.key: one for one in outcomes}
+    found: dict[str, list[Outcomes]] = {}
+    for key in told:
+        one = by_key.get(key)
+        if one is not None and (one.candidate, key) not in over:
+            found.setdefault(one.candidate, []).append(one)
+    pooled = {}
+    for candidate, waiting in found.items():
+        sizes = (size for size in range(len(waiting), 0, -1))
+        known = (size for size in sizes if (candidate, frozenset(one.key for one in waiting[:size])) in few)
+        pooled[candidate] = (waiting, next(known, 0))
+    return pooled
+
+
 def known_outcomes(workspace: Workspace, problem: str) -> pl.DataFrame:
     """candidate, id and truth of these outcomes."""
     import polars as pl
@@ -152,7 +181,7 @@ def keep_outcomes(workspace: Workspace, problem: str, candidate: str, rows: pl.D
 def measure(
     workspace: Workspace,
     champion: Candidate,
-    outcomes: Outcomes,
+    outcomes: Sequence[Outcomes],
     batches: Iterable[Batch],
     unit: str,
     name: str,
@@ -164,6 +193,7 @@ def measure(
     """How right a champion was on these outcomes, as a window's content.
 
     Args:
+        outcomes: of one file or, pooled, of several; at least one.
         batches: that the outcomes are of; their groups are told.
         unit: what a subject is.
         name, output: as the champion's record defines them.
@@ -177,16 +207,18 @@ def measure(
         minimum_positives=bounds.minimum_positives,
         minimum_negatives=bounds.minimum_negatives,
     )
-    key = stage_key(
-        "monitor", VERSION, {"candidate": champion.key, "outcomes": outcomes.key}, config, ("numpy", "polars")
-    )
+    parts = tuple(sorted(one.key for one in outcomes))
+    pooled = parts if len(parts) > 1 else ()
+    batch = sha256_of(list(parts))[: len(parts[0])] if pooled else parts[0]
+    key = stage_key("monitor", VERSION, {"candidate": champion.key, "outcomes": batch}, config, ("numpy", "polars"))
 
     def build(_folder: Path) -> Compared:
         import polars as pl
 
         from medai.tables import read_table
 
-        told = pl.DataFrame(read_table(workspace.folder("label", outcomes.key) / OUTCOMES))
+        tables = [pl.DataFrame(read_table(workspace.folder("label", part) / OUTCOMES)) for part in parts]
+        told = pl.concat(tables, how="diagonal").sort("batch", "sample_id")  # in whatever order they were told
         fitted = pl.Series(sorted(trained_subjects(workspace, champion)), dtype=pl.Int64)
         table = _small_sites_together(told.filter(~pl.col("subject_id").is_in(fitted.implode())))
         number = table["subject_id"].n_unique()
@@ -199,7 +231,8 @@ def measure(
             key=key,
             kind="performance",
             candidate=champion.key,
-            batch=outcomes.key,
+            batch=batch,
+            pooled=pooled,
             unit=unit,
             samples=table.height,
             subjects=number,

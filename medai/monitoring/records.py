@@ -80,6 +80,7 @@ class Compared(Record):
             batch. None where the source tells it of no stay, and of a performance.
         unit: what a subject is.
         samples, subjects: how many were compared.
+        pooled: of a performance on outcomes of several files: keys of these outcomes.
         known: subjects left out since the champion was fitted on them.
         counts: what is told beside the figures, by name.
         groups: of a performance: its subgroups, sites among them.
@@ -89,6 +90,7 @@ class Compared(Record):
     candidate: str
     batch: str
     contents: str | None = None
+    pooled: tuple[str, ...] = ()
     unit: str
     samples: int
     subjects: int
@@ -96,6 +98,16 @@ class Compared(Record):
     counts: dict[str, int] = Field(default={})
     figures: tuple[Figure, ...]
     groups: tuple[Subgroup, ...] = ()
+
+    @property
+    def parts(self) -> tuple[str, ...]:
+        """Keys of what was compared: of a performance its outcomes, else the batch."""
+        return self.pooled or (self.batch,)
+
+    @property
+    def judged(self) -> bool:
+        """Whether there were enough subjects for any of its figures."""
+        return any(figure.why != TOO_FEW for figure in self.figures)
 
 
 class Batch(Record):

@@ -106,7 +106,8 @@ class Standing:
         candidate, version: the champion whose windows these are; None where there is no window.
         windows: how many of each kind.
         trends: every measure, those that count first, then those outside.
-        groups: subgroups of the newest window of performance.
+        groups: subgroups of the newest window of performance that had enough subjects; of the newest where none had.
+        waiting: outcomes that are too few to be judged, and wait for the next ones; None where there are none.
     """
 
     candidate: str | None
@@ -115,6 +116,7 @@ class Standing:
     trends: tuple[Trend, ...]
     bounds: Monitoring
     groups: tuple[Subgroup, ...] = ()
+    waiting: Compared | None = None
 
     @property
     def counting(self) -> tuple[Trend, ...]:
@@ -139,7 +141,7 @@ def windows(workspace: Workspace, problem: str) -> list[Window]:
     """The windows of a problem that the store still has, oldest first.
 
     Of a batch that was compared anew, as when bounds changed or it was read with its labels, the newest comparison
-    stands in the first one's place.
+    stands in the first one's place. Outcomes that were too few and wait for the next ones stand in the pool alone.
     """
     found = []
     for noted in workspace.receipts(RECEIPTS, problem, Noted):
@@ -153,7 +155,25 @@ def windows(workspace: Workspace, problem: str) -> list[Window]:
         batch = window.content.batch
         name = (window.kind, window.content.candidate, told.get(batch, batch))
         of_batch[name] = replace(window, at=of_batch[name].at) if name in of_batch else window
-    return list(of_batch.values())
+    return _without_smaller_pools(list(of_batch.values()))
+
+
+def _without_smaller_pools(taken: list[Window]) -> list[Window]:
+    """Windows without those of outcomes that were too few and stand in one that had enough, or in a larger pool."""
+    enough = {place for one in taken if one.content.judged for place in _places(one)}
+    taken = [one for one in taken if one.content.judged or enough.isdisjoint(_places(one))]
+    largest: dict[tuple[str, str], int] = {}
+    for one in taken:
+        for place in _places(one):
+            largest[place] = max(largest.get(place, 0), len(one.content.parts))
+    return [one for one in taken if all(len(one.content.parts) >= largest[place] for place in _places(one))]
+
+
+def _places(window: Window) -> list[tuple[str, str]]:
+    """Of a performance: whose answers each of its outcomes is about."""
+    if window.kind != "performance":
+        return []
+    return [(window.content.candidate, part) for part in window.content.parts]
 
 
 def standing(
@@ -170,8 +190,13 @@ def standing(
         candidate = taken[-1].content.candidate
     taken = [window for window in taken if window.content.candidate == candidate]
     bounds = bounds or (taken[-1].bounds if taken else Monitoring())
+    performances = [window for window in taken if window.kind == "performance"]
+    judged = [window for window in performances if window.content.judged]
+    waiting = [window for window in performances if not window.content.judged]
     seen: dict[tuple[Kind, str, str], list[Seen]] = {}
     for window in taken:
+        if judged and window in waiting:
+            continue  # they say nothing yet; what stands is the last window that had enough
         for figure in window.content.figures:
             one = Seen(window.at, window.content.key, figure, judge(figure, bounds))
             seen.setdefault((window.kind, *figure.name), []).append(one)
@@ -186,7 +211,8 @@ def standing(
         windows={kind: sum(window.kind == kind for window in taken) for kind in KINDS},
         trends=tuple(trends),
         bounds=bounds,
-        groups=next((window.content.groups for window in reversed(taken) if window.kind == "performance"), ()),
+        groups=next((window.content.groups for window in reversed(judged or performances)), ()),
+        waiting=waiting[-1].content if waiting else None,
     )
 
 

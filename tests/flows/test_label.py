@@ -9,6 +9,7 @@ from datetime import datetime
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
+from zlib import crc32
 
 import polars as pl
 import pytest
@@ -63,6 +64,7 @@ class Ward:
     versions: dict[str, int] = field(default_factory=dict)
     outputs: dict[str, Output] = field(default_factory=dict)
     announced: list[Any] = field(default_factory=list)
+    bounds: Monitoring = field(default_factory=Monitoring)
 
     def champion(self, key: str, **output: Any) -> None:
         """Let a champion stand whose output is this."""
@@ -86,7 +88,7 @@ class Ward:
                 "sample_id": range(len(names)),
                 "id": names,
                 "subject": [f"MRN-{name}" for name in names],
-                "subject_id": [sum(name.encode()) for name in names],
+                "subject_id": [crc32(name.encode()) for name in names],
                 "prediction_time": [datetime(2026, 4, 1)] * len(names),
             }
             | {column: [0.3] * len(names) for column in score_columns("death", own)}
@@ -128,7 +130,7 @@ def ward(
             name="ward",
             outputs={"death": found.outputs[key]},
             evaluation=Evaluation(resamples=100),
-            bounds=Monitoring(),
+            bounds=found.bounds,
         )
         champion = workspace.find("fit", key, Candidate)
         return None, workspace, found.ledger, question, SimpleNamespace(version=found.versions[key]), champion
@@ -198,8 +200,7 @@ def test_one_window_that_cannot_be_measured_keeps_no_other_from_it(ward: Ward) -
         ward.label("id,outcome", "t1,0")
     assert caught.value.expected == "its answers as they were kept"
     assert caught.value.action == "restore the workspace's store from a copy; the outcomes are kept"
-    assert sorted(one.content.samples for one in windows(ward.workspace, "ward")) == [1, 1]
-    assert {one.content.candidate for one in windows(ward.workspace, "ward")} == {NEW}
+    assert [(one.content.candidate, one.content.samples) for one in windows(ward.workspace, "ward")] == [(NEW, 2)]
     (ward.folder / "answers").rename(ward.workspace.folder("keep", lost.key))
     assert [one["version"] for one in ward.label("id,outcome", "t1,0")["windows"]] == [1]
 
@@ -214,7 +215,7 @@ def test_each_file_has_a_line_of_its_own_though_a_kill_came_before_it(ward: Ward
             ward.label("id,outcome", "s1,1", "s2,0", "s9,0")
     first = sha256_of_file(ward.folder / "late.csv")
     assert ward.ledger.entries("ward") == []
-    assert len(ward.label("id,outcome", "s3,1")["windows"]) == 2
+    assert [one["files"] for one in ward.label("id,outcome", "s3,1")["windows"]] == [2]
     told = [entry.facts for entry in ward.ledger.entries("ward")]
     assert [(one["file_sha256"], one["rows"], one["set_aside"]) for one in told] == [
         (first, 3, {"unknown_id": 1}),
@@ -224,6 +225,66 @@ def test_each_file_has_a_line_of_its_own_though_a_kill_came_before_it(ward: Ward
     assert ward.announced == [("medai.labels.arrived", ward.ledger.entries("ward")[-1], told[-1])]
     ward.label("id,outcome", "s3,1")
     assert len(ward.ledger.entries("ward")) == 2
+
+
+def test_outcomes_of_small_files_are_judged_together(ward: Ward) -> None:
+    """A ward that learns of three a day: they wait until there are ten of each class, and then the next ones begin.
+
+    Whoever stands, each champion's outcomes wait for its own; a file that suffices makes a window of itself.
+    """
+    ward.champion(OLD, **ALIVE)
+    names = [f"s{number:02}" for number in range(60)]
+    ward.predicted(OLD, names)
+    told = []
+    for day in range(8):
+        rows = [f"{names[number]},{number % 2}" for number in range(3 * day, 3 * day + 3)]
+        (window,) = ward.label("id,outcome", *rows)["windows"]
+        told.append((window["files"], window["samples"], window["judged"], window["too_few"] < window["measures"]))
+    assert told == [
+        *[(day, 3 * day, False, False) for day in range(1, 7)],
+        (7, 21, True, True),
+        (1, 3, False, False),
+    ]
+    assert [window.content.samples for window in windows(ward.workspace, "ward")] == [21, 3]
+    ward.champion(NEW, **ALIVE)
+    ward.predicted(NEW, [*names[24:], "t1"])
+    both = ward.label("id,outcome", *(f"{name},{number % 2}" for number, name in enumerate(names[24:])))["windows"]
+    assert [(one["version"], one["files"], one["samples"], one["judged"]) for one in both] == [
+        (1, 2, 39, True),
+        (2, 1, 36, True),
+    ]
+    assert ward.label("id,outcome", "t1,1")["windows"][0]["samples"] == 1
+
+
+def test_pools_are_the_same_though_a_command_was_killed(ward: Ward) -> None:
+    """Their order is that of the audit: what was kept and not measured is measured as if it had been at once."""
+    ward.champion(OLD, **ALIVE)
+    names = [f"s{number:02}" for number in range(48)]
+    ward.predicted(OLD, names)
+    parts = [names[:12], names[12:24], names[24:36], names[36:]]
+    for place, part in enumerate(parts):
+        rows = [f"{name},{number % 2}" for number, name in enumerate(part)]
+        with pytest.MonkeyPatch.context() as patch:
+            if place < 3:
+                patch.setattr(flow, "outcomes_of", lambda *_given: [])  # killed before it measured
+            made = ward.label("id,outcome", *rows)["windows"]
+    assert [(one["files"], one["samples"], one["judged"]) for one in made] == [(2, 24, True), (2, 24, True)]
+    keys = [entry.facts["outcomes"][0]["key"] for entry in ward.ledger.entries("ward")]
+    assert [set(one.content.parts) for one in windows(ward.workspace, "ward")] == [set(keys[:2]), set(keys[2:])]
+
+
+def test_outcomes_that_wait_are_judged_by_the_bounds_of_the_day(ward: Ward) -> None:
+    """Fewer are asked for: those that wait are measured by the next command; no outcome counts in two windows."""
+    ward.champion(OLD, **ALIVE)
+    names = [f"s{number:02}" for number in range(16)]
+    ward.predicted(OLD, names)
+    for part in (names[:6], names[6:10]):
+        ward.label("id,outcome", *(f"{name},{number % 2}" for number, name in enumerate(part)))
+    assert [window.content.judged for window in windows(ward.workspace, "ward")] == [False]
+    ward.bounds = Monitoring(minimum_positives=3, minimum_negatives=3)
+    made = ward.label("id,outcome", *(f"{name},{number % 2}" for number, name in enumerate(names[10:])))["windows"]
+    assert [(one["files"], one["samples"], one["judged"]) for one in made] == [(1, 6, True), (2, 10, True)]
+    assert [window.content.samples for window in windows(ward.workspace, "ward")] == [6, 10]
 
 
 def test_nothing_is_joined_to_the_answers_of_a_model_that_is_gone(ward: Ward) -> None:

@@ -46,6 +46,25 @@ def test_only_what_was_judged_is_within_bounds(
     assert capsys.readouterr().out == f"{told}page: monitor.html\n"
 
 
+def test_outcomes_that_wait_are_told_as_waiting(capsys: pytest.CaptureFixture[str]) -> None:
+    """Not by figures of which none could be had; a pool tells of how many files it is."""
+    few = {
+        "kind": "performance", "new": True, "unit": "patient", "subjects": 1, "known": 0, "measures": 9, "outside": 0,
+        "too_few": 9, "files": 1, "judged": False,
+    }  # fmt: skip
+    more = few | {"subjects": 12, "files": 3, "known": 2}
+    enough = few | {"subjects": 40, "files": 4, "judged": True, "outside": 1, "too_few": 2}
+    stands = {"outside": [], "counting": [], "measures": 0, "undecided": 0}
+    shown.windows({"windows": [few, more, enough], "standing": stands, "detected": None, "page": "monitor.html"})
+    assert capsys.readouterr().out == (
+        "  performance: 1 patient, too few to be judged, they wait for the next outcomes\n"
+        "  performance: 12 patients of 3 files, too few to be judged, they wait for the next outcomes,"
+        " 2 left out that the champion was fitted on\n"
+        "  performance: 40 patients of 4 files, 1 of 9 figures outside, 2 undecided\n"
+        "page: monitor.html\n"
+    )
+
+
 def test_a_quiet_window_does_not_hide_drift_that_counts(capsys: pytest.CaptureFixture[str]) -> None:
     """What the page calls drift that counts is never called within all bounds, though the newest figures are."""
     told = said(capsys, undecided=0, counting=[counts("heart_rate"), counts("heart_rate", "ks"), counts("score")])

@@ -93,7 +93,7 @@ def test_a_champion_is_measured_on_outcomes_that_came_later(watched: Any) -> Non
 
     def measured(own: dict[str, float], bounds: Monitoring = BOUNDS) -> Any:
         workspace, champion, name, output = watched.workspace, watched.champion, watched.name, watched.output
-        return measure(workspace, champion, record, [batch], "stay", name, output, own, EVALUATION, bounds).record
+        return measure(workspace, champion, [record], [batch], "stay", name, output, own, EVALUATION, bounds).record
 
     found = measured({"auroc": 0.9})
     assert (found.kind, found.samples, found.subjects) == ("performance", 60, 60)
@@ -121,6 +121,33 @@ def test_a_champion_is_measured_on_outcomes_that_came_later(watched: Any) -> Non
     assert {(one.value, one.why) for one in few.figures} == {(None, "too few")}
 
 
+def test_outcomes_of_several_files_are_measured_as_if_of_one(watched: Any) -> None:
+    """In whatever order they are given: the same record; figures and groups are those of all at once."""
+    batch = kept(watched, "same", 60, "pooled")
+    predictions = predictions_of(watched.workspace, batches(watched.workspace, "pooled"))
+    outcomes, names = watched.outcomes("same"), watched.output.names
+    rows = join(file_of(outcomes, names), predictions, known_outcomes(watched.workspace, "pooled")).rows
+    sites = [["north", "south"][number % 2] for number in range(60)]
+    rows = rows.with_columns(pl.Series("site", sites)).sort("subject_id")
+
+    def measured(*parts: pl.DataFrame) -> Any:
+        key, workspace = watched.champion.key, watched.workspace
+        told = [keep_outcomes(workspace, "pooled", key, part, FILE).record for part in parts]
+        champion, name, output = watched.champion, watched.name, watched.output
+        return measure(workspace, champion, told, [batch], "stay", name, output, {}, EVALUATION, BOUNDS), told
+
+    whole, _ = measured(rows)
+    pooled, parts = measured(rows[25:], rows[:25])
+    assert (whole.record.pooled, whole.record.parts) == ((), (whole.record.batch,))
+    assert pooled.record.pooled == pooled.record.parts == tuple(sorted(one.key for one in parts))
+    assert pooled.record.figures == whole.record.figures
+    assert pooled.record.groups == whole.record.groups
+    assert pooled.record.judged
+    again, _ = measured(rows[:25], rows[25:])
+    assert (again.reused, again.record) == (True, pooled.record)
+    assert pooled.record.batch not in {whole.record.batch, *(one.key for one in parts)}
+
+
 def test_whom_the_champion_was_fitted_on_says_nothing_of_it(watched: Any) -> None:
     """Patients who come again are left out and counted; where all do, there is no figure."""
     kept(watched, "same", 60, "again")
@@ -137,7 +164,7 @@ def test_whom_the_champion_was_fitted_on_says_nothing_of_it(watched: Any) -> Non
         found = measure(
             watched.workspace,
             watched.champion,
-            record,
+            [record],
             [],
             "stay",
             watched.name,

@@ -124,6 +124,54 @@ def test_windows_of_too_few_take_nobodys_place(workspace: Workspace) -> None:
     assert [(one.measure, one.violations) for one in now.counting] == [("age", 2)]
 
 
+def auroc(value: float | None) -> Figure:
+    """A performance, or one of too few."""
+    low, high = (None, None) if value is None else (value - 0.05, value + 0.05)
+    why = "" if value else "too few"
+    return Figure(
+        measure="auroc", statistic="metric", value=value, low=low, high=high, reference=0.9, subjects=50, why=why
+    )
+
+
+def site(level: str) -> Subgroup:
+    """A site of a window."""
+    found = {"auroc": Measure(value=0.8, low=0.7, high=0.9)}
+    return Subgroup(group="site", level=level, samples=50, subjects=50, positives=9, positive_subjects=9, metrics=found)
+
+
+def test_outcomes_that_wait_stand_in_their_pool_alone(workspace: Workspace) -> None:
+    """Each larger pool takes the smaller one's place, until it has enough; another champion's is its own."""
+    take(workspace, auroc(None), batch="a", kind="performance")
+    take(workspace, auroc(None), batch="ab", pooled=("a", "b"), kind="performance")
+    take(workspace, auroc(None), batch="a", kind="performance", candidate="d")
+    assert [window.content.parts for window in windows(workspace, "ward")] == [("a", "b"), ("a",)]
+    take(workspace, auroc(0.8), batch="abc", pooled=("a", "b", "c"), kind="performance")
+    take(workspace, auroc(None), batch="e", kind="performance")
+    take(workspace, auroc(0.8), batch="f", kind="performance")
+    assert [window.content.parts for window in windows(workspace, "ward")] == [("a",), ("a", "b", "c"), ("e",), ("f",)]
+
+
+def test_a_pool_by_earlier_bounds_hides_no_window_that_had_enough(workspace: Workspace) -> None:
+    """What was too few together is judged in parts, once fewer are asked for."""
+    take(workspace, auroc(None), batch="ab", pooled=("a", "b"), kind="performance")
+    take(workspace, auroc(0.8), batch="a", kind="performance")
+    take(workspace, auroc(None), batch="b", kind="performance")
+    assert [window.content.parts for window in windows(workspace, "ward")] == [("a",), ("b",)]
+
+
+def test_what_stands_is_the_last_performance_that_had_enough(workspace: Workspace) -> None:
+    """Those who wait say nothing of it: neither of its figures nor of its sites; before there is any they are told."""
+    take(workspace, auroc(None), kind="performance", groups=(site("north"),), pooled=("a", "b"))
+    now = standing(workspace, "ward", "c")
+    assert [trend.newest.verdict for trend in now.trends] == ["too_few"]
+    assert (now.groups, now.waiting and now.waiting.parts) == ((site("north"),), ("a", "b"))
+    take(workspace, auroc(0.7), kind="performance", groups=(site("south"),))
+    take(workspace, auroc(None), kind="performance", groups=(site("west"),), pooled=("e", "f"))
+    now = standing(workspace, "ward", "c")
+    assert [(trend.newest.verdict, len(trend.seen)) for trend in now.trends] == [("outside", 1)]
+    assert (now.groups, now.waiting and now.waiting.parts) == ((site("south"),), ("e", "f"))
+
+
 def test_another_champion_begins_anew(workspace: Workspace) -> None:
     """What the earlier one met counts for it alone."""
     for _ in range(2):
@@ -286,6 +334,33 @@ def test_the_page_tells_what_counts_and_what_to_do(workspace: Workspace) -> None
     assert "http" not in page.replace("http-equiv", "")
     assert "<script" not in page
     assert write_page(workspace, "ward", "Who is ill?", [], standing(workspace, "ward")).reused
+
+
+def test_the_page_tells_who_waits_to_be_judged(workspace: Workspace) -> None:
+    """Too few are not within all bounds; and beside a window that could be judged those who wait are told, too."""
+
+    def page() -> str:
+        made = write_page(workspace, "ward", "Who is ill?", [], standing(workspace, "ward"))
+        return (workspace.folder("report", made.record.key) / "monitor.html").read_text()
+
+    take(workspace, auroc(None), kind="performance", groups=(site("north"),), batch="a")
+    told = page()
+    assert "<h2>Too few to be judged</h2>" in told
+    assert "Within all bounds" not in told
+    assert (
+        "Outcomes of 50 patients wait for the next ones: a performance is judged once there are at least 10 subjects"
+        " with and 10 without each outcome." in told
+    )
+    assert "newest window<" in told
+    take(workspace, auroc(0.9), kind="performance", groups=(site("south"),), batch="ab", pooled=("a", "b"))
+    assert "wait for the next ones" not in page()
+    take(workspace, auroc(None), kind="performance", groups=(site("west"),), batch="ef", pooled=("e", "f"))
+    told = page()
+    assert "<h2>Within all bounds</h2>" in told
+    assert "Outcomes of 50 patients, of 2 files, wait for the next ones" in told
+    assert "newest window that could be judged<" in told
+    assert '<th scope="row">south<' in told
+    assert 'row">west<' not in told
 
 
 def test_a_page_of_nothing(workspace: Workspace) -> None:
