@@ -167,7 +167,8 @@ class Keeper:
         page = self.services[name].health
         if page is not None:
             patience = self.settings.service_seconds
-            wait_until_healthy(f"the service {name}", page, patience, self.children[name], stopped=self.stopped)
+            child = self.children[name]
+            wait_until_healthy(f"the service {name}", page, patience, child, stopped=self.stopped, own=True)
 
     def _environment(self, service: Service) -> dict[str, str]:
         given = {name: value for name, value in os.environ.items() if not name.startswith(("PG", "PREFECT_SERVER_"))}

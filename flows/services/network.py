@@ -32,6 +32,8 @@ def wait_until_healthy(
     service: Child | None,
     auth: str | None = None,
     stopped: threading.Event | None = None,
+    *,
+    own: bool = False,
 ) -> None:
     """Wait until a page answers 200, or a signal stopped us.
 
@@ -42,15 +44,18 @@ def wait_until_healthy(
         service: the process that will serve it, when it is ours.
         auth: ``user:password`` to show.
         stopped: set when a signal asks us to end.
+        own: the process was given the page's port as a number, so that another program may have taken it first: its
+            answers are not taken for the service's.
 
     Raises:
         ServiceFailed: it ended, it does not answer in time, or it refuses our credentials (which is not retried).
     """
     deadline = time.monotonic() + patience
+    port = urlsplit(url).port if own else None
     status: int | None = None
     while time.monotonic() < deadline and not (stopped is not None and stopped.is_set()):
         status = status_of(url, min(2.0, patience), auth)
-        if status == 200:
+        if status == 200 and (service is None or port is None or service.listens(port)):
             return
         if status in (401, 403):
             raise ServiceFailed(

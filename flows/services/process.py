@@ -107,6 +107,18 @@ class Child:
             self._log.truncate(0)
         return self.ended is None
 
+    def listens(self, port: int) -> bool:
+        """Whether it, or what it started, listens on this port, as far as the system tells."""
+        for pid in (self.pid, *(one.pid for one in descendants(self.pid))):
+            with suppress(psutil.NoSuchProcess):
+                try:
+                    connections = psutil.Process(pid).net_connections("tcp")
+                except psutil.AccessDenied:
+                    return True
+                if any(one.status == psutil.CONN_LISTEN and one.laddr.port == port for one in connections):
+                    return True
+        return False
+
     def stop(self) -> None:
         """End what it started and then itself: first politely, after a grace for good. May be called twice.
 

@@ -13,6 +13,9 @@ from medai.paths import read_plain
 from medai.records import Frozen
 from medai.workspace import blocked, make_folder
 
+PATIENCE = 5.0
+"""Seconds in which a server that holds the lock answers, also on a machine that is busy."""
+
 
 class Services(Frozen):
     """What ``medai up`` runs.
@@ -32,7 +35,7 @@ class Services(Frozen):
 
 
 def running(settings: Settings) -> Services | None:
-    """The services of the ``medai up`` that runs on this home and answers within a second; None when there is none."""
+    """The services of the ``medai up`` that runs on this home and answers in time; None when there is none."""
     services = recorded(settings)
     if services is None:
         return None
@@ -40,7 +43,7 @@ def running(settings: Settings) -> Services | None:
         with up_lock(settings, patience=0):
             return None  # nobody holds it: the record was left behind by a kill
     except Timeout:
-        return services if status_of(f"{services.prefect_api_url}/health", 1.0) == 200 else None
+        return services if status_of(f"{services.prefect_api_url}/health", PATIENCE) == 200 else None
 
 
 def recorded(settings: Settings) -> Services | None:

@@ -91,7 +91,7 @@ def _start_all(settings: Settings, worker: bool, children: list[Child], stopped:
             watch_heartbeats(api_url)
             started = start_worker(settings, api_url, logs / "worker.log")
             children.append(started)
-        wait_until_healthy("MLflow's server", f"{mlflow_url}/health", patience, mlflow, stopped=stopped)
+        wait_until_healthy("MLflow's server", f"{mlflow_url}/health", patience, mlflow, stopped=stopped, own=True)
     pages, pages_url = _start_pages(settings, logs / "pages.log")
     children.append(pages)
     wait_until_healthy("the overview's server", f"{pages_url}/health", patience, pages, stopped=stopped)

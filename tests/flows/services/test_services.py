@@ -12,6 +12,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import psutil
 import pytest
@@ -20,7 +21,7 @@ import flows
 from flows.child import PROGRAM, descendants
 from flows.lost import settle_killed
 from flows.services import prefect_server, process
-from flows.services.network import status_of
+from flows.services.network import status_of, wait_until_healthy
 from flows.services.prefect_server import early_prefect_server
 from flows.services.process import Child
 from flows.services.record import Services, running
@@ -31,7 +32,7 @@ from medai.errors import ServiceFailed
 pytestmark = pytest.mark.usefixtures("bare")
 
 ROOT = str(Path(flows.__file__).parents[1])
-PATIENCE = 90.0
+PATIENCE = 300.0
 
 RUN = """
 import os, sys
@@ -138,18 +139,19 @@ def test_two_first_runs_at_once_and_a_kill(tmp_path: Path) -> None:
     assert alive(child)
     killed.kill()
     killed.communicate()
-    assert within(15, lambda: not alive(child))
+    assert within(60, lambda: not alive(child))
     out, err = undisturbed.communicate(timeout=PATIENCE)
     assert (undisturbed.returncode, out) == (0, "flow 2\n"), err
     assert state_names(tmp_path) == ["Completed", "Completed"]
     assert (tmp_path / "prefect").stat().st_mode & 0o077 == 0
 
 
-def test_an_own_server_does_not_block_and_ends_when_told(tmp_path: Path) -> None:
-    """The address is known at once; stop may come before it answers, and twice."""
-    started = time.monotonic()
+def test_an_own_server_does_not_block_and_ends_when_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The address is known at once, before anybody waits; stop may come before it answers, and twice."""
+    waited: list[str] = []
+    monkeypatch.setattr(prefect_server, "wait_until_healthy", lambda name, *_given, **_more: waited.append(name))
     server = early_prefect_server(Settings.load(home=tmp_path))
-    assert time.monotonic() - started < 2
+    assert waited == []
     assert server.own
     assert server.api_url.startswith("http://127.0.0.1:")
     assert server._service is not None
@@ -201,6 +203,30 @@ def test_credentials_that_are_refused_are_not_tried_again(
     assert asked == ["/api/admin/version Basic d2FyZDpyb3VuZA=="]
 
 
+def test_the_answer_of_another_program_is_not_taken_for_the_service_s(
+    page: tuple[str, list[str], dict[str, int]],
+) -> None:
+    """It took the port first: ours ends without it, and that is what is told; one that listens itself is waited for."""
+    url, _, answer = page
+    answer["status"] = 200
+    port = str(urlsplit(url).port)
+    late = Child("mlflow", "http.server", [port, "--bind", "127.0.0.1"], dict(os.environ))
+    with pytest.raises(ServiceFailed, match="mlflow ended by itself") as caught:
+        wait_until_healthy("MLflow's server", url, 120, late, own=True)
+    assert "Address already in use" in caught.value.received
+    late.stop()
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        number = free.getsockname()[1]
+    first = Child("mlflow", "http.server", [str(number), "--bind", "127.0.0.1"], dict(os.environ))
+    try:
+        wait_until_healthy("MLflow's server", f"http://127.0.0.1:{number}/", 120, first, own=True)
+        assert first.listens(number)
+        assert not first.listens(int(port))
+    finally:
+        first.stop()
+
+
 def test_a_configured_server_that_is_down(
     tmp_path: Path,
     page: tuple[str, list[str], dict[str, int]],
@@ -210,7 +236,7 @@ def test_a_configured_server_that_is_down(
     """The wait is bounded, then an own server takes its place; an unready one is asked again. An address that answers
     and is not Prefect's is a mistake of a person's, status 4, and never replaced.
     """
-    monkeypatch.setattr(prefect_server, "PATIENCE_WITH_A_RUNNING_SERVER", 0.5)
+    monkeypatch.setattr(prefect_server, "PATIENCE_WITH_A_RUNNING_SERVER", 2.0)
     url, asked, answer = page
     answer["status"] = 404
     with pytest.raises(ServiceFailed) as caught:
@@ -350,12 +376,12 @@ def test_up(tmp_path: Path) -> None:
         assert found.prefect_url in caught.value.received
         started = descendants(process.pid)
         os.kill(found.pids["mlflow"], signal.SIGKILL)
-        out, _ = process.communicate(timeout=40)
+        out, _ = process.communicate(timeout=PATIENCE)
     finally:
         process.kill()
     assert process.returncode == 4
     assert out.startswith("mlflow ended by itself")
-    assert within(5, lambda: not any(alive(one.pid) for one in started))
+    assert within(60, lambda: not any(alive(one.pid) for one in started))
     assert running(settings) is None
     assert not (tmp_path / "services.json").exists()
 
@@ -385,8 +411,8 @@ def test_a_schedule_fires_and_a_killed_up_leaves_nobody(tmp_path: Path) -> None:
         deployed = start(script, str(home), str(mark), path=path)
         _, err = deployed.communicate(timeout=PATIENCE)
         assert deployed.returncode == 0, err
-        assert within(120, mark.exists)
-        assert within(5, lambda: len(mark.read_text().split()) == 3)
+        assert within(PATIENCE, mark.exists)
+        assert within(30, lambda: len(mark.read_text().split()) == 3)
         pid, where, threads = mark.read_text().split()
         assert (Path(where), threads) == (home, str(Settings.load().threads))
         started = descendants(process.pid)
@@ -394,4 +420,4 @@ def test_a_schedule_fires_and_a_killed_up_leaves_nobody(tmp_path: Path) -> None:
     finally:
         process.kill()
         process.communicate()
-    assert within(20, lambda: not any(alive(one.pid) for one in started))
+    assert within(60, lambda: not any(alive(one.pid) for one in started))
