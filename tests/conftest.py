@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 import pytest
+from hypothesis import settings
 
 from medai.cohort import Pictures, Stays, select
 from medai.errors import MedaiError
@@ -30,6 +31,8 @@ from medai.validation import catalogue_suite, validate
 from medai.workspace import Workspace
 
 ADMITTED = datetime(2020, 1, 1)
+settings.register_profile("medai", deadline=None, print_blob=True)  # how long an example takes is the machine's matter
+settings.load_profile("medai")
 
 
 @dataclass(frozen=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import http.client
 import json
 import logging
@@ -15,6 +16,7 @@ from urllib.parse import urlsplit
 
 import pytest
 
+from flows import announcing
 from flows.announcing import ANNOUNCED, announce, announce_line, unheard
 from medai.audit import Entry
 from medai.ledger import Ledger
@@ -31,16 +33,17 @@ def _alone(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 
 
 def events_of(api_url: str, problem: str) -> list[dict[str, Any]]:
-    """What the server has of a problem; it is given ten seconds."""
+    """What the server has of a problem; it writes events every few seconds, and later where its database is busy."""
     parts = urlsplit(api_url)
     asked = json.dumps({"filter": {"resource": {"id": [f"medai.problem.{problem}"]}}})
-    for _ in range(50):
-        connection = http.client.HTTPConnection(str(parts.hostname), parts.port, timeout=10)
-        connection.request("POST", f"{parts.path}/events/filter", asked, {"Content-Type": "application/json"})
-        found: list[dict[str, Any]] = json.loads(connection.getresponse().read())["events"]
-        connection.close()
-        if found:
-            return found
+    deadline = time.monotonic() + 120
+    while time.monotonic() < deadline:
+        connection = http.client.HTTPConnection(str(parts.hostname), parts.port, timeout=30)
+        with contextlib.suppress(OSError), contextlib.closing(connection):
+            connection.request("POST", f"{parts.path}/events/filter", asked, {"Content-Type": "application/json"})
+            answer = connection.getresponse()
+            if answer.status == 200 and (found := json.loads(answer.read())["events"]):
+                return list(found)
         time.sleep(0.2)
     return []
 
@@ -50,6 +53,7 @@ def test_an_event_reaches_the_server(
 ) -> None:
     """Its name, the problem as its resource, and the payload, as an automation reads them."""
     monkeypatch.setenv("PREFECT_API_URL", environment["PREFECT_API_URL"])
+    monkeypatch.setattr(announcing, "PATIENCE_SECONDS", 60.0)
     announce("medai.drift.detected", "announced", {"version": 3, "measures": ["score"], "share": 0.25})
     assert caplog.messages == []
     (event,) = events_of(environment["PREFECT_API_URL"], "announced")

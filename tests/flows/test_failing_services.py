@@ -531,7 +531,8 @@ def test_a_silent_run_is_called_crashed(tmp_path: Path, monkeypatch: pytest.Monk
         killed = start()
         worker = start_worker(settings, api_url, tmp_path / "worker.log")
         until(lambda: mark.exists() and mark.read_text())
-        time.sleep(2)  # its first heartbeat has arrived
+        beats = {"filter": {"event": {"name": ["prefect.flow-run.heartbeat"]}}}
+        until(lambda: post(f"{api_url}/events/filter", beats)["events"])  # from the first on a silence is noticed
         run = [one for one in descendants(worker.pid) if one.pid != worker.pid]
         for process in (psutil.Process(worker.pid), *run):
             with contextlib.suppress(psutil.NoSuchProcess):

@@ -89,7 +89,7 @@ def keep_webhook(name: str, address: str) -> str:
         url=address + "/{{token}}",
         secrets={"token": SIGN},  # type: ignore[arg-type]
         json_data={"title": "{{subject}}", "text": "{{body}}"},
-        timeout=2,
+        timeout=30,
     )
     block.save(name, overwrite=True)
     return f"custom-webhook/{name}"

@@ -111,7 +111,7 @@ def test_a_copy_taken_while_others_write_holds_together(tmp_path: Path) -> None:
             number = rows_in(path)
             (home / "store" / "fit" / str(number)).mkdir()
             (home / "store" / "fit" / str(number) / "record.json").write_text(str(number))
-            with closing(sqlite3.connect(path)) as database, database:
+            with closing(sqlite3.connect(path, timeout=300)) as database, database:
                 database.execute("insert into runs values (?)", (number,))
             ledger.append("opened", "ward", {"candidate": str(number), "test_sha256": "0"})
 
@@ -120,6 +120,7 @@ def test_a_copy_taken_while_others_write_holds_together(tmp_path: Path) -> None:
     try:
         copies: list[Backup] = []
         while len(copies) < 4:
+            assert writer.is_alive()
             if not copies or len(other.entries()) > copies[-1].lines:
                 copies.append(back_up(other, tmp_path / str(len(copies)), [Sqlite("mlflow", path)]))
     finally:

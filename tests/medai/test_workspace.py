@@ -281,7 +281,7 @@ def test_two_processes_build_once(tmp_path: Path) -> None:
     """Equal runs at once: one makes it, the other waits and finds it."""
     command = [sys.executable, "-c", BUILD, str(tmp_path / "home"), str(tmp_path / "built")]
     processes = [subprocess.Popen(command, stdout=subprocess.PIPE, text=True) for _ in range(2)]
-    answers = sorted(process.communicate(timeout=60)[0] for process in processes)
+    answers = sorted(process.communicate(timeout=300)[0] for process in processes)
     assert answers == ["False page.html\n", "True page.html\n"]
     assert (tmp_path / "built").read_text() == "built\n"
 

@@ -64,7 +64,7 @@ def test_a_stage_is_a_task_that_ends_completed_reused_or_failed(tmp_path: Path) 
         cwd=tmp_path,
         capture_output=True,
         text=True,
-        timeout=180,
+        timeout=500,
     )
     assert walked.returncode == 0, walked.stderr
     assert walked.stdout.splitlines() == ["False x True", "True x True", "a row is ragged 3"]

@@ -125,7 +125,7 @@ def test_the_same_command_again_answers_with_the_earlier_run_and_writes_nothing(
         cwd=tmp_path,
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=500,
     )
     assert again.returncode == 0, again.stderr
     second = json.loads(again.stdout)

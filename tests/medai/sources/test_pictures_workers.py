@@ -42,11 +42,18 @@ def numbers() -> set[int]:
 def gone(pids: set[int]) -> bool:
     """Whether processes have ended within seconds; one that waits to be buried has."""
     for _ in range(1000):
-        alive = [pid for pid in pids if psutil.pid_exists(pid) and psutil.Process(pid).status() != "zombie"]
-        if not alive:
+        if not any(map(alive, pids)):
             return True
         time.sleep(0.02)
     return False
+
+
+def alive(pid: int) -> bool:
+    """Whether a process runs at this moment."""
+    try:
+        return psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
 
 
 @pytest.mark.parametrize("processes", [1, 3])

@@ -6,6 +6,7 @@ import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -150,13 +151,20 @@ def test_a_long_fit_says_how_far_it_is(
     """A line an epoch at most, and none sooner than ten seconds after the last."""
     from medai.training import nets
 
+    now = [0.0]
+    monkeypatch.setattr(nets, "time", SimpleNamespace(monotonic=lambda: now[0]))
     caplog.set_level("INFO", logger="medai")
-    fit_net("silent")
-    assert "epoch" not in caplog.text
-    monkeypatch.setattr(nets, "SECONDS_BETWEEN_LINES", 0.0)
-    fit_net("told")
-    lines = [line for line in caplog.messages if line.startswith("epoch")]
-    assert [line.partition(":")[0] for line in lines] == [f"epoch {number} of 4" for number in (1, 2, 3, 4)]
+
+    def told(name: str, seconds: float) -> list[str]:
+        """The lines of a fit whose epochs take so many seconds each, but the first, which takes none."""
+        caplog.clear()
+        fit_net(name, lambda _share: now.__setitem__(0, now[0] + seconds))
+        return [line for line in caplog.messages if line.startswith("epoch")]
+
+    assert told("fast", 3.3) == []
+    for seconds, epochs in ((6.0, (3,)), (10.0, (2, 3, 4))):
+        lines = told(f"epochs of {seconds}", seconds)
+        assert [line.partition(":")[0] for line in lines] == [f"epoch {number} of 4" for number in epochs]
     assert "val_loss 0." in lines[0]
 
 
