@@ -12,6 +12,7 @@ from flows.places import flow
 from flows.reading import class_folders, read
 from flows.settings import Settings
 from medai.errors import near_match
+from medai.preprocessing import refuse_unfit
 from medai.problem import load_problem
 from medai.readiness import empty_classes, empty_in_train
 from medai.records import Failure, Snapshot
@@ -34,7 +35,8 @@ def check(problem: str, data: str | None = None, overrides: list[str] | None = N
         What ``medai check --json`` prints; a failed check returns, too.
 
     Raises:
-        DataRefused: the labels are not of the Problem's classes, nobody is in the cohort, or it cannot be split.
+        DataRefused: the data have another size than the Problem expects, the labels are not of its classes, nobody is
+            in the cohort, or it cannot be split.
     """
     settings = Settings.load()
     settings.apply()
@@ -46,6 +48,7 @@ def check(problem: str, data: str | None = None, overrides: list[str] | None = N
     snapshot, quality = read(workspace, question, data, settings, steps, f"medai check {problem}")
     note_data(ledger_of(settings, workspace), question.name, snapshot, quality)
     if quality.passed:
+        refuse_unfit(workspace, snapshot, question.input.preprocessing)
         cohort = steps.take("select", select(workspace, snapshot, quality, question.cohort, question.outputs))
         folders = class_folders(question, cohort)
         empty = empty_classes(cohort, question.outputs)

@@ -29,7 +29,7 @@ def driver() -> Any:
             "PostgreSQL cannot be spoken to",
             expected="the package psycopg",
             received="none",
-            action="pip install 'medai[postgres]'; `medai up` needs none",
+            action="pip install '.[postgres]' in the folder that medai was cloned to; `medai up` needs none",
         ) from None
     return psycopg
 

@@ -83,7 +83,7 @@ def refuse_without_extra() -> None:
             "what reads DICOM is not installed",
             expected="the packages of medai's extra `imaging`",
             received=f"without {', '.join(missing)}",
-            action="pip install 'medai[imaging]'",
+            action="pip install '.[imaging]' in the folder that medai was cloned to",
         )
 
 

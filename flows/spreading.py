@@ -68,7 +68,7 @@ def check(dask: str | None, shards: str | None, settings: Settings) -> Store | N
             f"--dask needs the package {missing[0]}",
             expected="medai with its extra dask",
             received="medai without it",
-            action="pip install 'medai[dask]', here and on every worker",
+            action="pip install '.[dask]' in the folder that medai was cloned to, here and on every worker",
         )
     scheduler = None if dask == HERE else _scheduler(dask)
     store = _store(shards if shards is not None else settings.shards)

@@ -70,7 +70,7 @@ def synth(kind: str, out: Path, options: dict[str, Any], workers: int | None = N
         "files": len(files),
         "bytes": size,
         "faults": json.loads(faults.read_text())["faults"] if faults.exists() else {},
-        "next": [f"medai run {name} --data {out / reader / location}" for name, location in _problems_of(kind)],
+        "next": [f"medai run {name} --data {out / reader / location}" for name, location in _problems_of(config)],
     }
 
 
@@ -150,16 +150,20 @@ def _refuse_taken(out: Path) -> None:
     )
 
 
-def _problems_of(kind: str) -> list[tuple[str, str]]:
-    """Problems of the catalogue that read this layout, each with the part of the folder that it reads.
+def _problems_of(config: AnySynthetic) -> list[tuple[str, str]]:
+    """Problems of the catalogue that read such data, each with the part of the folder that it reads.
 
     One that generates such data for itself says where in it; another reads the whole of its source's folder.
     """
+    kind = config.layout
     found = []
     for name, path in catalogue().items():
         problem = read_yaml(path)
         read = next(iter(problem["inputs"].values()))
-        if (problem.get("data") or {}).get("layout") == kind:
+        own = problem.get("data") or {}
+        if own.get("layout") == kind:
+            if own.get("volumes", False) != getattr(config, "volumes", False):
+                continue
             found.append((name, read.get("location") or "."))
         elif read["source"]["kind"] == _READ_WHOLE.get(kind):
             found.append((name, "."))

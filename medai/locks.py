@@ -128,7 +128,7 @@ class DatabaseLocks:
                 "MEDAI_LOCK_DATABASE needs a package that is not installed: psycopg",
                 expected="the extra postgres",
                 received="none",
-                action="pip install 'medai[postgres]'",
+                action="pip install '.[postgres]' in the folder that medai was cloned to",
             ) from None
         try:
             return psycopg.connect(

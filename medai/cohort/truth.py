@@ -73,7 +73,8 @@ def with_truth(
             f"the cohort has no column {unknown[0]} to group by",
             expected="groups that the source records",
             received=f"{unknown[0]!r}; {near_match(unknown[0], table.columns)}",
-            action="correct 'groups' of the cohort in the Problem",
+            action="correct 'groups' of the cohort, or of another site's file; a column of one's own table is known"
+            " once source.columns.attributes names it",
         )
     for name, output in outputs.items():
         missing = [label for label in output.labels if label not in labels]

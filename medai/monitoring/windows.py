@@ -203,7 +203,7 @@ def standing(
     trends = [_trend(name, of_name, bounds) for name, of_name in seen.items()]
     order = {"outside": 0, "within": 1, "too_few": 2}
     trends.sort(
-        key=lambda one: (not one.counts, KINDS.index(one.kind), order[one.newest.verdict], one.measure, one.statistic)
+        key=lambda one: (not one.counts, order[one.newest.verdict], KINDS.index(one.kind), one.measure, one.statistic)
     )
     return Standing(
         candidate=candidate if taken else None,

@@ -8,7 +8,7 @@ from pydantic import Field
 
 from medai.records import Frozen
 
-Light = Literal["steady", "look", "act", "nobody"]
+Light = Literal["steady", "look", "act", "unwatched", "nobody"]
 """Whether a problem needs a person: all is well, worth a look, act now, or nobody serves."""
 
 
@@ -159,7 +159,9 @@ class ProblemView(Frozen):
             return "act"
         if self.champion is None:
             return "nobody"
-        return "look" if self.drifting.outside or self._failed else "steady"
+        if self.drifting.outside or self._failed:
+            return "look"
+        return "steady" if any(self.drifting.windows.values()) else "unwatched"
 
     @property
     def _failed(self) -> bool:

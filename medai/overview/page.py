@@ -11,6 +11,7 @@ from medai.overview.content import Judged, Overview, ProblemView, VersionPoint
 TEMPLATES = Path(__file__).with_name("templates")
 LIGHTS = {
     "steady": ("Steady", "met"),
+    "unwatched": ("Not monitored yet", "quiet"),
     "look": ("Worth a look", "once"),
     "act": ("A person is needed", "unmet"),
     "nobody": ("Nobody serves", "quiet"),
@@ -19,6 +20,8 @@ SHOWN = 24
 """Versions and verdicts on data that a drawing holds, the newest."""
 WIDTH, HEIGHT, MARGIN = 420, 120, 14
 SPARK = (120, 30, 4)
+FULL = 0.05
+"""Share of rows set aside that fills a bar's height; a gate's bound where it names none."""
 WORST = 8
 """Measures of monitoring that a problem's page tells; the others stand on the page of the windows."""
 
@@ -53,6 +56,7 @@ def problem(overview: Overview, view: ProblemView, links: bool = True) -> str:
         "figures": points(view.versions, view.champion, size),
         "quality": bars(view.quality, size),
         "measures": view.drifting.measures[:WORST],
+        "outside": [one for one in view.drifting.measures if one["verdict"] == "outside" and not one["counts"]],
         "verdicts": {verdict: told.lower() for verdict, told in VERDICTS.items()} | {"": "not decided"},
         "beside": links,
     }
@@ -92,10 +96,14 @@ def points(versions: Sequence[VersionPoint], champion: int | None, size: tuple[i
 
 
 def bars(quality: Sequence[Judged], size: tuple[int, int, int]) -> dict[str, Any]:
-    """Shares of rows set aside as bars, the oldest first; a verdict that was not passed is marked."""
+    """Shares of rows set aside as bars, the oldest first; a verdict that was not passed is marked.
+
+    A full bar is ``FULL`` at least, so that a share that bothers nobody does not look like much.
+    """
     width, height, margin = size
     shown = quality[-SHOWN:]
-    highest = max((one.share for one in shown), default=0.0) or 1.0
+    highest = max((one.share for one in shown), default=0.0)
+    full = max(highest, FULL)
     step = (width - 2 * margin) / max(1, len(shown))
     return {
         "width": width,
@@ -106,7 +114,7 @@ def bars(quality: Sequence[Judged], size: tuple[int, int, int]) -> dict[str, Any
             {
                 "x": round(margin + place * step + step * 0.15, 2),
                 "width": round(min(step * 0.7, 26), 2),
-                "height": round(max(1.0, one.share / highest * (height - 2 * margin)), 2),
+                "height": round(max(1.0, one.share / full * (height - 2 * margin)), 2),
                 "passed": one.passed,
             }
             for place, one in enumerate(shown)
@@ -115,7 +123,7 @@ def bars(quality: Sequence[Judged], size: tuple[int, int, int]) -> dict[str, Any
 
 
 def _urgency(view: ProblemView) -> tuple[int, str]:
-    return ("act", "look", "steady", "nobody").index(view.light), view.problem
+    return ("act", "look", "steady", "unwatched", "nobody").index(view.light), view.problem
 
 
 def _filled(name: str, facts: dict[str, Any]) -> str:

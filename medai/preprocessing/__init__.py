@@ -23,7 +23,19 @@ if TYPE_CHECKING:
 
 Preprocessing = Annotated[Pixels | Series | Volume, Field(discriminator="kind")]
 
-__all__ = ["Pixels", "Preprocessing", "Series", "Volume", "prepare"]
+__all__ = ["Pixels", "Preprocessing", "Series", "Volume", "prepare", "refuse_unfit"]
+
+
+def refuse_unfit(workspace: Workspace, snapshot: Snapshot, config: Pixels | Series | Volume) -> None:
+    """Refuse data of another size than the Problem expects before anything is made of them.
+
+    Raises:
+        DataRefused: they are.
+    """
+    if isinstance(config, Pixels):
+        pixels.refuse_unfit(workspace, snapshot, config)
+    elif isinstance(config, Volume):
+        volume.refuse_unfit(workspace, snapshot, config)
 
 
 def prepare(

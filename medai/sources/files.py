@@ -117,13 +117,18 @@ def _refused(what: str, wrong: str, expected: str, received: str) -> DataRefused
     )
 
 
-def other_kind(what: str, expected: str, received: str) -> DataRefused:
+def other_kind(
+    what: str,
+    expected: str,
+    received: str,
+    action: str = "fetch it again from its publisher and compare its hash",
+) -> DataRefused:
     """The refusal of a file that is not what its name says."""
     return DataRefused(
         f"{what} is not what it should be",
         expected=expected,
         received=received,
-        action="fetch it again from its publisher and compare its hash",
+        action=action,
     )
 
 

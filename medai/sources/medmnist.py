@@ -86,7 +86,12 @@ def raw_files(_config: MedMNIST, path: Path) -> list[tuple[str, Path]]:
     """
     received = look(path)
     if received != what_is(b"PK\x03\x04"):
-        raise other_kind("the data file", "a MedMNIST .npz (a zip archive of NumPy arrays)", received)
+        raise other_kind(
+            "the data file",
+            "a MedMNIST .npz (a zip archive of NumPy arrays)",
+            received,
+            "give the .npz itself, or fetch it again from its publisher and compare its hash",
+        )
     return [("pictures", path)]
 
 

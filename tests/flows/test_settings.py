@@ -1,13 +1,16 @@
 """The settings: read late, judged strictly, secrets never shown."""
 
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
+import flows
 from flows.settings import Settings, known_variables
+from flows.settings.variables import SECRET_FILES
 from medai.errors import ConfigurationError
 
 
@@ -304,6 +307,14 @@ def test_somebody_without_a_name_is_a_number() -> None:
 def test_known_variables() -> None:
     """Every attribute has its variable."""
     assert {"MEDAI_HOME", "MEDAI_DATA", "MEDAI_THREADS", "MEDAI_ONEDNN"} <= set(known_variables())
+
+
+def test_every_setting_is_told() -> None:
+    """docker/README.md names each variable, and none that is no setting."""
+    page = (Path(flows.__file__).parents[1] / "docker" / "README.md").read_text()
+    section = page.partition("## Settings")[2].partition("\n## ")[0]
+    named = set(re.findall(r"`(MEDAI_[A-Z_]+)", section))
+    assert named == {*known_variables(), *SECRET_FILES}
 
 
 def test_nothing_heavy_is_imported() -> None:

@@ -137,7 +137,7 @@ def test_medai_without_its_extra_says_how_to_get_it(
     monkeypatch.setattr(importlib.util, "find_spec", lambda _name: None)
     with pytest.raises(ConfigurationError, match="--dask needs the package prefect_dask") as caught:
         spreading.check("local", None, settings())
-    assert "medai[dask]" in refusal(caught.value)
+    assert "'.[dask]'" in refusal(caught.value)
 
 
 def test_a_run_is_spread_as_its_options_say(settings: Callable[..., Settings], tmp_path: Path) -> None:

@@ -52,6 +52,14 @@ def test_what_to_run_next_points_at_what_was_written(tmp_path: Path, kind: str, 
         assert command.endswith(f" --data {tmp_path / 'out' / path}")
 
 
+def test_cubes_are_offered_to_the_problem_of_cubes_alone(tmp_path: Path) -> None:
+    """And pictures to those of pictures: the other would refuse them for their size."""
+    for volumes, name in ((True, "synthetic_nodules"), (False, "synthetic_pictures")):
+        options = {"subjects": 10, "volumes": volumes, "size": 16}
+        (command,) = synth("medmnist", tmp_path / name, options)["next"]
+        assert command.startswith(f"medai run {name} ")
+
+
 def test_a_hospital_of_dicom_files_can_be_read_by_its_problem(tmp_path: Path) -> None:
     """Each patient's folder, the labels, and the faults that were planted."""
     answer = synth("dicom", tmp_path / "out", {"subjects": 20, "size": 32, "faults": 0.3})

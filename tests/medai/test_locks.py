@@ -198,7 +198,7 @@ except ConfigurationError as error:
 def test_a_missing_driver_is_named_with_how_to_install_it() -> None:
     """The exact command."""
     done = subprocess.run([sys.executable, "-c", WITHOUT], capture_output=True, text=True, timeout=60, check=False)
-    assert done.stdout == "pip install 'medai[postgres]'\n", done.stderr
+    assert done.stdout == "pip install '.[postgres]' in the folder that medai was cloned to\n", done.stderr
 
 
 @dataclass(frozen=True)

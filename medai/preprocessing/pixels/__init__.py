@@ -135,16 +135,9 @@ def write(
 
     from medai.tables import SPACING, new_pixels, read_table, write_table
 
-    if snapshot.shape != "images":
-        raise DataRefused(
-            "preprocessing pixels needs pictures",
-            expected="a snapshot of images",
-            received=f"a snapshot of {snapshot.shape}",
-            action="use preprocessing kind series, or an image source",
-        )
+    refuse_unfit(workspace, snapshot, config)
     samples = pl.DataFrame(read_table(workspace.folder("select", cohort.key) / "cohort.parquet", ["sample_id"]))
     cache = np.load(workspace.folder("ingest", snapshot.key) / "pixels.npy", mmap_mode="r")
-    _check_size(cache.shape[1:], config)
     rows = samples["sample_id"].to_numpy()  # a picture's sample_id is its row in the cache
     shape = (*config.size, config.channels)
     target = new_pixels(folder / "pixels.npy", (len(rows), *shape))
@@ -192,6 +185,25 @@ def write(
         samples=len(rows),
         counts=dict(sorted(counts.items())),
     )
+
+
+def refuse_unfit(workspace: Workspace, snapshot: Snapshot, config: Pixels) -> None:
+    """Refuse data that cannot become such pixels.
+
+    Raises:
+        DataRefused: no snapshot of pictures, or pictures of another size than the Problem expects.
+    """
+    import numpy as np
+
+    if snapshot.shape != "images":
+        raise DataRefused(
+            "preprocessing pixels needs pictures",
+            expected="a snapshot of images",
+            received=f"a snapshot of {snapshot.shape}",
+            action="use preprocessing kind series, or an image source",
+        )
+    cache = np.load(workspace.folder("ingest", snapshot.key) / "pixels.npy", mmap_mode="r")
+    _check_size(cache.shape[1:], config)
 
 
 def _each(cache: np.ndarray, rows: np.ndarray, config: Pixels) -> Iterator[Prepared]:

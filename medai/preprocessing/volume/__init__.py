@@ -71,7 +71,7 @@ def need_libraries(config: Volume) -> None:
                 f"spacing of the preprocessing needs the package {library}",
                 expected="medai with its extra imaging",
                 received="medai without it",
-                action="pip install 'medai[imaging]'",
+                action="pip install '.[imaging]' in the folder that medai was cloned to",
             ) from None
 
 
@@ -94,19 +94,12 @@ def write(
 
     from medai.tables import new_pixels, read_table, write_table
 
-    if snapshot.shape != "images":
-        raise DataRefused(
-            "preprocessing volume needs volumes, or pictures that are slices of one",
-            expected="a snapshot of images",
-            received=f"a snapshot of {snapshot.shape}",
-            action="use preprocessing kind series, or an image source",
-        )
+    refuse_unfit(workspace, snapshot, config)
     raw = workspace.folder("ingest", snapshot.key)
     samples = pl.DataFrame(read_table(workspace.folder("select", cohort.key) / "cohort.parquet", ["sample_id"]))
     cache = np.load(raw / "pixels.npy", mmap_mode="r")
     rows = samples["sample_id"].to_numpy()
     shape = (*config.size, 1)
-    _check_cache(cache.shape[1:], config)
     target = new_pixels(folder / "volume.npy", (len(rows), *shape))
     counts: dict[str, int] = {}
     if config.spacing is None:
@@ -130,6 +123,25 @@ def write(
         samples=len(rows),
         counts=counts,
     )
+
+
+def refuse_unfit(workspace: Workspace, snapshot: Snapshot, config: Volume) -> None:
+    """Refuse data that cannot become such volumes.
+
+    Raises:
+        DataRefused: no snapshot of pictures; volumes of another size; or slices where volumes are, and the reverse.
+    """
+    import numpy as np
+
+    if snapshot.shape != "images":
+        raise DataRefused(
+            "preprocessing volume needs volumes, or pictures that are slices of one",
+            expected="a snapshot of images",
+            received=f"a snapshot of {snapshot.shape}",
+            action="use preprocessing kind series, or an image source",
+        )
+    cache = np.load(workspace.folder("ingest", snapshot.key) / "pixels.npy", mmap_mode="r")
+    _check_cache(cache.shape[1:], config)
 
 
 def _check_cache(cached: tuple[int, ...], config: Volume) -> None:

@@ -216,7 +216,7 @@ def need_imaging() -> None:
             "DICOM files need packages that are not installed",
             expected="medai with its extra 'imaging'",
             received=f"no module {', '.join(lacking)}",
-            action="pip install 'medai[imaging]'",
+            action="pip install '.[imaging]' in the folder that medai was cloned to",
         )
 
 

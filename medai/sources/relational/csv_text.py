@@ -353,7 +353,14 @@ def _require(table: str, names: Sequence[str], columns: Sequence[str]) -> None:
     for name in columns:
         if name not in names:
             received = _what_instead(",".join(names).encode())
-            raise _refused(table, f"has no column {name}", f"columns {', '.join(columns)}", received)
+            raise _refused(
+                table,
+                f"has no column {name}",
+                f"columns {', '.join(columns)}",
+                received,
+                "correct source.columns where the Problem names columns of your own, or fetch the table again from its"
+                " publisher",
+            )
 
 
 def _what_instead(head: bytes) -> str:
@@ -451,10 +458,16 @@ def _damaged(table: str, rows: int, ragged: list[tuple[int, int]]) -> DataRefuse
     return _refused(table, f"cannot be parsed ({near})", "a table as CSV", "a quote that is never closed, or the like")
 
 
-def _refused(table: str, wrong: str, expected: str, received: str) -> DataRefused:
+def _refused(
+    table: str,
+    wrong: str,
+    expected: str,
+    received: str,
+    action: str = "fetch the table again from its publisher and compare its size or hash",
+) -> DataRefused:
     return DataRefused(
         f"table {table} {wrong}",
         expected=expected,
         received=received,
-        action="fetch the table again from its publisher and compare its size or hash",
+        action=action,
     )

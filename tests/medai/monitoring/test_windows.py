@@ -172,6 +172,14 @@ def test_what_stands_is_the_last_performance_that_had_enough(workspace: Workspac
     assert (now.groups, now.waiting and now.waiting.parts) == ((site("south"),), ("e", "f"))
 
 
+def test_what_is_outside_stands_first_of_whatever_kind(workspace: Workspace) -> None:
+    """A performance that is outside comes before data that are within, and what counts before both."""
+    for _ in range(2):
+        take(workspace, Figure(measure="weight", statistic="psi", value=0.5, subjects=50), psi(0.1))
+    take(workspace, auroc(0.6), kind="performance")
+    assert [trend.measure for trend in standing(workspace, "ward").trends] == ["weight", "auroc", "age"]
+
+
 def test_another_champion_begins_anew(workspace: Workspace) -> None:
     """What the earlier one met counts for it alone."""
     for _ in range(2):

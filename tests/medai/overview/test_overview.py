@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import re
+from functools import partial
 from pathlib import Path
 
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from medai.ledger import Ledger
+from medai.monitoring import Monitoring
+from medai.monitoring.records import Compared, Figure
+from medai.monitoring.windows import keep_window
 from medai.overview import FlowRun, Judged, Overview, Plan, ProblemView, VersionPoint
 from medai.overview.content import Drifting
 from medai.overview.gathering import gather
 from medai.overview.metrics import exposition
-from medai.overview.page import bars, points, problem, site
+from medai.overview.page import WORST, bars, points, problem, site
 
 NAME = "hospital_mortality"
 WIDE = (120, 30, 4)
@@ -126,7 +130,9 @@ def test_a_broken_audit_is_told_and_nothing_that_rests_on_it(ledger: Ledger) -> 
     ("view", "light"),
     [
         (ProblemView(problem="x"), "nobody"),
-        (ProblemView(problem="x", champion=1), "steady"),
+        (ProblemView(problem="x", champion=1), "unwatched"),
+        (ProblemView(problem="x", champion=1, drifting=Drifting(windows={"data": 0})), "unwatched"),
+        (ProblemView(problem="x", champion=1, drifting=Drifting(windows={"data": 1})), "steady"),
         (ProblemView(problem="x", champion=1, plan=plan("CRASHED")), "look"),
         (ProblemView(problem="x", champion=1, drifting=Drifting(outside=("age (psi)",))), "look"),
         (ProblemView(problem="x", champion=1, drifting=Drifting(counting=("age (psi)",))), "act"),
@@ -134,8 +140,46 @@ def test_a_broken_audit_is_told_and_nothing_that_rests_on_it(ledger: Ledger) -> 
     ],
 )
 def test_a_person_is_called_when_one_is_needed(view: ProblemView, light: str) -> None:
-    """Drift that counts, refused data and approvals call; what is outside once, or a failed run, is worth a look."""
+    """Drift that counts, refused data and approvals call; what is outside once, or a failed run, is worth a look; and
+    nobody is called steady before anything was compared.
+    """
     assert view.light == light
+
+
+def test_what_is_worth_a_look_is_named_whatever_else_is_within(ledger: Ledger) -> None:
+    """The one measure that is outside stands in the words above, with its bound, and among the few that are told."""
+    within = [
+        Figure(measure=f"variable_{number}", statistic="psi", value=0.1, subjects=50) for number in range(2 * WORST)
+    ]
+    auroc = Figure(measure="auroc", statistic="metric", value=0.6, low=0.5, high=0.7, reference=0.9, subjects=50)
+    for kind, figures in (("data", within), ("performance", [auroc])):
+        content = Compared(
+            key=kind * 4, kind=kind, candidate="c3", batch="b", unit="patient", samples=50, subjects=50,
+            figures=tuple(figures),
+        )  # fmt: skip
+        ledger.workspace.materialise("monitor", content.key, Compared, partial(_given, content))
+        keep_window(ledger.workspace, NAME, content, version=3, how="label", by="x", bounds=Monitoring())
+    overview = gather(ledger)
+    (view,) = overview.problems
+    assert view.drifting.outside == ("auroc",)
+    page = problem(overview, view)
+    assert "<p>Outside its bound, drift if it repeats: AUROC 0.600 (at least 0.85).</p>" in page
+    assert '<th scope="row">AUROC</th>' in page
+    assert page.count(">within<") == WORST - 1
+
+
+def _given(content: Compared, _folder: Path) -> Compared:
+    return content
+
+
+def test_bars_of_few_rows_set_aside_are_low() -> None:
+    """A share of no account does not fill the drawing; a large one does, and no other is as high."""
+    one, two, three = (
+        bars([Judged(at="", passed=True, rows=100_000, set_aside=aside)], (120, 30, 4))["bars"][0]["height"]
+        for aside in (30, 2_500, 40_000)
+    )
+    assert (one, two, three) == (1.0, 11.0, 22.0)
+    assert bars([], (120, 30, 4))["highest"] == 0.0
 
 
 def test_pages_hold_all_that_is_told_and_no_script(ledger: Ledger) -> None:

@@ -185,4 +185,4 @@ def test_without_simpleitk_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) -
     volume.need_libraries(Volume(kind="volume", size=(4, 4, 4)))
     with pytest.raises(ConfigurationError, match="needs the package simpleitk") as raised:
         volume.need_libraries(MADE)
-    assert raised.value.action == "pip install 'medai[imaging]'"
+    assert raised.value.action == "pip install '.[imaging]' in the folder that medai was cloned to"

@@ -401,7 +401,7 @@ def test_without_the_extra_the_error_names_it(folder: Path, monkeypatch: pytest.
     monkeypatch.setattr(dicom, "_MODULES", ("pydicom", "no_such_codec"))
     with pytest.raises(ConfigurationError, match="packages that are not installed") as refused:
         raw_files(config(), folder)
-    assert refused.value.action == "pip install 'medai[imaging]'"
+    assert refused.value.action == "pip install '.[imaging]' in the folder that medai was cloned to"
 
 
 def test_the_suite_judges_what_was_read(tmp_path: Path) -> None:
