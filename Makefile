@@ -6,7 +6,7 @@ READY := $(VENV)/.ready
 TESTS := $(BIN)/python -m pytest -n 2 --dist loadfile
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo stack secrets test test-faults test-slow test-kill test-loop lint format types laws check bench bench-tables bench-images bench-scale oracle-aces oracle-dicom fuzz-dicom oracle-lock s3-lock lock clean
+.PHONY: help install demo stack secrets test test-faults search test-slow test-kill test-loop lint format types laws check bench bench-tables bench-images bench-scale oracle-aces oracle-dicom fuzz-dicom oracle-lock s3-lock lock clean
 
 help: ## show this
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -36,6 +36,9 @@ test: $(READY) ## the tests; real data too where MEDAI_TEST_DATA names them
 
 test-faults: $(READY) ## what bad input gets, case by case, and their count; make test has them too
 	$(TESTS) tests/faults
+
+search: $(READY) ## the tests of properties, with examples that are new each time
+	$(TESTS) -m "hypothesis and not slow" --hypothesis-profile=search
 
 test-slow: $(READY) ## the long tests: servers, schedules, real-data training, an installed package
 	$(TESTS) -m "slow and not kill and not loop"

@@ -373,7 +373,8 @@ class Undisturbed:
     def after(self, point: int) -> tuple[str, Path] | None:
         """Where the stage of a point is done: the name of its last point, and the copy of the home taken there.
 
-        None where a recovery does not get there: the stage was committed at the point, or it acts on the world.
+        None where a recovery does not get there: the stage was committed at the point, or all that it notes was noted,
+        or it acts on the world.
         """
         numbers = sorted(int(path.name) for path in self.copies.iterdir())
         number = min((each for each in numbers if each >= point), default=0)
@@ -381,7 +382,7 @@ class Undisturbed:
         committed = any(
             re.match(r"after rename store/[a-z]+/[0-9a-f*]+$", name) for name in points[self.before(point)[0] : point]
         )
-        if not number or committed or any("mlflow" in name for name in points[:number]):
+        if number in (0, point) or committed or any("mlflow" in name for name in points[:number]):
             return None
         return points[number - 1], self.copies / str(number)
 

@@ -135,6 +135,27 @@ def test_the_parts_of_a_loop_are_the_whole(road: Any, monkeypatch: pytest.Monkey
         chosen(places)
 
 
+def test_a_recovery_goes_where_the_killed_stage_is_done(road: Any, tmp_path: Path) -> None:
+    """And to its end where nothing is left to be done there: at a stage's last point it would not pass it again."""
+    from importlib import import_module
+
+    points = ["before sync store/fit/a", "after rename store/fit/a", "after sync receipts/fit"]
+    points += ["before sync receipts/lineage", "after sync receipts/lineage", "before mlflow create_run"]
+    for place in (3, 5):
+        (tmp_path / str(place)).mkdir()
+    ways = import_module(type(road).__module__)
+    ended = ways.Ended(0, points, [], [], {}, "")
+    run = ways.Undisturbed("p", tmp_path, tmp_path, ended, {}, 0.0)
+    assert [run.after(point) for point in range(1, 7)] == [
+        ("after sync receipts/fit", tmp_path / "3"),
+        None,
+        None,
+        ("after sync receipts/lineage", tmp_path / "5"),
+        None,
+        None,
+    ]
+
+
 @pytest.mark.timeout(3 * 3600)
 def test_sync_killed_at_every_point(road: Any, undisturbed: Any, tmp_path: Path, tell: Callable[[str], None]) -> None:
     """A decision that waits is delivered once, wherever ``medai sync`` is killed: by the next one, and in the end the

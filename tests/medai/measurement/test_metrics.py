@@ -266,6 +266,9 @@ def test_kappa_is_scikit_learns_with_linear_weights(case: tuple[np.ndarray, np.n
     truth = scores.argsort(axis=1)[:, 1]
     found = metrics.compute(ORDERED, truth, scores, (), weights, ["kappa"])["kappa"]
     for row, weight in enumerate(weights):
+        if not weight.any():  # a resample of nobody, which scikit-learn refuses
+            assert np.isnan(found[row])
+            continue
         given_weight: dict[str, Any] = {"sample_weight": weight, "labels": range(4), "weights": "linear"}
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
