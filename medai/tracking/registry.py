@@ -239,8 +239,10 @@ class Tracking:
         from mlflow import MlflowClient
         from sqlalchemy.exc import NoSuchModuleError
 
-        # "Creating initial MLflow database tables" at INFO, past our log: nothing that a reader must know.
-        logging.getLogger("mlflow.store.db.utils").setLevel(logging.WARNING)
+        # "Creating initial MLflow database tables", "Waiting up to 300 seconds …" at INFO, past our log: nothing that a
+        # reader must know.
+        for name in ("mlflow.store.db.utils", "mlflow.store.model_registry.abstract_store"):
+            logging.getLogger(name).setLevel(logging.WARNING)
 
         def ask(uri: str) -> Any:
             try:
