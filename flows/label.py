@@ -21,6 +21,7 @@ from medai.disclosure import Guard, with_file_name
 from medai.errors import DataRefused, ServiceFailed
 from medai.external import same_question
 from medai.ledger import Ledger
+from medai.locks import StillHeld
 from medai.monitoring.batches import Kept, batches
 from medai.monitoring.labels import (
     MODEL_MISSING,
@@ -34,6 +35,7 @@ from medai.monitoring.performance import (
     Told,
     known_outcomes,
     outcomes_of,
+    pools_of,
     predictions_of,
     told_outcomes,
     waiting_outcomes,
@@ -99,11 +101,15 @@ def label(problem: str, file: str, overrides: list[str] | None = None) -> dict[s
         announce_line(workspace, "medai.labels.arrived", noted[-1], noted[-1].facts)
     told: list[dict[str, Any]] = []
     gone = None
-    for candidate, (outcomes, pooled) in sorted(_waiting(workspace, ledger, question).items()):
-        try:  # those of an earlier file too, after which this was killed
-            told += _measured(workspace, ledger, question, candidate, outcomes, pooled, kept, steps)
-        except ServiceFailed as failure:  # the others are measured, and stand on the page, before it is told
-            gone = failure
+    with ledger.acting(
+        f"label-{question.name}"
+    ) as still_held:  # of two at once none makes a window of the other's pool
+        kept = batches(workspace, question.name)
+        for candidate, outcomes in sorted(_waiting(workspace, ledger, question).items()):
+            try:  # those of an earlier file too, after which this was killed
+                told += _measured(workspace, ledger, question, candidate, outcomes, kept, steps, still_held)
+            except ServiceFailed as failure:  # the others are measured, and stand on the page, before it is told
+                gone = failure
     answer = {
         "problem": question.name,
         "version": stands.version,
@@ -244,14 +250,10 @@ def _keep(
         ledger.append(LABELLED, question.name, lines[sha256])
 
 
-def _waiting(workspace: Workspace, ledger: Ledger, question: Problem) -> dict[str, tuple[list[Outcomes], int]]:
-    """Outcomes that are to be measured; those that were too few by other bounds are measured by today's."""
+def _waiting(workspace: Workspace, ledger: Ledger, question: Problem) -> dict[str, list[Outcomes]]:
+    """Outcomes that are not judged yet."""
     noted = (one["key"] for entry in ledger.entries(question.name, LABELLED) for one in entry.facts["outcomes"])
-    measured = (
-        window.content
-        for window in windows(workspace, question.name)
-        if window.kind == "performance" and (window.content.judged or window.bounds == question.bounds)
-    )
+    measured = (window.content for window in windows(workspace, question.name) if window.kind == "performance")
     return waiting_outcomes(outcomes_of(workspace, question.name), noted, measured)
 
 
@@ -261,15 +263,14 @@ def _measured(
     question: Problem,
     key: str,
     outcomes: list[Outcomes],
-    pooled: int,
     kept: list[Kept],
     steps: Steps,
+    still_held: StillHeld,
 ) -> list[dict[str, Any]]:
-    """The windows of performance of one champion: each as soon as it has enough subjects, and what is left over.
+    """The new windows of performance of one champion: each as soon as it has enough subjects, and what is left over.
 
     Args:
         outcomes: of each file, in their order.
-        pooled: how many of them, the first, were too few together, as is known.
 
     Raises:
         ServiceFailed: its record, or its answers, are gone or were altered.
@@ -283,9 +284,8 @@ def _measured(
     own = {} if not figure else {str(figure["metric"]): float(figure["value"])}
     unit = candidate.origin.unit if candidate.origin else "patient"
     name, output = own_output(candidate)
-    told, pool = [], outcomes[:pooled]
-    for one in outcomes[pooled:]:
-        pool = [*pool, one]
+    told = []
+    for pool in pools_of(workspace, candidate, outcomes, output, question.bounds):
         content = steps.take(
             f"monitor:performance:{version}",
             measure(
@@ -301,13 +301,14 @@ def _measured(
                 question.bounds,
             ),
         )
-        if not content.judged and one is not outcomes[-1]:
-            continue
+        still_held()
         new = keep_window(
             workspace, question.name, content, version=version, how="label", by=ledger.by, bounds=question.bounds
         )
+        if not new:
+            continue
         told.append(
-            window_facts(content, question, new=new)
+            window_facts(content, question, new=True)
             | {
                 "version": version,
                 "files": len(pool),
@@ -316,5 +317,4 @@ def _measured(
                 "groups": [group.model_dump() for group in content.groups],
             }
         )
-        pool = []
     return told

@@ -139,6 +139,8 @@ def summary(now: Standing) -> dict[str, Any]:
         "version": now.version,
         "windows": dict(now.windows),
         "measures": len(now.trends),
+        "waiting": now.waiting
+        and {"subjects": now.waiting.subjects, "unit": now.waiting.unit, "files": len(now.waiting.parts)},
         "undecided": sum(trend.newest.verdict == "too_few" for trend in now.trends),
         "counting": [facts_of(trend) for trend in now.counting],
         "outside": [facts_of(trend) for trend in now.trends if trend.newest.verdict == "outside"],

@@ -52,11 +52,10 @@ def windows(outcome: dict[str, Any]) -> None:
         if window.get("files", 1) > 1:
             told[0] += f" of {window['files']} files"
         waits = not window.get("judged", True)
-        told.append(
-            "too few to be judged, they wait for the next outcomes"
-            if waits
-            else f"{window['outside']} of {window['measures']} figures outside"
-        )
+        if waits and window["subjects"]:
+            told.append("too few to be judged, they wait for the next outcomes")
+        elif not waits:
+            told.append(f"{window['outside']} of {window['measures']} figures outside")
         if window["known"]:
             told.append(f"{window['known']} left out that the champion was fitted on")
         if window["too_few"] and not waits:
@@ -82,6 +81,9 @@ def windows(outcome: dict[str, Any]) -> None:
         typer.echo(f"  {within}{besides}")
     elif stands["measures"]:
         typer.echo("  too few patients to tell whether anything is within its bounds")
+    if (waiting := stands.get("waiting")) and all(window.get("judged", True) for window in outcome["windows"]):
+        number = several(waiting["subjects"], waiting["unit"])
+        typer.echo(f"  outcomes of {number} wait for the next ones, too few to be judged")
     if before := earlier(stands):
         typer.echo(f"  drift that counts by earlier windows: {drifting(before)}")
     if outcome["detected"] is not None:

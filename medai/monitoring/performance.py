@@ -109,43 +109,70 @@ def told_outcomes(workspace: Workspace, problem: str) -> list[tuple[Outcomes, To
 
 def waiting_outcomes(
     outcomes: Iterable[Outcomes], told: Iterable[str], measured: Iterable[Compared]
-) -> dict[str, tuple[list[Outcomes], int]]:
-    """Candidate → its outcomes that no window with enough subjects holds, and how many of them, the first, have been
-    pooled without being enough.
+) -> dict[str, list[Outcomes]]:
+    """Candidate → its outcomes that no window with enough subjects holds.
 
     Args:
         outcomes: that are kept.
         told: keys of outcomes in the order of the audit, which is the same for whoever asks.
         measured: the windows of performance there are.
     """
-    measured = list(measured)
     over = {(one.candidate, key) for one in measured if one.judged for key in one.parts}
-    few = {(one.candidate, frozenset(one.parts)) for one in measured if not one.judged}
     by_key = {one.key: one for one in outcomes}
     found: dict[str, list[Outcomes]] = {}
     for key in told:
         one = by_key.get(key)
         if one is not None and (one.candidate, key) not in over:
             found.setdefault(one.candidate, []).append(one)
-    pooled = {}
-    for candidate, waiting in found.items():
-        sizes = (size for size in range(len(waiting), 0, -1))
-        known = (size for size in sizes if (candidate, frozenset(one.key for one in waiting[:size])) in few)
-        pooled[candidate] = (waiting, next(known, 0))
-    return pooled
+    return found
+
+
+def pools_of(
+    workspace: Workspace, champion: Candidate, outcomes: Sequence[Outcomes], output: Output, bounds: Monitoring
+) -> list[list[Outcomes]]:
+    """Outcomes in their order, parted as soon as there are enough subjects of each class; what is left over last."""
+    import polars as pl
+
+    fitted = pl.Series(sorted(trained_subjects(workspace, champion)), dtype=pl.Int64).implode()
+    pools: list[list[Outcomes]] = []
+    pool: list[Outcomes] = []
+    said: list[str] = []
+    subjects: list[int] = []
+    for one in outcomes:
+        table = _told(workspace, one.key, ["subject_id", "truth"]).filter(~pl.col("subject_id").is_in(fitted))
+        pool = [*pool, one]
+        said += table["truth"].to_list()
+        subjects += table["subject_id"].to_list()
+        if _enough(output, truth_of(said, output), np.array(subjects, np.int64), bounds):
+            pools.append(pool)
+            pool, said, subjects = [], [], []
+    return [*pools, pool] if pool else pools
+
+
+def _told(workspace: Workspace, key: str, columns: list[str] | None = None) -> pl.DataFrame:
+    import polars as pl
+
+    from medai.tables import read_table
+
+    return pl.DataFrame(read_table(workspace.folder("label", key) / OUTCOMES, columns))
+
+
+def _enough(
+    output: Output, truth: NDArray[np.int64], subjects: NDArray[np.int64], bounds: Monitoring | _Measuring
+) -> bool:
+    """Whether each class, or each finding and its absence, has subjects enough."""
+    fewest = {True: bounds.minimum_positives, False: bounds.minimum_negatives}
+    return all(one.subjects >= fewest[one.positive] for one in evidence_of(output, truth, subjects))
 
 
 def known_outcomes(workspace: Workspace, problem: str) -> pl.DataFrame:
     """candidate, id and truth of these outcomes."""
     import polars as pl
 
-    from medai.tables import read_table
-
-    columns = ("candidate", "id", "truth")
+    columns = ["candidate", "id", "truth"]
     tables = [pl.DataFrame(schema=dict.fromkeys(columns, pl.String))]
     for outcomes in outcomes_of(workspace, problem):
-        table = pl.DataFrame(read_table(workspace.folder("label", outcomes.key) / OUTCOMES, list(columns)))
-        tables.append(table.cast(pl.String))
+        tables.append(_told(workspace, outcomes.key, columns).cast(pl.String))
     return pl.concat(tables)
 
 
@@ -215,10 +242,9 @@ def measure(
     def build(_folder: Path) -> Compared:
         import polars as pl
 
-        from medai.tables import read_table
-
-        tables = [pl.DataFrame(read_table(workspace.folder("label", part) / OUTCOMES)) for part in parts]
-        told = pl.concat(tables, how="diagonal").sort("batch", "sample_id")  # in whatever order they were told
+        told = pl.concat([_told(workspace, part) for part in parts], how="diagonal").sort(
+            "batch", "sample_id"
+        )  # in whatever order they were told
         fitted = pl.Series(sorted(trained_subjects(workspace, champion)), dtype=pl.Int64)
         table = _small_sites_together(told.filter(~pl.col("subject_id").is_in(fitted.implode())))
         number = table["subject_id"].n_unique()
@@ -287,9 +313,7 @@ class _Rows:
         config, evaluation = self.config, self.config.evaluation
         told = [metric for metric in TOLD if metric in available(self.output)]
         told += [metric for metric in sorted(config.own) if metric not in told]
-        fewest = {True: config.minimum_positives, False: config.minimum_negatives}
-        evidence = evidence_of(self.output, self.truth, self.subjects)
-        if any(one.subjects < fewest[one.positive] for one in evidence):
+        if not _enough(self.output, self.truth, self.subjects, config):
             return [Figure(measure=one, statistic="metric", value=None, subjects=number, why=TOO_FEW) for one in told]
         measures = self._measures(np.arange(len(self.truth)), tell=True)
         figures = [

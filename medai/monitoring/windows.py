@@ -104,7 +104,7 @@ class Standing:
 
     Attributes:
         candidate, version: the champion whose windows these are; None where there is no window.
-        windows: how many of each kind.
+        windows: how many of each kind; of performance those that had enough subjects.
         trends: every measure, those that count first, then those outside.
         groups: subgroups of the newest window of performance that had enough subjects; of the newest where none had.
         waiting: outcomes that are too few to be judged, and wait for the next ones; None where there are none.
@@ -154,19 +154,27 @@ def windows(workspace: Workspace, problem: str) -> list[Window]:
     for window in found:
         batch = window.content.batch
         name = (window.kind, window.content.candidate, told.get(batch, batch))
-        of_batch[name] = replace(window, at=of_batch[name].at) if name in of_batch else window
-    return _without_smaller_pools(list(of_batch.values()))
+        before = of_batch.get(name)
+        if window.kind == "performance" and before is not None and before.content.judged != window.content.judged:
+            if before.content.judged:
+                continue  # by other bounds the same outcomes were too few: what had enough stands
+            del of_batch[name]  # it is as old as its figures
+            before = None
+        of_batch[name] = window if before is None else replace(window, at=before.at)
+    return _without_lesser_pools(list(of_batch.values()))
 
 
-def _without_smaller_pools(taken: list[Window]) -> list[Window]:
+def _without_lesser_pools(taken: list[Window]) -> list[Window]:
     """Windows without those of outcomes that were too few and stand in one that had enough, or in a larger pool."""
-    enough = {place for one in taken if one.content.judged for place in _places(one)}
-    taken = [one for one in taken if one.content.judged or enough.isdisjoint(_places(one))]
-    largest: dict[tuple[str, str], int] = {}
-    for one in taken:
-        for place in _places(one):
-            largest[place] = max(largest.get(place, 0), len(one.content.parts))
-    return [one for one in taken if all(len(one.content.parts) >= largest[place] for place in _places(one))]
+    over = {place for one in taken if one.content.judged for place in _places(one)}
+    lesser = []
+    waiting = [one for one in taken if one.kind == "performance" and not one.content.judged]
+    for one in sorted(waiting, key=lambda one: (len(one.content.parts), one.at), reverse=True):
+        if over.isdisjoint(_places(one)):
+            over.update(_places(one))
+        else:
+            lesser.append(one)
+    return [one for one in taken if one not in lesser]
 
 
 def _places(window: Window) -> list[tuple[str, str]]:
@@ -193,6 +201,7 @@ def standing(
     performances = [window for window in taken if window.kind == "performance"]
     judged = [window for window in performances if window.content.judged]
     waiting = [window for window in performances if not window.content.judged]
+    waiting_for_more = [window.content for window in waiting if window.content.subjects]
     seen: dict[tuple[Kind, str, str], list[Seen]] = {}
     for window in taken:
         if judged and window in waiting:
@@ -208,11 +217,11 @@ def standing(
     return Standing(
         candidate=candidate if taken else None,
         version=taken[-1].version if taken else None,
-        windows={kind: sum(window.kind == kind for window in taken) for kind in KINDS},
+        windows={kind: sum(window.kind == kind for window in taken if window not in waiting) for kind in KINDS},
         trends=tuple(trends),
         bounds=bounds,
         groups=next((window.content.groups for window in reversed(judged or performances)), ()),
-        waiting=waiting[-1].content if waiting else None,
+        waiting=waiting_for_more[-1] if waiting_for_more else None,
     )
 
 

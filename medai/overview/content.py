@@ -117,6 +117,11 @@ class Drifting(Frozen):
     measures: tuple[dict[str, Any], ...] = ()
     broken: str = ""
 
+    @property
+    def decided(self) -> bool:
+        """Whether there were subjects enough to judge any measure."""
+        return any(one["verdict"] != "too_few" for one in self.measures)
+
 
 class ProblemView(Frozen):
     """One problem.
@@ -161,7 +166,7 @@ class ProblemView(Frozen):
             return "nobody"
         if self.drifting.outside or self._failed:
             return "look"
-        return "steady" if any(self.drifting.windows.values()) else "unwatched"
+        return "steady" if self.drifting.decided else "unwatched"
 
     @property
     def _failed(self) -> bool:

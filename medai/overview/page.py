@@ -11,7 +11,7 @@ from medai.overview.content import Judged, Overview, ProblemView, VersionPoint
 TEMPLATES = Path(__file__).with_name("templates")
 LIGHTS = {
     "steady": ("Steady", "met"),
-    "unwatched": ("Not monitored yet", "quiet"),
+    "unwatched": ("Not judged yet", "quiet"),
     "look": ("Worth a look", "once"),
     "act": ("A person is needed", "unmet"),
     "nobody": ("Nobody serves", "quiet"),

@@ -287,6 +287,57 @@ def test_outcomes_that_wait_are_judged_by_the_bounds_of_the_day(ward: Ward) -> N
     assert [window.content.samples for window in windows(ward.workspace, "ward")] == [6, 10]
 
 
+def test_a_bound_that_asks_for_nothing_else_changes_nothing(ward: Ward) -> None:
+    """Only how many subjects are asked for decides what waits; and nothing that is known is told as new."""
+    ward.champion(OLD, **ALIVE)
+    ward.predicted(OLD, ["s1", "s2"])
+    ward.label("id,outcome", "s1,1")
+    for bounds in (Monitoring(psi=0.3), Monitoring(minimum_positives=11), Monitoring()):
+        ward.bounds = bounds
+        ward.label("id,outcome", "s1,1")
+    assert ward.label("id,outcome", "s1,1")["windows"] == []
+    assert [window.content.samples for window in windows(ward.workspace, "ward")] == [1]
+
+
+def test_of_two_who_measure_at_once_neither_hides_the_other_s(ward: Ward) -> None:
+    """They take turns; whoever asks for more later finds the window of whoever asked for less, and leaves it."""
+    ward.champion(OLD, **ALIVE)
+    names = [f"s{number:02}" for number in range(26)]
+    ward.predicted(OLD, names)
+    rows = [f"{name},{number % 2}" for number, name in enumerate(names)]
+    measured = performance.measure
+
+    def other(*given: Any) -> Any:
+        """Another command waits for the lock that this one holds."""
+        assert held == ["label-ward"] * 2
+        return measured(*given)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(flow, "measure", other)
+        assert ward.label("id,outcome", *rows[:24])["windows"][0]["judged"]
+    ward.bounds = Monitoring(minimum_positives=20)
+    assert ward.label("id,outcome", *rows[:24])["windows"] == []
+    assert [one["samples"] for one in ward.label("id,outcome", *rows[24:])["windows"]] == [2]
+    assert [window.content.samples for window in windows(ward.workspace, "ward")] == [24, 2]
+
+
+def test_pools_are_found_without_measuring_each_prefix(ward: Ward) -> None:
+    """What waits is counted, and measured once: as a pool that has enough, and as what is left over."""
+    ward.champion(OLD, **ALIVE)
+    names = [f"s{number:02}" for number in range(50)]
+    ward.predicted(OLD, names)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(flow, "outcomes_of", lambda *_given: [])  # killed each time before it measured
+        for number, name in enumerate(names[:49]):
+            ward.label("id,outcome", f"{name},{number % 2}")
+    made: list[int] = []
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(flow, "measure", lambda *given: made.append(len(given[2])) or performance.measure(*given))
+        told = ward.label("id,outcome", f"{names[49]},1")["windows"]
+    assert made == [20, 20, 10]
+    assert [(one["files"], one["judged"]) for one in told] == [(20, True), (20, True), (10, False)]
+
+
 def test_nothing_is_joined_to_the_answers_of_a_model_that_is_gone(ward: Ward) -> None:
     """Its classes are not known; whoever else predicted is measured, and restored it is labelled by the same file."""
     ward.champion(OLD, **ALIVE)

@@ -53,15 +53,30 @@ def test_outcomes_that_wait_are_told_as_waiting(capsys: pytest.CaptureFixture[st
         "too_few": 9, "files": 1, "judged": False,
     }  # fmt: skip
     more = few | {"subjects": 12, "files": 3, "known": 2}
+    fitted = few | {"subjects": 0, "known": 7}
     enough = few | {"subjects": 40, "files": 4, "judged": True, "outside": 1, "too_few": 2}
     stands = {"outside": [], "counting": [], "measures": 0, "undecided": 0}
-    shown.windows({"windows": [few, more, enough], "standing": stands, "detected": None, "page": "monitor.html"})
+    shown.windows(
+        {"windows": [few, more, fitted, enough], "standing": stands, "detected": None, "page": "monitor.html"}
+    )
     assert capsys.readouterr().out == (
         "  performance: 1 patient, too few to be judged, they wait for the next outcomes\n"
         "  performance: 12 patients of 3 files, too few to be judged, they wait for the next outcomes,"
         " 2 left out that the champion was fitted on\n"
+        "  performance: 0 patients, 7 left out that the champion was fitted on\n"
         "  performance: 40 patients of 4 files, 1 of 9 figures outside, 2 undecided\n"
         "page: monitor.html\n"
+    )
+
+
+def test_who_waits_is_told_where_nothing_is_new(capsys: pytest.CaptureFixture[str]) -> None:
+    """A file that adds nothing, or a batch that is monitored: what was told before waits still."""
+    stands = {"outside": [], "counting": [], "measures": 4, "undecided": 0}
+    waiting = {"subjects": 7, "unit": "stay", "files": 2}
+    found = {"windows": [], "standing": stands | {"waiting": waiting}, "detected": None, "page": "monitor.html"}
+    shown.windows(found)
+    assert capsys.readouterr().out == (
+        "  within all bounds\n  outcomes of 7 stays wait for the next ones, too few to be judged\npage: monitor.html\n"
     )
 
 

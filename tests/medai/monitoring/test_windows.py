@@ -45,9 +45,8 @@ def take(
         batch=batch or str(number),
         unit="patient",
         samples=60,
-        subjects=50,
+        **{"subjects": 50, **more},
         figures=figures,
-        **more,
     )
     workspace.materialise("monitor", content.key, Compared, lambda _folder: content)
     keep_window(workspace, "ward", content, version=version, how="monitor", by="nurse", bounds=BOUNDS)
@@ -157,6 +156,45 @@ def test_a_pool_by_earlier_bounds_hides_no_window_that_had_enough(workspace: Wor
     take(workspace, auroc(0.8), batch="a", kind="performance")
     take(workspace, auroc(None), batch="b", kind="performance")
     assert [window.content.parts for window in windows(workspace, "ward")] == [("a",), ("b",)]
+
+
+def test_by_other_bounds_no_window_that_had_enough_is_hidden(workspace: Workspace) -> None:
+    """The same outcomes, too few by the bounds of somebody else: whichever of the two was noted first."""
+    for batch, values in (("ab", (0.8, None)), ("ef", (None, 0.7))):
+        for value in values:
+            take(workspace, auroc(value), batch=batch, pooled=tuple(batch), kind="performance")
+    taken = windows(workspace, "ward")
+    assert [(window.content.batch, window.content.figures[0].value) for window in taken] == [("ab", 0.8), ("ef", 0.7)]
+    assert standing(workspace, "ward").windows["performance"] == 2
+
+
+def test_a_pool_that_is_judged_is_as_old_as_its_figures(workspace: Workspace) -> None:
+    """It stands where it was judged, not where it was too few."""
+    take(workspace, auroc(None), batch="a", kind="performance")
+    take(workspace, auroc(0.8), batch="b", kind="performance")
+    take(workspace, auroc(0.7), batch="a", kind="performance")
+    taken = windows(workspace, "ward")
+    assert [window.content.batch for window in taken] == ["b", "a"]
+    assert taken[0].at < taken[1].at
+
+
+def test_of_pools_that_share_outcomes_one_waits(workspace: Workspace) -> None:
+    """As after outcomes were lost: the newest of two that are as large."""
+    take(workspace, auroc(None), batch="abc", pooled=("a", "b", "c"), kind="performance")
+    take(workspace, auroc(None), batch="bcd", pooled=("b", "c", "d"), kind="performance")
+    assert [window.content.batch for window in windows(workspace, "ward")] == ["bcd"]
+    assert standing(workspace, "ward").windows["performance"] == 0
+
+
+def test_whom_the_champion_was_fitted_on_does_not_wait(workspace: Workspace) -> None:
+    """Outcomes of nobody else can never be enough."""
+    nobody = auroc(None).model_copy(update={"subjects": 0})
+    take(workspace, nobody, batch="a", kind="performance", known=7, subjects=0)
+    assert standing(workspace, "ward").waiting is None
+    take(workspace, auroc(None), batch="b", kind="performance", known=7, subjects=3)
+    waiting = standing(workspace, "ward").waiting
+    assert waiting is not None
+    assert waiting.subjects == 3
 
 
 def test_what_stands_is_the_last_performance_that_had_enough(workspace: Workspace) -> None:

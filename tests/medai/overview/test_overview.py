@@ -131,8 +131,8 @@ def test_a_broken_audit_is_told_and_nothing_that_rests_on_it(ledger: Ledger) -> 
     [
         (ProblemView(problem="x"), "nobody"),
         (ProblemView(problem="x", champion=1), "unwatched"),
-        (ProblemView(problem="x", champion=1, drifting=Drifting(windows={"data": 0})), "unwatched"),
-        (ProblemView(problem="x", champion=1, drifting=Drifting(windows={"data": 1})), "steady"),
+        (ProblemView(problem="x", champion=1, drifting=Drifting(measures=({"verdict": "too_few"},))), "unwatched"),
+        (ProblemView(problem="x", champion=1, drifting=Drifting(measures=({"verdict": "within"},))), "steady"),
         (ProblemView(problem="x", champion=1, plan=plan("CRASHED")), "look"),
         (ProblemView(problem="x", champion=1, drifting=Drifting(outside=("age (psi)",))), "look"),
         (ProblemView(problem="x", champion=1, drifting=Drifting(counting=("age (psi)",))), "act"),
@@ -141,7 +141,7 @@ def test_a_broken_audit_is_told_and_nothing_that_rests_on_it(ledger: Ledger) -> 
 )
 def test_a_person_is_called_when_one_is_needed(view: ProblemView, light: str) -> None:
     """Drift that counts, refused data and approvals call; what is outside once, or a failed run, is worth a look; and
-    nobody is called steady before anything was compared.
+    nobody is called steady before anything could be judged.
     """
     assert view.light == light
 
@@ -170,6 +170,18 @@ def test_what_is_worth_a_look_is_named_whatever_else_is_within(ledger: Ledger) -
 
 def _given(content: Compared, _folder: Path) -> Compared:
     return content
+
+
+def test_what_nobody_could_judge_is_not_within_bounds(ledger: Ledger) -> None:
+    """Neither steady nor within: too few to be judged; and not monitored where nothing was compared."""
+    figure = {"measure": "auroc", "statistic": "metric", "kind": "performance", "value": None, "why": "too few"}
+    figure |= {"bound": "–", "subjects": 3, "verdict": "too_few", "counts": False}
+    few = ProblemView(problem="few", champion=1, drifting=Drifting(measures=(figure,)))
+    none = ProblemView(problem="none", champion=1)
+    within = ProblemView(problem="within", champion=1, drifting=Drifting(measures=(figure | {"verdict": "within"},)))
+    page = site(Overview(at="2026-11-22T04:00:00+00:00", problems=(few, none, within)))
+    assert page.count("Not judged yet") == 2
+    assert (page.count("too few to be judged"), page.count("not monitored"), page.count("within bounds")) == (1, 1, 1)
 
 
 def test_bars_of_few_rows_set_aside_are_low() -> None:
