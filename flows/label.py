@@ -101,9 +101,8 @@ def label(problem: str, file: str, overrides: list[str] | None = None) -> dict[s
         announce_line(workspace, "medai.labels.arrived", noted[-1], noted[-1].facts)
     told: list[dict[str, Any]] = []
     gone = None
-    with ledger.acting(
-        f"label-{question.name}"
-    ) as still_held:  # of two at once none makes a window of the other's pool
+    # Of two at once none makes a window of what the other pools.
+    with ledger.acting(f"label-{question.name}") as still_held:
         kept = batches(workspace, question.name)
         for candidate, outcomes in sorted(_waiting(workspace, ledger, question).items()):
             try:  # those of an earlier file too, after which this was killed

@@ -167,14 +167,14 @@ def windows(workspace: Workspace, problem: str) -> list[Window]:
 def _without_lesser_pools(taken: list[Window]) -> list[Window]:
     """Windows without those of outcomes that were too few and stand in one that had enough, or in a larger pool."""
     over = {place for one in taken if one.content.judged for place in _places(one)}
-    lesser = []
+    lesser = set()
     waiting = [one for one in taken if one.kind == "performance" and not one.content.judged]
     for one in sorted(waiting, key=lambda one: (len(one.content.parts), one.at), reverse=True):
         if over.isdisjoint(_places(one)):
             over.update(_places(one))
         else:
-            lesser.append(one)
-    return [one for one in taken if one not in lesser]
+            lesser.add(one.content.key)
+    return [one for one in taken if one.content.key not in lesser]
 
 
 def _places(window: Window) -> list[tuple[str, str]]:

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Literal, NamedTuple
 from pydantic import Field, model_validator
 
 from medai.errors import DataRefused
+from medai.preprocessing.cache import cached_size
 from medai.preprocessing.pixels.cropping import Box, Crop, box_of
 from medai.preprocessing.pixels.enhancing import CLAHE, Denoise, contrasted, denoised, resized
 from medai.records import ArrayFile, Arrays, Cohort, Frozen, Snapshot
@@ -193,17 +194,7 @@ def refuse_unfit(workspace: Workspace, snapshot: Snapshot, config: Pixels) -> No
     Raises:
         DataRefused: no snapshot of pictures, or pictures of another size than the Problem expects.
     """
-    import numpy as np
-
-    if snapshot.shape != "images":
-        raise DataRefused(
-            "preprocessing pixels needs pictures",
-            expected="a snapshot of images",
-            received=f"a snapshot of {snapshot.shape}",
-            action="use preprocessing kind series, or an image source",
-        )
-    cache = np.load(workspace.folder("ingest", snapshot.key) / "pixels.npy", mmap_mode="r")
-    _check_size(cache.shape[1:], config)
+    _check_size(cached_size(workspace, snapshot, "preprocessing pixels needs pictures"), config)
 
 
 def _each(cache: np.ndarray, rows: np.ndarray, config: Pixels) -> Iterator[Prepared]:

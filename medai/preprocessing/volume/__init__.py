@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 from pydantic import Field
 
 from medai.errors import ConfigurationError, DataRefused
+from medai.preprocessing.cache import cached_size
 from medai.preprocessing.volume.resampling import Stack, resampled
 from medai.records import ArrayFile, Arrays, Cohort, Frozen, QualityReport, Snapshot
 from medai.threads import each_of
@@ -131,17 +132,10 @@ def refuse_unfit(workspace: Workspace, snapshot: Snapshot, config: Volume) -> No
     Raises:
         DataRefused: no snapshot of pictures; volumes of another size; or slices where volumes are, and the reverse.
     """
-    import numpy as np
-
-    if snapshot.shape != "images":
-        raise DataRefused(
-            "preprocessing volume needs volumes, or pictures that are slices of one",
-            expected="a snapshot of images",
-            received=f"a snapshot of {snapshot.shape}",
-            action="use preprocessing kind series, or an image source",
-        )
-    cache = np.load(workspace.folder("ingest", snapshot.key) / "pixels.npy", mmap_mode="r")
-    _check_cache(cache.shape[1:], config)
+    _check_cache(
+        cached_size(workspace, snapshot, "preprocessing volume needs volumes, or pictures that are slices of one"),
+        config,
+    )
 
 
 def _check_cache(cached: tuple[int, ...], config: Volume) -> None:
